@@ -1,0 +1,62 @@
+"""Every error a user of Diptych can meet, as one tree.
+
+DiptychError
+├── ConfigError        a name or value in a spec, a recipe or on the command line
+├── CheckpointError    a file of weights that is wrong, incomplete, ambiguous or unsafe
+├── TokenizerError     a vocabulary that is missing or malformed
+├── DataError          a source, shard, image or caption
+│   └── TooManyFailures   more samples failed than the recipe allows
+├── TrainingError      a run that cannot start or go on
+│   └── NonFiniteLoss     the loss became NaN or infinite
+└── MissingExtra       an optional dependency that is not installed
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DiptychError(Exception):
+    """Base of every error that Diptych raises on purpose."""
+
+
+class ConfigError(DiptychError, ValueError):
+    """A name or a value that Diptych does not know, with the nearest one it does."""
+
+
+class CheckpointError(DiptychError):
+    """A checkpoint that is wrong, incomplete, ambiguous or unsafe to read."""
+
+
+class TokenizerError(DiptychError):
+    """A vocabulary that is missing or malformed."""
+
+
+class DataError(DiptychError):
+    """A source, shard, image or caption that cannot be used."""
+
+
+class TooManyFailures(DataError):
+    """More samples failed to read than the settable share allows."""
+
+
+class TrainingError(DiptychError):
+    """A training run that cannot start or cannot go on."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class MissingExtra(DiptychError, ImportError):
+    """An optional dependency that is not installed; the message names the extra to install."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """End of an error message: the closest valid choice where there is one, else all of them.
+
+    >>> nearest("widht", ["width", "depth"])
+    "did you mean 'width'?"
+    """
+    choices = list(choices)
+    close = difflib.get_close_matches(name, choices, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(choices) or 'none'}"

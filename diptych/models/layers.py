@@ -1,0 +1,99 @@
+"""The pieces both Transformers are made of: LayerNorm in fp32, attention, MLP, pre-norm block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diptych.specs import Activation, TextTransformerSpec, VisionTransformerSpec
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm computed in fp32 whatever the precision of its input, as the released models do."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.float()).to(input.dtype)
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the activation of the released CLIP weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+def activation(name: Activation) -> nn.Module:
+    """The module of a named activation."""
+    return QuickGELU() if name == "quick_gelu" else nn.GELU()
+
+
+@torch.no_grad()
+def fan_in_uniform(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
+    """PyTorch's own default for linear and convolution layers: U(-1, 1) / sqrt(fan in), drawn from ``generator``."""
+    bound = layer.weight[0].numel() ** -0.5
+    layer.weight.uniform_(-bound, bound, generator=generator)
+    if layer.bias is not None:
+        layer.bias.uniform_(-bound, bound, generator=generator)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one matrix for queries, keys and values.
+
+    ``x_BLD`` to ``x_BLD``. A causal layer never sees a mask: the kernel knows the triangle.
+    """
+
+    def __init__(self, width: int, heads: int, *, causal: bool) -> None:
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        B, L, D = x_BLD.shape
+        q_BHLK, k_BHLK, v_BHLK = (
+            self.query_key_value(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        )
+        x_BHLK = F.scaled_dot_product_attention(q_BHLK, k_BHLK, v_BHLK, is_causal=self.causal)
+        return self.output(x_BHLK.transpose(1, 2).reshape(B, L, D))
+
+
+class MLP(nn.Module):
+    """Two linear layers around an activation."""
+
+    def __init__(self, width: int, ratio: float, name: Activation) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, int(width * ratio))
+        self.activation = activation(name)
+        self.contract = nn.Linear(int(width * ratio), width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        return self.contract(self.activation(self.expand(x_BLD)))
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: attention, then MLP."""
+
+    def __init__(self, spec: VisionTransformerSpec | TextTransformerSpec, *, causal: bool) -> None:
+        super().__init__()
+        self.norm_attention = LayerNorm(spec.width)
+        self.attention = Attention(spec.width, spec.heads, causal=causal)
+        self.norm_mlp = LayerNorm(spec.width)
+        self.mlp = MLP(spec.width, spec.mlp_ratio, spec.activation)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        x_BLD = x_BLD + self.attention(self.norm_attention(x_BLD))
+        return x_BLD + self.mlp(self.norm_mlp(x_BLD))
+
+
+class Transformer(nn.Sequential):
+    """The blocks of a tower, one after the other."""
+
+    def __init__(self, spec: VisionTransformerSpec | TextTransformerSpec, *, causal: bool) -> None:
+        super().__init__(*(Block(spec, causal=causal) for _ in range(spec.layers)))
+
+    def each(self) -> Iterator[Block]:
+        """The blocks, for those who initialise or count them."""
+        return (block for block in self if isinstance(block, Block))

@@ -1,0 +1,24 @@
+"""Resizing learned position embeddings of an image tower to another resolution."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diptych.errors import ConfigError
+
+
+def resize_positions(positions_ND: Tensor, grid: int) -> Tensor:
+    """Position embeddings (1 + old * old, D) resampled to (1 + grid * grid, D); the first row (class token or mean
+    feature) stays as it is. Bicubic with anti-aliasing, in fp32 (paper, section 2.5: the extra epoch at 336 px)."""
+    old = round((len(positions_ND) - 1) ** 0.5)
+    if old * old != len(positions_ND) - 1:
+        raise ConfigError(f"{len(positions_ND)} position embeddings are not one and a square grid")
+    if old == grid:
+        return positions_ND
+    width = positions_ND.shape[1]
+    image = positions_ND[1:].float().T.reshape(1, width, old, old)
+    image = F.interpolate(image, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
+    resized = image.reshape(width, grid * grid).T.to(positions_ND.dtype)
+    return torch.cat([positions_ND[:1], resized])

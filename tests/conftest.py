@@ -1,0 +1,20 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip where it is missing."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real data are not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Tests run side by side, a process a core: more threads than that only fight."""
+    torch.set_num_threads(1)
