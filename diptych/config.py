@@ -35,31 +35,33 @@ def from_dict(kind: type[T], data: Any, where: str = "") -> T:
 
 
 def override(value: T, assignments: Sequence[str]) -> T:
-    """``value`` with dotted assignments applied: ``override(recipe, ["optimizer.learning_rate=1e-3"])``.
+    """``value`` with dotted assignments applied together: ``override(recipe, ["optimizer.learning_rate=1e-3"])``.
 
-    The right side is read as JSON where it is JSON, else as a string. Raises ConfigError for an unknown key.
+    The right side is read as JSON where it is JSON and no string stood there before, else as a string.
+    Raises ConfigError for an unknown key or a value of the wrong type.
     """
+    data = to_dict(value)
     for assignment in assignments:
-        path, equals, text = assignment.partition("=")
+        path, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals:
             raise ConfigError(f"{assignment!r} is not an assignment; write a.b=value")
-        value = _assign(value, path.strip().split("."), text.strip(), path.strip())
-    return value
+        *parents, last = path.split(".")
+        node = data
+        for key in parents:
+            node = _child(node, key, path)
+        node[last] = _parse(text, _child(node, last, path))
+    return from_dict(type(value), data)
 
 
-def _assign(value: Any, keys: list[str], text: str, path: str) -> Any:
-    hints = _hints(type(value)) if dataclasses.is_dataclass(value) else {}
-    if keys[0] not in hints:
-        raise ConfigError(f"{path!r}: {type(value).__name__} has no {keys[0]!r}; {nearest(keys[0], hints)}")
-    if len(keys) > 1:
-        new = _assign(getattr(value, keys[0]), keys[1:], text, path)
-    else:
-        new = _convert(hints[keys[0]], _parse(text, hints[keys[0]]), path)
-    return dataclasses.replace(value, **{keys[0]: new})
+def _child(node: Any, key: str, path: str) -> Any:
+    if not isinstance(node, dict) or key not in node:
+        choices = node if isinstance(node, dict) else ()
+        raise ConfigError(f"{path!r}: there is no {key!r} here; {nearest(key, choices)}")
+    return node[key]
 
 
-def _parse(text: str, kind: Any) -> Any:
-    if kind is str:
+def _parse(text: str, old: Any) -> Any:
+    if isinstance(old, str):
         return text
     if text in ("None", "True", "False"):  # what a Python user types
         return {"None": None, "True": True, "False": False}[text]

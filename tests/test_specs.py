@@ -1,0 +1,89 @@
+import dataclasses
+
+import pytest
+import torch
+
+from diptych import config, specs
+from diptych.errors import ConfigError
+from diptych.models.clip import CLIP
+
+# Parameters of the released models: image tower, and the whole (paper page, section 1).
+PARAMETERS = {
+    "RN50": (38_316_896, 102_007_137),
+    "RN101": (56_259_936, 119_688_033),
+    "RN50x4": (87_137_080, 178_300_601),
+    "RN50x16": (167_328_912, 290_979_217),
+    "RN50x64": (420_380_352, 623_258_305),
+    "ViT-B/32": (87_849_216, 151_277_313),
+    "ViT-B/16": (86_192_640, 149_620_737),
+    "ViT-L/14": (303_966_208, 427_616_513),
+    "ViT-L/14@336px": (304_293_888, 427_944_193),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_released_models_have_the_published_number_of_parameters(name: str) -> None:
+    with torch.device("meta"):
+        model = CLIP(specs.MODELS[name])
+    count = sum(p.numel() for p in model.image.parameters()), sum(p.numel() for p in model.parameters())
+    assert count == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("ViT-B-32", "ViT-B/32"), ("vit_b_16", "ViT-B/16"), ("ViT-L-14-336", "ViT-L/14@336px"), ("rn50X64", "RN50x64")],
+)
+def test_aliases(alias: str, name: str) -> None:
+    assert specs.find(alias) is specs.MODELS[name]
+
+
+def test_a_wrong_name_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="ViT-B/32"):
+        specs.find("ViT-B/31")
+
+
+@pytest.mark.parametrize("spec", specs.MODELS.values(), ids=specs.MODELS)
+def test_specs_survive_json(spec: specs.ModelSpec) -> None:
+    assert config.from_dict(specs.ModelSpec, config.to_dict(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"widht": 3}, "did you mean 'width'"),
+        ({"width": "64"}, "must be int"),
+        ({"width": 65}, "heads"),
+        ({"activation": "gelo"}, "did you mean 'gelu'"),
+        ({"patch_size": 31}, "patch_size"),
+        ({"layers": True}, "must be int"),
+        ({"kind": "resnet"}, "modified_resnet"),
+    ],
+)
+def test_bad_values_name_the_place_and_the_remedy(change: dict[str, object], message: str) -> None:
+    data = config.to_dict(specs.MODELS["ViT-B/32"])
+    data["image"] |= change
+    with pytest.raises(ConfigError, match=message):
+        config.from_dict(specs.ModelSpec, data)
+
+
+def test_missing_keys_are_named() -> None:
+    data = config.to_dict(specs.MODELS["RN50"])
+    del data["image"]["stem_width"]
+    with pytest.raises(ConfigError, match="image lacks stem_width"):
+        config.from_dict(specs.ModelSpec, data)
+
+
+def test_overrides_apply_together() -> None:
+    spec = specs.MODELS["ViT-B/32"]
+    changed = config.override(spec, ["image.image_size=256", "preprocess.size=256", "name=other"])
+    assert (changed.image.image_size, changed.preprocess.size, changed.name) == (256, 256, "other")
+    assert changed == dataclasses.replace(spec.with_image_size(256), name="other")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [("image.widht=3", "did you mean 'width'"), ("embedding", "not an assignment"), ("embedding=many", "must be int")],
+)
+def test_bad_overrides(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.override(specs.MODELS["ViT-B/32"], [assignment])
