@@ -1,0 +1,68 @@
+"""``diptych classify``."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from pathlib import Path
+
+
+def classify(
+    model: str,
+    images: tuple[str, ...],
+    /,
+    *,
+    labels: str,
+    templates: str = "photo",
+    precision: str = "fast",
+    json: bool = False,
+) -> int:
+    """Say what is in images, among labels of your own.
+
+    Example:
+        diptych classify my-clip cat.jpg dog.jpg --labels "cat,dog,a bowl of soup"
+
+    Parameters
+    ----------
+    model
+        A folder, a .pt or .safetensors file, or hf:org/name[@revision].
+    images
+        Image files.
+    labels
+        Labels separated by commas, or a file with one a line.
+    templates
+        The prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a line.
+    precision
+        fast (bfloat16) or fp32.
+    json
+        Print one JSON object a line instead of a table.
+    """
+    from diptych.cli.output import print_table
+    from diptych.encoder import load
+    from diptych.errors import ConfigError, DataError
+
+    names = _labels(labels)
+    if len(names) < 2:
+        raise ConfigError(f"--labels needs at least two labels to choose among, not {labels!r}")
+    classifier = load(model, precision=precision).classifier(names, templates=templates)
+    unreadable = 0
+    for image in images:
+        try:
+            probabilities = classifier.predict_proba([image])[0]
+        except DataError as error:  # one bad image does not lose the others
+            print(f"error: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        ranked = sorted(zip(names, probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
+        if json:
+            print(json_format.dumps({"image": image, "labels": dict(ranked)}, ensure_ascii=False))
+        else:
+            print(image)
+            print_table(["", ""], [[f"{probability:7.1%}", label] for label, probability in ranked[:5]])
+    return 1 if unreadable else 0
+
+
+def _labels(text: str) -> list[str]:
+    path = Path(text)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,91 @@
+"""The training loop: recipe in, run folder and bundle out.
+
+out/recipe.json        the resolved recipe
+out/metrics.jsonl      one line a step, and one an evaluation
+out/tensorboard/       the same for TensorBoard
+out/checkpoints/       the last few checkpoints, each a bundle that ``diptych.load`` opens
+out/model/             the finished bundle
+out/skipped.json       samples that could not be read, and why
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.data.sources import Source, open_source
+from diptych.encoder import Clip
+from diptych.text.tokenizer import Tokenizer
+from diptych.training import state
+from diptych.training.interrupt import Interrupt
+from diptych.training.recipe import Recipe
+from diptych.training.session import Evaluator, Session
+from diptych.training.watch import Watch
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ``train`` gives back. ``finished`` is false after Ctrl-C or SIGTERM: resume goes on from ``step``."""
+
+    folder: Path
+    step: int
+    steps: int
+    clip: Clip
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step of the recipe was done."""
+        return self.step == self.steps
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    evaluators: Mapping[str, Evaluator] | None = None,
+    source: Source | None = None,
+) -> Run:
+    """Train a model from random weights as ``recipe`` says and leave everything in the folder ``out``.
+
+    ``resume`` goes on from the last checkpoint in ``out``, bit for bit on the same machine; with none there it begins.
+    ``evaluators`` get a ``Clip`` every ``recipe.evaluate_every`` steps and at the end, and return named numbers.
+    ``source`` replaces the one that ``recipe.data.source`` names, for pairs that exist in memory only.
+    Raises TrainingError, NonFiniteLoss or TooManyFailures; the last checkpoint is then still whole.
+    """
+    folder = Path(out)
+    if source is None:
+        source = open_source(recipe.data.source, captions=recipe.data.captions, where=recipe.data.where)
+    state.claim(folder, recipe, resume=resume)
+    session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe.vocabulary, source))
+    steps = recipe.steps(len(source))
+    with (
+        closing(Watch(folder, first_step=session.step, steps=steps)) as watch,
+        closing(_loader(recipe, session, source)) as loader,
+        Interrupt() as interrupt,
+    ):
+        for batch in loader.batches(session.step, steps):
+            watch.step(session.step + 1, session.advance(batch, steps))
+            done = session.step == steps
+            if done or interrupt.asked or session.checkpoint_due():
+                session.save()
+            if evaluators and (done or session.step % recipe.evaluate_every == 0):
+                watch.evaluation(session.step, session.evaluate(evaluators))
+            if interrupt.asked:
+                break
+        if loader.failures:
+            _list_failures(folder / "skipped.json", loader, watch)
+    if session.step == steps:
+        session.finish()
+    return Run(folder, session.step, steps, session.clip())
+
+
+def prepare_tokenizer(vocabulary: int | str, source: Source) -> Tokenizer:
+    """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
+    if isinstance(vocabulary, int):
+        captions = (caption for index in range(len(source)) for caption in source.read(index).captions)
+        return Tokenizer.train(captions, vocabulary_size=vocabulary)
+    path = Path(vocabulary)
+    return Tokenizer.from_files(path) if path.is_dir() else Tokenizer.from_merges(path)

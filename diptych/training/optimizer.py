@@ -1,0 +1,51 @@
+"""Adam with decoupled weight decay, and the learning rate as a function of the step (paper, section 2.5)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from diptych.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """Adam's values; the defaults are the paper's for Vision Transformers (paper, tables 18 and 20)."""
+
+    learning_rate: float = 5e-4
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-6
+    weight_decay: float = 0.2
+    warmup_steps: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise ConfigError(f"optimizer.learning_rate must be positive, not {self.learning_rate}")
+        if self.warmup_steps < 0 or self.weight_decay < 0:
+            raise ConfigError("optimizer.warmup_steps and optimizer.weight_decay must not be negative")
+
+
+def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.AdamW:
+    """AdamW over two groups: weight decay on everything that is not a gain, a bias or the temperature."""
+    norms = (nn.LayerNorm, nn.BatchNorm2d)
+    exempt = {id(p) for module in model.modules() if isinstance(module, norms) for p in module.parameters()}
+    decayed, kept = [], []
+    for name, parameter in model.named_parameters():
+        is_gain_or_bias = id(parameter) in exempt or name.endswith("bias") or name == "logit_scale"
+        (kept if is_gain_or_bias else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        groups, lr=spec.learning_rate, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True
+    )
+
+
+def learning_rate(spec: OptimizerSpec, step: int, steps: int) -> float:
+    """The rate for step ``step`` (from 0) of ``steps``: linear warm-up, then half a cosine down to zero."""
+    if step < spec.warmup_steps:
+        return spec.learning_rate * (step + 1) / spec.warmup_steps
+    progress = (step - spec.warmup_steps) / max(1, steps - spec.warmup_steps)
+    return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

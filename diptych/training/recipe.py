@@ -1,0 +1,88 @@
+"""A recipe: every value that decides what a training run does, as one frozen dataclass."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from diptych.data.augment import Augmentation
+from diptych.errors import ConfigError
+from diptych.specs import ModelSpec
+from diptych.training.optimizer import OptimizerSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which pairs, and how they are read.
+
+    source:    whatever ``diptych.data.open_source`` takes.
+    captions:  where a sample's captions stand: ``"txt"``, ``"json.captions.en"``, a column name ... All of them count.
+    where:     a field that must be true for a sample to be taken, such as ``"json.base"``.
+    workers:   processes that decode and augment; 0 does it in the training process.
+    max_failures: the share of samples that may be unreadable before the run stops.
+    """
+
+    source: str
+    captions: tuple[str, ...] = ("txt",)
+    where: str | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation.paper)
+    workers: int = 2
+    max_failures: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSpec:
+    """A checkpoint every ``every_steps`` steps and every ``every_minutes`` minutes, whichever comes first;
+    the last ``keep`` stay on disk."""
+
+    every_steps: int = 1000
+    every_minutes: float = 10.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 1 or self.every_minutes <= 0 or self.keep < 1:
+            raise ConfigError("checkpoints.every_steps, every_minutes and keep must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run.
+
+    duration:   ``"32 epochs"`` or ``"2000 steps"``.
+    vocabulary: a path to merges or a tokenizer, or the number of entries to learn from the training captions.
+    precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
+    max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
+    evaluate_every: steps between evaluations; they also run at the end.
+    """
+
+    name: str
+    model: ModelSpec
+    data: DataSpec
+    vocabulary: int | str = 49_408
+    duration: str = "32 epochs"
+    batch_size: int = 32_768
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    max_logit_scale: float = 100.0
+    checkpoints: CheckpointSpec = field(default_factory=CheckpointSpec)
+    evaluate_every: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise ConfigError(
+                f"batch_size must be at least 2, since the others are the negatives; not {self.batch_size}"
+            )
+        if self.evaluate_every < 1:
+            raise ConfigError(f"evaluate_every must be positive, not {self.evaluate_every}")
+        self.steps(samples=1)  # so that a wrong duration is told at once
+
+    def steps(self, samples: int) -> int:
+        """Optimiser steps of the whole run over a source of ``samples`` pairs; at least one."""
+        match = re.fullmatch(r"\s*([0-9.]+)\s*(epochs?|steps?)\s*", self.duration)
+        if match is None or float(match[1]) <= 0:
+            raise ConfigError(f"duration must be like '32 epochs' or '2000 steps', not {self.duration!r}")
+        if match[2].startswith("step"):
+            return int(float(match[1]))
+        return max(1, round(float(match[1]) * samples / self.batch_size))

@@ -1,0 +1,141 @@
+"""The moving parts of one run: model, optimiser, place in the data, clock."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diptych.checkpoints.bundle import Bundle, build, write
+from diptych.data.loader import Batch
+from diptych.encoder import Clip
+from diptych.errors import NonFiniteLoss
+from diptych.models.clip import CLIP, create_model
+from diptych.text.tokenizer import Tokenizer
+from diptych.tokens import Tokens
+from diptych.training import state
+from diptych.training.objectives import contrastive
+from diptych.training.optimizer import build_optimizer, learning_rate
+from diptych.training.recipe import Recipe
+
+Evaluator = Callable[[Clip], Mapping[str, float]]
+
+
+class Session:
+    """One step, one evaluation, one checkpoint at a time; the loop decides when. ``step`` counts the steps done."""
+
+    def __init__(self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: Tokenizer) -> None:
+        self.recipe, self.folder, self.tokenizer = recipe, folder, tokenizer
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # Convolutions are several times faster on this layout; the numbers are the same.
+        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.optimizer = build_optimizer(self.model, recipe.optimizer)
+        self.step, self.seconds = 0, 0.0
+        self.last_good: Path | None = None
+        self._clock = self._saved_at = time.monotonic()
+
+    @classmethod
+    def begin(cls, recipe: Recipe, folder: Path, tokenizer: Callable[[], Tokenizer]) -> Session:
+        """From the last checkpoint in the run's folder where there is one, else from random weights."""
+        saved = state.checkpoints(folder / "checkpoints")
+        if not saved:
+            learned = tokenizer()
+            spec = recipe.model.with_vocabulary(learned.vocabulary_size)
+            return cls(recipe, folder, create_model(spec, seed=recipe.seed), learned)
+        bundle, resumed = state.load(saved[-1])
+        if bundle.tokenizer is None:
+            raise AssertionError("a run's checkpoint always holds its tokenizer")
+        # A copy, since the weights read are mapped from the checkpoint's file.
+        session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer)
+        session.optimizer.load_state_dict(resumed.optimizer)
+        session.step, session.seconds, session.last_good = resumed.step, resumed.seconds, saved[-1]
+        return session
+
+    def advance(self, batch: Batch, steps: int) -> dict[str, float]:
+        """One optimiser step of ``steps``, returning its metrics.
+
+        Raises NonFiniteLoss, before the weights are touched, where the loss or its gradient is not a number.
+        """
+        recipe = self.recipe
+        rate = learning_rate(recipe.optimizer, self.step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        pixels_BCHW = batch.pixels_BCHW.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        tokens = Tokens(batch.tokens.ids_BL.to(self.device), batch.tokens.lengths_B.to(self.device))
+        loss, metrics = contrastive(self.model, pixels_BCHW, tokens, getattr(torch, _DTYPES[recipe.precision]))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
+        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
+            raise NonFiniteLoss(self._not_finite(loss, norm, batch))
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(max=math.log(recipe.max_logit_scale))
+        self.step += 1
+        return {
+            "loss": loss.item(),
+            "logit_scale": self.model.logit_scale.exp().item(),
+            "learning_rate": rate,
+            "gradient_norm": norm.item(),
+            **{name: value.item() for name, value in metrics.items()},
+            "truncated_captions": batch.tokens.truncated,
+            **self._tick(),
+        }
+
+    def checkpoint_due(self) -> bool:
+        """Whether steps or minutes since the last checkpoint say it is time."""
+        every = self.recipe.checkpoints
+        return self.step % every.every_steps == 0 or time.monotonic() - self._saved_at > 60 * every.every_minutes
+
+    def save(self) -> None:
+        """Write a checkpoint of this very step."""
+        resumable = state.State(step=self.step, seconds=self.seconds, optimizer=self.optimizer.state_dict())
+        keep = self.recipe.checkpoints.keep
+        self.last_good = state.save(self.folder / "checkpoints", self.bundle(), resumable, self.recipe, keep=keep)
+        self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Write the finished bundle to ``model/``."""
+        write(self.bundle(), self.folder / "model")
+        state.write_recipe(self.folder / "model", self.recipe)
+
+    def evaluate(self, evaluators: Mapping[str, Evaluator]) -> dict[str, float]:
+        """Every evaluator's numbers, named ``evaluator/metric``; the time it takes is not training time."""
+        self.model.eval()
+        clip = self.clip()
+        try:
+            return {f"{name}/{k}": v for name, evaluator in evaluators.items() for k, v in evaluator(clip).items()}
+        finally:
+            self.model.train()
+            self._clock = time.monotonic()
+
+    def bundle(self) -> Bundle:
+        """The model as it stands."""
+        provenance = {"trained_with": f"diptych recipe {self.recipe.name}", "step": self.step, "activation": "recipe"}
+        weights = {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
+        return Bundle(spec=self.model.spec, weights=weights, tokenizer=self.tokenizer, provenance=provenance)
+
+    def clip(self) -> Clip:
+        """The model as it stands, as the object that encodes and classifies."""
+        return Clip(self.model, self.tokenizer, provenance=self.bundle().provenance)
+
+    def _tick(self) -> dict[str, float]:
+        now = time.monotonic()
+        taken, self._clock = now - self._clock, now
+        self.seconds += taken
+        return {"samples_per_second": self.recipe.batch_size / taken, "seconds": self.seconds}
+
+    def _not_finite(self, loss: Tensor, norm: Tensor, batch: Batch) -> str:
+        good = f"the last good checkpoint is {self.last_good}" if self.last_good else "there is no checkpoint yet"
+        return (
+            f"step {self.step + 1}: the loss is {loss.item()}, its gradient's norm {norm.item()}; "
+            f"the weights were left as they were and {good}. Samples of the batch: {', '.join(batch.keys)}"
+        )
+
+
+_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}

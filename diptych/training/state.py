@@ -1,0 +1,118 @@
+"""Checkpoints of a run: a bundle, plus what is needed to go on, in one folder that is whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych import config
+from diptych.checkpoints.bundle import Bundle, read, write
+from diptych.errors import CheckpointError, TrainingError
+from diptych.training.recipe import Recipe
+
+NAME = re.compile(r"step-(\d{9})")
+# What may change between a run and its resumption, since no weight depends on it.
+FREE_ON_RESUME = ("checkpoints.", "evaluate_every", "data.workers")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds beside the bundle. ``step``: optimiser steps done; it is also the place in the data."""
+
+    step: int
+    seconds: float
+    optimizer: dict[str, Any]
+
+
+def save(folder: Path, bundle: Bundle, state: State, recipe: Recipe, *, keep: int) -> Path:
+    """Write ``folder/step-NNNNNNNNN`` under another name, flush it, rename it; then drop all but the last ``keep``.
+
+    A kill at any moment leaves the earlier checkpoints as they were.
+    """
+    destination = folder / f"step-{state.step:09d}"
+    partial = folder / f".partial-{destination.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)
+    write(bundle, partial)
+    write_recipe(partial, recipe)
+    with open(partial / "training.pt", "wb") as file:
+        torch.save({"step": state.step, "seconds": state.seconds, "optimizer": state.optimizer}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(partial)
+    partial.rename(destination)
+    _sync(folder)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return destination
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name))
+
+
+def load(checkpoint: Path) -> tuple[Bundle, State]:
+    """A checkpoint's bundle and the rest. Raises TrainingError where it cannot be read."""
+    try:
+        saved = torch.load(checkpoint / "training.pt", weights_only=True)
+        bundle = read(checkpoint)
+    except (OSError, RuntimeError, CheckpointError) as problem:
+        raise TrainingError(
+            f"the checkpoint {checkpoint} cannot be read ({problem}); remove it to resume from the one before"
+        ) from problem
+    return bundle, State(step=saved["step"], seconds=saved["seconds"], optimizer=saved["optimizer"])
+
+
+def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Make ``folder`` this recipe's, or check that it is. Raises TrainingError where it holds another run."""
+    path = folder / "recipe.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_recipe(folder, recipe)
+        return
+    if not resume:
+        raise TrainingError(f"{folder} already holds a run; pass resume (--resume) to go on with it, or another folder")
+    before, now = json.loads(path.read_text(encoding="utf-8")), config.to_dict(recipe)
+    different = [name for name in _differences(before, now) if not name.startswith(FREE_ON_RESUME)]
+    if different:
+        raise TrainingError(f"{folder} holds a run of another recipe; they differ in {', '.join(different)}")
+    write_recipe(folder, recipe)
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """The resolved recipe as JSON beside what it made."""
+    text = json.dumps(config.to_dict(recipe), indent=2, ensure_ascii=False) + "\n"
+    partial = folder / ".recipe.json.partial"
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(folder / "recipe.json")
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    """Dotted paths at which two JSON values differ."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [] if before == now else [path]
+    keys = [*now, *(key for key in before if key not in now)]
+    return [
+        name
+        for key in keys
+        for name in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+    ]
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder as durable as the bytes in its files."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

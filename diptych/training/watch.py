@@ -1,0 +1,110 @@
+"""What a run tells: one JSON line a step, TensorBoard, and a progress bar or plain lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from diptych.errors import TrainingError
+
+PLAIN_SECONDS = 10.0  # between lines where there is no terminal to redraw
+
+
+class Watch:
+    """Writes ``metrics.jsonl`` and ``tensorboard/`` in a run's folder and shows progress on ``stream``.
+
+    On resume, lines of steps that will be done again are dropped, so the file reads as one uninterrupted run.
+    """
+
+    def __init__(self, folder: Path, *, first_step: int, steps: int, stream: TextIO | None = None) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.stream = stream or sys.stderr
+        self.steps = steps
+        path = folder / "metrics.jsonl"
+        _truncate(path, first_step)
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
+        self.bar = tqdm(
+            total=steps,
+            initial=first_step,
+            file=self.stream,
+            disable=not self.stream.isatty(),
+            unit="step",
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
+        self.last_plain = 0.0
+        self.started, self.first_step = time.monotonic(), first_step
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        """Record the metrics of a finished step (counted from 1) and redraw the progress."""
+        self._record(step, metrics)
+        rate = f"{metrics['samples_per_second']:.0f} pairs/s"
+        shown = f"loss {metrics['loss']:.3f}  scale {metrics['logit_scale']:.1f}  {rate}"
+        if self.bar.disable:
+            self._plain(step, shown)
+        else:
+            self.bar.set_postfix_str(shown, refresh=False)
+            self.bar.update(1)
+
+    def evaluation(self, step: int, metrics: dict[str, float]) -> None:
+        """Record and show the numbers of an evaluation."""
+        self._record(step, metrics)
+        self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+
+    def _record(self, step: int, metrics: dict[str, float]) -> None:
+        self.file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self.file.flush()
+        for name, value in metrics.items():
+            self.board.add_scalar(name, value, step)
+
+    def say(self, text: str) -> None:
+        """A line above the progress bar."""
+        self.bar.write(text, file=self.stream)
+
+    def close(self) -> None:
+        """Flush everything to disk."""
+        self.bar.close()
+        self.board.close()
+        self.file.close()
+
+    def _plain(self, step: int, shown: str) -> None:
+        now = time.monotonic()
+        if now - self.last_plain < PLAIN_SECONDS and step < self.steps:
+            return
+        self.last_plain = now
+        left = (now - self.started) / (step - self.first_step) * (self.steps - step)
+        print(f"step {step}/{self.steps}  {shown}  {_clock(left)} left", file=self.stream, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _truncate(path: Path, step: int) -> None:
+    """Keep only whole lines of steps up to ``step``; a kill may have torn the last one."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    if not kept and step:
+        raise TrainingError(
+            f"{path} holds nothing of the {step} steps that the checkpoint has done; is it another run's?"
+        )
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,150 @@
+"""Killed at any instant, a run goes on as if nothing had happened."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from diptych.checkpoints.bundle import read
+from diptych.errors import TrainingError
+from diptych.training import state
+from diptych.training.loop import train
+from tests.training import small
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMES = {"seconds", "samples_per_second"}
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(read(folder / "model").weights)
+
+
+def assert_same_run(folder: Path, reference: Path) -> None:
+    assert losses(folder) == losses(reference)
+    mine, theirs = weights(folder), weights(reference)
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    torch.set_num_threads(1)
+    assert small.run(data, folder).finished
+    return folder
+
+
+def start(data: Path, out: Path, workers: int = 0) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.small", str(data), str(out), str(workers)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def kill_at_random_until_done(data: Path, out: Path, *, kills: int, seed: int, workers: int = 0) -> int:
+    """Kill the run after random times, resume it, and let it end after ``kills`` kills. Returns the kills that hit."""
+    dice = random.Random(seed)
+    hits = 0
+    for _ in range(kills):
+        process = start(data, out, workers)
+        while not (out / "metrics.jsonl").exists() and process.poll() is None:
+            time.sleep(0.01)  # past the start-up, so that the kill falls into the steps and writes
+        time.sleep(dice.uniform(0, 0.4))
+        process.kill()
+        process.wait()
+        hits += process.returncode == -signal.SIGKILL
+    last = start(data, out, workers)
+    assert last.wait(timeout=120) == 0, last.stderr.read().decode() if last.stderr else ""
+    return hits
+
+
+def test_killed_and_resumed_equals_uninterrupted(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    assert kill_at_random_until_done(data, tmp_path / "run", kills=2, seed=0) >= 1
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_many_times(data: Path, uninterrupted: Path, tmp_path: Path, workers: int) -> None:
+    assert kill_at_random_until_done(data, tmp_path / "run", kills=12, seed=1, workers=workers) >= 3
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_worker_processes_change_nothing(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    small.run(data, tmp_path / "run", workers=2)
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("steps_lost", [1, 5])
+def test_resuming_from_an_earlier_checkpoint_repeats_the_steps(
+    data: Path, uninterrupted: Path, tmp_path: Path, steps_lost: int
+) -> None:
+    """The folder as a kill would leave it: whole checkpoints up to a step, metrics of later steps, a torn line, litter."""
+    folder = tmp_path / "run"
+    first = small.recipe(data, every_steps=12 - steps_lost)
+    train(first, folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(state.checkpoints(folder / "checkpoints")[-1])
+    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 12, "lo')
+    (folder / "checkpoints" / ".partial-step-000000012").mkdir()
+    train(small.recipe(data), folder, resume=True)
+    assert_same_run(folder, uninterrupted)
+
+
+def test_sigterm_saves_and_leaves(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    process = start(data, tmp_path / "run")
+    while not (tmp_path / "run" / "checkpoints").exists():
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(timeout=60) == 0
+    assert state.checkpoints(tmp_path / "run" / "checkpoints")
+    small.run(data, tmp_path / "run")
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_a_finished_run_resumes_to_itself(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    assert small.run(data, folder).finished
+    assert_same_run(folder, uninterrupted)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(data: Path, uninterrupted: Path) -> None:
+    with pytest.raises(TrainingError, match="already holds a run"):
+        train(small.recipe(data), uninterrupted)
+
+
+def test_a_run_is_not_resumed_with_another_recipe(data: Path, uninterrupted: Path) -> None:
+    with pytest.raises(TrainingError, match="duration"):
+        train(small.recipe(data, steps=99), uninterrupted, resume=True)
+
+
+def test_a_damaged_checkpoint_is_named(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    last = state.checkpoints(folder / "checkpoints")[-1]
+    (last / "training.pt").write_bytes((last / "training.pt").read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=last.name):
+        small.run(data, folder)

@@ -1,0 +1,66 @@
+import io
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from diptych.errors import TrainingError
+from diptych.training.interrupt import Interrupt
+from diptych.training.watch import Watch
+
+METRICS = {"loss": 1.5, "logit_scale": 14.3, "samples_per_second": 100.0}
+
+
+def write(folder: Path, first_step: int, last_step: int, stream: io.StringIO | None = None) -> None:
+    watch = Watch(folder, first_step=first_step, steps=10, stream=stream or io.StringIO())
+    for step in range(first_step + 1, last_step + 1):
+        watch.step(step, METRICS)
+    watch.close()
+
+
+def steps_in(folder: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_resuming_drops_the_lines_of_steps_to_be_repeated_and_a_torn_one(tmp_path: Path) -> None:
+    write(tmp_path, 0, 7)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 8, "lo')
+    write(tmp_path, 5, 10)
+    assert steps_in(tmp_path) == list(range(1, 11))
+
+
+def test_metrics_of_another_run_are_not_continued(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("not a line of metrics\n")
+    with pytest.raises(TrainingError, match=r"metrics\.jsonl"):
+        Watch(tmp_path, first_step=5, steps=10, stream=io.StringIO())
+
+
+def test_in_a_pipe_progress_is_plain_lines_with_the_time_left(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    write(tmp_path, 0, 10, stream)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("step 1/10  loss 1.500  scale 14.3  100 pairs/s  0:00 left")
+    assert lines[-1].startswith("step 10/10")
+    assert "\r" not in stream.getvalue()
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    write(tmp_path, 0, 4)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(step, 1.5) for step in range(1, 5)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_handlers_come_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        assert not interrupt.asked
+        os.kill(os.getpid(), number)
+        assert interrupt.asked
+        assert signal.getsignal(number) is before  # a second one acts as usual
+    assert signal.getsignal(number) is before
