@@ -1,4 +1,4 @@
-"""Shallow, narrow twins of the released models, with every parameter and buffer drawn from a distribution of its own."""
+"""Shallow, narrow twins of the released models, every parameter and buffer drawn anew."""
 
 import dataclasses
 
