@@ -1,0 +1,121 @@
+"""The architecture of a model from the names and shapes of its tensors, where a file brings no config."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+
+from diptych.errors import CheckpointError, ConfigError
+from diptych.specs import (
+    MODELS,
+    Activation,
+    ModelSpec,
+    ModifiedResNetSpec,
+    PreprocessSpec,
+    TextTransformerSpec,
+    VisionTransformerSpec,
+)
+
+HEAD_WIDTH = 64  # of all released models; shapes do not tell it
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> ModelSpec:
+    """The spec whose tensors have these shapes, under the names of OpenAI's and OpenCLIP's flat files.
+
+    A model of the named table gets its name, others ``name``. What shapes cannot tell is as in all released models:
+    heads of width 64, the class token pooled, CLIP's preprocessing. Raises CheckpointError where the tensors are not a
+    CLIP's, or 64 does not divide a width.
+    """
+    try:
+        image = _modified_resnet(shapes) if "visual.layer1.0.conv1.weight" in shapes else _vit(shapes, activation)
+        width = shapes["ln_final.weight"][0]
+        text = TextTransformerSpec(
+            context_length=shapes["positional_embedding"][0],
+            vocabulary_size=shapes["token_embedding.weight"][0],
+            width=width,
+            layers=_count(shapes, r"transformer\.resblocks\.(\d+)\."),
+            heads=_heads(width, "the text tower"),
+            mlp_ratio=_ratio(shapes, "transformer.resblocks.0.mlp.c_fc.weight"),
+            activation=activation,
+        )
+        spec = ModelSpec(
+            name=name,
+            embedding=shapes["text_projection"][1],
+            image=image,
+            text=text,
+            preprocess=PreprocessSpec(size=image.image_size),
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{where} has no tensor {error.args[0]!r}, so it is not a CLIP in the layout of OpenAI or OpenCLIP "
+            f"(it holds {', '.join(list(shapes)[:3]) or 'nothing'} ...)"
+        ) from error
+    except (ConfigError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"the architecture of {where} cannot be told from its tensors: {error}; pass spec=ModelSpec(...)"
+        ) from error
+    return _named(spec)
+
+
+def _vit(shapes: Shapes, activation: Activation) -> VisionTransformerSpec:
+    width, _, patch, _ = shapes["visual.conv1.weight"]
+    return VisionTransformerSpec(
+        image_size=_grid(shapes["visual.positional_embedding"][0]) * patch,
+        patch_size=patch,
+        width=width,
+        layers=_count(shapes, r"visual\.transformer\.resblocks\.(\d+)\."),
+        heads=_heads(width, "the image tower"),
+        mlp_ratio=_ratio(shapes, "visual.transformer.resblocks.0.mlp.c_fc.weight"),
+        activation=activation,
+    )
+
+
+def _modified_resnet(shapes: Shapes) -> ModifiedResNetSpec:
+    stem = shapes["visual.layer1.0.conv1.weight"][0]
+    a, b, c, d = (_count(shapes, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
+    return ModifiedResNetSpec(
+        image_size=32 * _grid(shapes["visual.attnpool.positional_embedding"][0]),
+        layers=(a, b, c, d),
+        stem_width=stem,
+        heads=_heads(32 * stem, "the image tower"),
+    )
+
+
+def _named(spec: ModelSpec) -> ModelSpec:
+    for known in MODELS.values():
+        activation = spec.text.activation
+        image = known.image
+        if isinstance(image, VisionTransformerSpec):
+            image = dataclasses.replace(image, activation=activation)
+        text = dataclasses.replace(known.text, activation=activation)
+        if dataclasses.replace(known, name=spec.name, image=image, text=text) == spec:
+            return dataclasses.replace(spec, name=known.name)
+    return spec
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    return len({match[1] for name in shapes if (match := re.match(pattern, name))})
+
+
+def _grid(positions: int) -> int:
+    grid = math.isqrt(positions - 1)
+    if grid * grid != positions - 1:
+        raise ValueError(f"{positions} position embeddings are not one and a square grid")
+    return grid
+
+
+def _heads(width: int, tower: str) -> int:
+    if width % HEAD_WIDTH:
+        raise ValueError(f"{tower} is {width} wide, no multiple of {HEAD_WIDTH}, so its heads are not known")
+    return width // HEAD_WIDTH
+
+
+def _ratio(shapes: Shapes, name: str) -> float:
+    """The ``mlp_ratio`` for which ``int(width * ratio)`` is the hidden width, whatever rounding does."""
+    hidden, width = shapes[name]
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)

@@ -1,0 +1,184 @@
+"""A bundle: weights, architecture, tokenizer and provenance of one model, read from anywhere and written whole.
+
+On disk it is a folder that OpenCLIP's ``local-dir:`` loader opens as it stands, with ``diptych.json`` beside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diptych.checkpoints import hub, open_clip
+from diptych.checkpoints.contents import CONFIG, DESCRIPTION, WEIGHTS, Contents, find_contents
+from diptych.checkpoints.files import read_weights
+from diptych.checkpoints.folder import replaced
+from diptych.checkpoints.keys import renames
+from diptych.checkpoints.resolve import FORMAT_VERSION, resolve
+from diptych.checkpoints.tensors import assemble, resized
+from diptych.config import to_dict
+from diptych.errors import CheckpointError, nearest
+from diptych.models.clip import CLIP
+from diptych.specs import Activation, ModelSpec
+
+if TYPE_CHECKING:
+    from diptych.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model with everything that belongs to it.
+
+    weights:    every parameter and buffer under its name in ``diptych.models.CLIP.state_dict()``.
+    tokenizer:  None where the checkpoint brought none.
+    provenance: JSON-able; where weights, architecture and activation came from (``weights_from`` ...), what was
+                assumed, and what the writer adds: recipe, licence. ``hashes`` are those of the bundle on disk.
+    """
+
+    spec: ModelSpec
+    weights: dict[str, Tensor]
+    tokenizer: Tokenizer | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def read(
+    location: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    spec: ModelSpec | None = None,
+    activation: Activation | None = None,
+    image_size: int | None = None,
+) -> Bundle:
+    """A checkpoint from a folder, a file, or ``hf:org/name[@revision]``; weights become fp32. Nothing in it is run.
+
+    Folders are Diptych's and OpenCLIP's; files are safetensors, OpenAI's TorchScript archives and pickles of tensors.
+    ``tokenizer``: a merges file, a tokenizer.json or a folder, for checkpoints that bring none (or another one).
+    ``spec``, ``activation``: what a bare file does not tell. ``image_size``: pixels; position embeddings are resampled.
+    Raises CheckpointError that names what is wrong, missing or unknown, and what to pass.
+    """
+    where = str(location)
+    folder, contents = _find(hub.fetch(where) if where.startswith(hub.PREFIX) else Path(location))
+    file = read_weights(folder / contents.weights)
+    resolved, provenance = resolve(folder, contents, file, spec=spec, activation=activation)
+    weights = assemble(file.entries, resolved, renames(resolved, file.layout), where)
+    provenance = {"weights_from": where, "weights_format": file.format} | provenance
+    if image_size and image_size != resolved.image.image_size:
+        provenance = {**provenance, "image_size_from": resolved.image.image_size}
+        provenance.pop("hashes", None)  # of other weights from here on
+        weights, resolved = resized(weights, resolved, image_size)
+    return Bundle(resolved, weights, _tokenizer(tokenizer, folder, contents, resolved), provenance)
+
+
+def build(bundle: Bundle) -> CLIP:
+    """The model of a bundle, in evaluation mode; its parameters *are* the bundle's tensors, nothing is copied."""
+    with torch.device("meta"):
+        model = CLIP(bundle.spec)
+    try:
+        model.load_state_dict(bundle.weights, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights are not those of {bundle.spec.name}: {error}") from error
+    return model.eval()
+
+
+def write(bundle: Bundle, folder: str | Path, *, format: Literal["diptych", "open_clip"] = "diptych") -> Path:
+    """Write a bundle as a folder, which appears as a whole or not at all and is on the disk when this returns.
+
+    An older bundle of the same name is replaced; a folder with anything else in it is refused. Where OpenCLIP cannot
+    express the model, ``open_clip`` raises CheckpointError that says what; ``diptych`` leaves OpenCLIP's config out.
+    """
+    if format not in ("diptych", "open_clip"):
+        raise CheckpointError(f"there is no format {format!r}; {nearest(format, ('diptych', 'open_clip'))}")
+    names = renames(bundle.spec)
+    if odd := sorted(bundle.weights.keys() ^ names.keys()):
+        raise CheckpointError(f"the weights are not those of {bundle.spec.name}: {', '.join(odd[:4])}")
+    files = bundle.tokenizer.files() if bundle.tokenizer else {}
+    if config := _open_clip_config(bundle, required=format == "open_clip"):
+        files[CONFIG] = _json(config)
+    description = {
+        "format": FORMAT_VERSION,
+        "spec": to_dict(bundle.spec),
+        "provenance": bundle.provenance | {"hashes": _hashes(bundle)},
+        "files": sorted([WEIGHTS, *files]),
+    }
+    files[DESCRIPTION] = _json(description)
+    with replaced(Path(folder), {WEIGHTS, *files} | _files_of_old(Path(folder))) as new:
+        tensors = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
+        save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+    return Path(folder)
+
+
+def fingerprint(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of weights: the same for the same model, whatever file it is in."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _find(path: Path) -> tuple[Path, Contents]:
+    if path.is_dir():
+        return path, find_contents((entry.name for entry in path.iterdir() if entry.is_file()), str(path))
+    if not path.is_file():
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise CheckpointError(f"there is no file or folder {path}; {nearest(path.name, beside)}")
+    names = {entry.name for entry in path.parent.iterdir()}
+    whole = find_contents({*names, path.name}, str(path.parent)) if {DESCRIPTION, CONFIG} & names else None
+    if whole and whole.weights == path.name:  # the file of a folder that says what it is
+        return path.parent, whole
+    return path.parent, Contents(path.name, None, None, ())
+
+
+def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, spec: ModelSpec) -> Tokenizer | None:
+    if argument is None and not contents.tokenizer:
+        return None
+    from diptych.text.tokenizer import Tokenizer
+
+    path = folder if argument is None else Path(argument)
+    if path.is_dir():
+        tokenizer = Tokenizer.from_files(path, context_length=spec.text.context_length)
+    elif path.suffix == ".json" and path.is_file():
+        tokenizer = Tokenizer.from_json(path.read_text(encoding="utf-8"), context_length=spec.text.context_length)
+    else:
+        tokenizer = Tokenizer.from_merges(path, context_length=spec.text.context_length)
+    if tokenizer.vocabulary_size != spec.text.vocabulary_size:
+        raise CheckpointError(
+            f"the tokenizer in {path} has {tokenizer.vocabulary_size} tokens, the model {spec.text.vocabulary_size}; "
+            "pass tokenizer= with the one it was trained with"
+        )
+    return tokenizer
+
+
+def _hashes(bundle: Bundle) -> dict[str, str]:
+    hashes = {"weights": fingerprint(bundle.weights)}
+    return hashes | ({"tokenizer": bundle.tokenizer.fingerprint} if bundle.tokenizer else {})
+
+
+def _files_of_old(folder: Path) -> set[str]:
+    """The files of the bundle that is to be replaced, by its own account."""
+    try:
+        return set(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _open_clip_config(bundle: Bundle, *, required: bool) -> dict[str, Any] | None:
+    try:
+        return open_clip.from_spec(bundle.spec, own_tokenizer=bundle.tokenizer is not None)
+    except CheckpointError:
+        if required:
+            raise
+        return None
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,65 @@
+"""Which files of a folder, here or on a hub, make up a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from diptych.errors import CheckpointError
+
+DESCRIPTION = "diptych.json"
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+
+# As OpenCLIP's own loader prefers them; the same weights often lie there in two formats.
+_WEIGHTS = (
+    WEIGHTS,
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "merges.txt")
+
+
+class Contents(NamedTuple):
+    """File names: weights always, the others where they are there."""
+
+    weights: str
+    description: str | None
+    config: str | None
+    tokenizer: tuple[str, ...]
+
+    def files(self) -> list[str]:
+        """All of them, small ones first."""
+        return [name for name in (self.description, self.config, *self.tokenizer, self.weights) if name]
+
+
+def find_contents(names: Iterable[str], where: str) -> Contents:
+    """The files that matter among ``names``; CheckpointError where there is no weights file or no telling which."""
+    there = sorted(names)
+    weights = [name for name in _WEIGHTS if name in there] or [name for name in there if name.endswith(_SUFFIXES)]
+    if not weights:
+        listed = ", ".join(there[:6])
+        raise CheckpointError(
+            f"{where} holds no weights ({listed or 'it is empty'}); expected {WEIGHTS}, or another "
+            ".safetensors, .pt, .pth or .bin file"
+        )
+    config = CONFIG if CONFIG in there else None
+    if not config and DESCRIPTION not in there:
+        if "config.json" in there and not weights[0].startswith("open_clip"):
+            raise CheckpointError(
+                f"{where} is in the layout of Transformers (config.json); what is read is OpenCLIP's, a folder with {CONFIG}"
+            )
+        if len(weights) > 1 and weights[0] not in _WEIGHTS:
+            raise CheckpointError(f"{where} holds several files of weights: {', '.join(weights[:8])}; give one of them")
+    return Contents(
+        weights[0],
+        DESCRIPTION if DESCRIPTION in there else None,
+        config,
+        tuple(name for name in _TOKENIZER if name in there),
+    )

@@ -1,0 +1,139 @@
+"""One file of weights, whatever wrote it: recognised by its bytes, its tensors under the names of the flat layout."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diptych.checkpoints.keys import Layout
+from diptych.checkpoints.openai import is_archive, read_archive
+from diptych.checkpoints.tensors import Entry, read_safetensors
+from diptych.errors import CheckpointError
+from diptych.specs import Activation
+
+# Numbers that OpenAI's code keeps beside the weights of a model, and nobody else's does.
+_OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
+# What wrappers put before every name: DistributedDataParallel, torch.compile.
+_WRAPPERS = re.compile(r"(module\.|_orig_mod\.)+")
+_TEXT_TOWER = ("positional_embedding", "token_embedding.weight", "ln_final.weight", "text_projection")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """The tensors of one file, how its text tower is named, and the activation where the file proves it."""
+
+    format: str
+    entries: dict[str, Entry]
+    layout: Layout
+    activation: Activation | None = None
+    activation_from: str = ""
+
+    def flat_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes under the names of the flat layout."""
+        prefix = "text." if self.layout == "text" else ""
+        return {name.removeprefix(prefix): entry.shape for name, entry in self.entries.items()}
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """A safetensors file, an OpenAI TorchScript archive, or a pickle of tensors, bare or in a training checkpoint.
+
+    Nothing in the file is executed. Raises CheckpointError for a file that is none of these, cut off, or wants to run
+    code.
+    """
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start[8:9] == b"{":  # eight bytes of length, then JSON
+        return _weights(read_safetensors(path), "safetensors")
+    if start[:4] == b"PK\x03\x04":
+        if _is_archive(path):
+            return _openai(path)
+        return _weights(_read_pickle(path, mapped=True), "pickle")
+    if start[:1] == b"\x80":
+        return _weights(_read_pickle(path, mapped=False), "pickle")
+    what = "is empty" if not start else f"starts with {start[:4]!r}"
+    raise CheckpointError(
+        f"{path} is not a checkpoint: it {what}; give a .safetensors, .pt, .pth or .bin file of weights"
+    )
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return is_archive(archive.namelist())
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(f"{path} is cut off ({error}); fetch or write it again") from error
+
+
+def _openai(path: Path) -> WeightsFile:
+    archive = read_archive(path)
+    if archive.activation:
+        return _weights(archive.tensors, "TorchScript archive", archive.activation, "the classes in the archive")
+    return _weights(archive.tensors, "TorchScript archive", "quick_gelu", "OpenAI's archives are QuickGELU")
+
+
+def _weights(
+    entries: dict[str, Entry], form: str, activation: Activation | None = None, activation_from: str = ""
+) -> WeightsFile:
+    entries = _unwrapped(entries)
+    if activation is None and all(number in entries for number in _OPENAI_NUMBERS):
+        activation, activation_from = "quick_gelu", f"the file keeps {', '.join(_OPENAI_NUMBERS)}, as OpenAI's do"
+    kept = {name: entry for name, entry in entries.items() if not _is_constant(name)}
+    layout: Layout = "text" if any(f"text.{name}" in kept for name in _TEXT_TOWER) else "flat"
+    return WeightsFile(form, kept, layout, activation, activation_from)
+
+
+def _unwrapped(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    plain: dict[str, Entry] = {}
+    for name, entry in entries.items():
+        short = _WRAPPERS.sub("", name, count=1) if _WRAPPERS.match(name) else name
+        if short in plain:
+            raise CheckpointError(f"two tensors are called {short!r} once 'module.' and '_orig_mod.' are taken off")
+        plain[short] = entry
+    return plain
+
+
+def _is_constant(name: str) -> bool:
+    """Not weights: OpenAI's numbers, and the causal triangle that older files stored."""
+    return name in _OPENAI_NUMBERS or name.rpartition(".")[2] == "attn_mask"
+
+
+def _read_pickle(path: Path, *, mapped: bool) -> dict[str, Entry]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class) ([\w.]+)", str(error))
+        what = f"asks to load {asked[1] or asked[2]}" if asked else "is no pickle of tensors"
+        raise CheckpointError(
+            f"{path} {what}; it was not run. If you trust its author, load it where it was made and save the tensors "
+            "alone: torch.save(model.state_dict(), ...)"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"{path} cannot be read as a pickle of tensors ({error}); fetch it again") from error
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    return {name: Entry.of(tensor) for name, tensor in _tensors(loaded, path).items()}
+
+
+def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(f"{path} holds a {type(loaded).__name__}; a checkpoint is a dict of tensors by name")
+    others = {str(k): v for k, v in loaded.items() if not isinstance(v, Tensor) and k not in _OPENAI_NUMBERS}
+    if others or not loaded:
+        listed = ", ".join(f"{name} ({type(value).__name__})" for name, value in list(others.items())[:6])
+        raise CheckpointError(
+            f"{path} holds {listed or 'nothing'} where tensors were expected; a training checkpoint keeps them under "
+            "'state_dict'"
+        )
+    tensors = {str(name): torch.as_tensor(value) for name, value in loaded.items()}
+    for name, tensor in tensors.items():
+        if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+            raise CheckpointError(f"{path}: {name} is not a plain tensor; save the weights dense, on the CPU")
+    return tensors

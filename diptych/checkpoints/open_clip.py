@@ -1,0 +1,162 @@
+"""OpenCLIP's ``open_clip_config.json`` to a ModelSpec and back.
+
+What OpenCLIP's models have and ours have not is refused by name; so is what our spec says and OpenCLIP cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diptych.config import from_dict
+from diptych.errors import CheckpointError, ConfigError
+from diptych.specs import CLIP_MEAN, CLIP_STD, ModelSpec, ModifiedResNetSpec
+
+RELEASED_VOCABULARY = 49_408  # what OpenCLIP's built-in tokenizer speaks
+
+# Keys that only matter in training, or that the weights overwrite: any value is fine.
+_IGNORED = {
+    "model_cfg": {"custom_text", "init_logit_scale", "nonscalar_logit_scale", "output_dict", "cast_dtype"},
+    "vision_cfg": {
+        "patch_dropout",
+        "output_tokens",
+        "attn_pooler_queries",
+        "attn_pooler_heads",
+        "timm_model_pretrained",
+    },
+    "text_cfg": {"hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "output_tokens", "pad_id", "eos_id"},
+    "preprocess_cfg": {"fill_color", "size"},
+}
+# Keys that we read, with OpenCLIP's default.
+_READ: dict[str, dict[str, Any]] = {
+    "model_cfg": {"embed_dim": None, "vision_cfg": None, "text_cfg": None, "quick_gelu": False},
+    "vision_cfg": {
+        **{"layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16, "image_size": 224},
+        "pool_type": "tok",
+    },
+    "text_cfg": {
+        **{"context_length": 77, "vocab_size": RELEASED_VOCABULARY, "width": 512, "heads": 8, "layers": 12},
+        "mlp_ratio": 4.0,
+    },
+    "preprocess_cfg": {"mean": CLIP_MEAN, "std": CLIP_STD, "interpolation": "bicubic", "resize_mode": "shortest"},
+}
+# Keys whose one value we have; every other key is refused unless it is off (false, zero, null or empty).
+_ONLY = {"pos_embed_type": "learnable", "proj_type": "linear", "mode": "RGB"}
+_POOLING = {"class_token": "tok", "average": "avg"}
+
+
+def to_spec(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
+    """The spec that an ``open_clip_config.json`` describes.
+
+    Raises CheckpointError that names the key of a config that is malformed or describes a model we do not have.
+    """
+    model = _section(config, "model_cfg", where)
+    vision = _section(model, "vision_cfg", f"{where}: model_cfg")
+    text = _section(model, "text_cfg", f"{where}: model_cfg")
+    preprocess = _section({"preprocess_cfg": {}, **config}, "preprocess_cfg", where)
+    activation = "quick_gelu" if model["quick_gelu"] else "gelu"
+    try:
+        size = _square(vision["image_size"])
+        return from_dict(
+            ModelSpec,
+            {
+                "name": name,
+                "embedding": model["embed_dim"],
+                "image": _image(vision, size, activation),
+                "text": {
+                    "kind": "text_transformer",
+                    "vocabulary_size": text["vocab_size"],
+                    "activation": activation,
+                    **{key: text[key] for key in ("context_length", "width", "heads", "layers", "mlp_ratio")},
+                },
+                "preprocess": {
+                    # OpenCLIP lets the image tower decide where the two sizes differ.
+                    **{"size": size, "mean": preprocess["mean"], "std": preprocess["std"]},
+                    **{"resize": preprocess["resize_mode"], "interpolation": preprocess["interpolation"]},
+                },
+            },
+        )
+    except (ConfigError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{where} describes a model that Diptych cannot build: {error}") from error
+
+
+def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
+    """The ``open_clip_config.json`` of a model, for OpenCLIP's ``local-dir:`` loader.
+
+    ``own_tokenizer``: tokenizer files lie in the same folder. Raises CheckpointError that says what of the spec
+    OpenCLIP cannot express.
+    """
+    image, text = spec.image, spec.text
+    vision: dict[str, Any] = {"image_size": image.image_size}
+    if isinstance(image, ModifiedResNetSpec):
+        vision |= {"layers": list(image.layers), "width": image.stem_width, "head_width": image.width // image.heads}
+    else:
+        if image.activation != text.activation:
+            raise CheckpointError(
+                f"OpenCLIP has one activation for both towers; {spec.name} has {image.activation} for images and "
+                f"{text.activation} for texts. Save with format='diptych'"
+            )
+        vision |= {"layers": image.layers, "width": image.width, "head_width": image.width // image.heads}
+        vision |= {"patch_size": image.patch_size, "mlp_ratio": image.mlp_ratio, "pool_type": _POOLING[image.pooling]}
+    texts: dict[str, Any] = {"context_length": text.context_length, "vocab_size": text.vocabulary_size}
+    texts |= {"width": text.width, "heads": text.heads, "layers": text.layers, "mlp_ratio": text.mlp_ratio}
+    if own_tokenizer or text.vocabulary_size != RELEASED_VOCABULARY:
+        # Any name makes the local-dir loader take the folder's own files, and fail where there are none.
+        texts["hf_tokenizer_name"] = "tokenizer.json"
+    return {
+        "model_cfg": {
+            "embed_dim": spec.embedding,
+            "quick_gelu": text.activation == "quick_gelu",
+            "vision_cfg": vision,
+            "text_cfg": texts,
+        },
+        "preprocess_cfg": {
+            **{"size": spec.preprocess.size, "mode": "RGB"},
+            **{"mean": list(spec.preprocess.mean), "std": list(spec.preprocess.std)},
+            **{"interpolation": spec.preprocess.interpolation, "resize_mode": spec.preprocess.resize},
+        },
+    }
+
+
+def _image(vision: Mapping[str, Any], size: int, activation: str) -> dict[str, Any]:
+    width, head_width = vision["width"], vision["head_width"]
+    if isinstance(vision["layers"], list):
+        return {
+            **{"kind": "modified_resnet", "image_size": size, "layers": vision["layers"], "stem_width": width},
+            "heads": 32 * width // head_width,
+        }
+    pooling = {theirs: ours for ours, theirs in _POOLING.items()}
+    return {
+        **{"kind": "vision_transformer", "image_size": size, "patch_size": _square(vision["patch_size"])},
+        **{"width": width, "layers": vision["layers"], "heads": width // head_width},
+        **{"mlp_ratio": vision["mlp_ratio"], "activation": activation},
+        "pooling": pooling.get(vision["pool_type"], vision["pool_type"]),
+    }
+
+
+def _section(config: Mapping[str, Any], section: str, where: str) -> dict[str, Any]:
+    values = config.get(section)
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"{where} has no object {section!r}; it is not an OpenCLIP config")
+    read = dict(_READ[section])
+    for key, value in values.items():
+        if key in read:
+            read[key] = read[key] if value is None else value
+        elif key in _ONLY:
+            if value != _ONLY[key]:
+                raise CheckpointError(f"{where}: {section}.{key} is {value!r}; Diptych has only {_ONLY[key]!r}")
+        elif key == "pool_type" and value == "argmax":  # of texts: the end token, the highest id
+            continue
+        elif value and key not in _IGNORED[section]:
+            raise CheckpointError(f"{where}: {section}.{key} is {value!r}, which Diptych's models do not have")
+    if missing := [key for key, value in read.items() if value is None]:
+        raise CheckpointError(f"{where}: {section} lacks {', '.join(missing)}")
+    return read
+
+
+def _square(size: Any) -> int:
+    if isinstance(size, list) and len(set(size)) == 1:
+        return size[0]
+    if isinstance(size, list):
+        raise ConfigError(f"image and patch sizes must be square, not {size}")
+    return size

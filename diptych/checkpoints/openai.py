@@ -1,0 +1,213 @@
+"""OpenAI's TorchScript archives, read without executing anything in them.
+
+An archive is a zip: ``data.pkl`` describes the tree of modules and where each tensor lies, ``data/N`` are the bytes of
+storage N, ``code/`` is a program. The program is never looked at; of the pickle only tensors and attributes are
+rebuilt, and whatever else it asks for is refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diptych.checkpoints.tensors import Entry
+from diptych.errors import CheckpointError
+from diptych.specs import Activation
+
+_STORAGES = {
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "ByteStorage": torch.uint8,
+    "CharStorage": torch.int8,
+    "ShortStorage": torch.int16,
+    "IntStorage": torch.int32,
+    "LongStorage": torch.int64,
+    "BoolStorage": torch.bool,
+}
+_LARGEST_PICKLE = 64 << 20  # the released ones are under 1 MB
+_MOST_MODULES = 100_000
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Tensors by their dotted names, the plain attributes beside them, and the activation if a module's class tells."""
+
+    tensors: dict[str, Entry]
+    attributes: dict[str, Any]
+    activation: Activation | None
+
+
+def is_archive(names: list[str]) -> bool:
+    """Whether the zip with these members is a TorchScript archive (and not what ``torch.save`` writes)."""
+    return any(name.endswith("/constants.pkl") for name in names)
+
+
+def read_archive(path: Path) -> Archive:
+    """The tensors and attributes of a TorchScript archive; tensors are read when their turn comes, each checked
+    against its checksum.
+
+    Raises CheckpointError for an archive that is cut off, inconsistent, or whose pickle asks for anything but tensors.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+        reader = _Reader(archive, path)
+        root = reader.load()
+        return reader.flatten(root)
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever a hostile or broken pickle makes the unpickler trip over
+        raise CheckpointError(f"{path} is not a whole TorchScript archive ({error!r}); fetch it again") from error
+
+
+@dataclass
+class _Module:
+    """Stands for any module: the name of its class, and what it holds."""
+
+    kind: str
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise pickle.UnpicklingError(f"the state of {self.kind} is no dict")
+        self.state = state
+
+
+class _Storage(NamedTuple):
+    record: str
+    dtype: torch.dtype
+    count: int
+
+
+class _Reader:
+    """One archive: knows its zip, and what the names in its pickle may mean."""
+
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
+        self.archive, self.path = archive, path
+        [pickled] = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        self.pickled = archive.getinfo(pickled)
+        self.folder = pickled.removesuffix("data.pkl") + "data/"
+
+    def load(self) -> Any:
+        if self.pickled.file_size > _LARGEST_PICKLE:
+            raise CheckpointError(f"{self.path}: its data.pkl has {self.pickled.file_size >> 20} MB, a model's has not")
+        with self.archive.open(self.pickled) as file:
+            return _Unpickler(file, self).load()
+
+    def flatten(self, root: Any) -> Archive:
+        if not isinstance(root, _Module):
+            raise CheckpointError(f"{self.path} holds no module at its top, but {type(root).__name__}")
+        tensors: dict[str, Entry] = {}
+        attributes: dict[str, Any] = {}
+        activations: set[Activation] = set()
+        for name, value in _walk(root, ""):
+            if isinstance(value, Entry):
+                tensors[name] = value
+            elif isinstance(value, _Module):
+                activations |= _activation(name, value.kind)
+            elif isinstance(value, int | float | str | bool):
+                attributes[name] = value
+        if len(activations) > 1:
+            raise CheckpointError(f"{self.path} mixes GELU and QuickGELU; its architecture cannot be told")
+        return Archive(tensors, attributes, activations.pop() if activations else None)
+
+    def global_named(self, module: str, name: str) -> Any:
+        """What a name in the pickle stands for. Bound methods and fresh values: nothing a pickle can alter."""
+        if module.startswith("__torch__"):
+            return _kind(f"{module}.{name}")
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return self.tensor
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module == "torch.jit._pickle" and name.startswith(("build_", "restore_type_tag")):
+            return self.first
+        raise CheckpointError(
+            f"{self.path} asks to load {module}.{name}, which no model needs; it was not run. Do not trust this file"
+        )
+
+    def storage(self, identity: Any) -> _Storage:
+        kind, dtype, record, _device, count = identity
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(count, int):
+            raise CheckpointError(f"{self.path}: {identity!r} is no storage")
+        info = self.archive.getinfo(self.folder + record)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != count * dtype.itemsize:
+            raise CheckpointError(f"{self.path}: record {record} is not {count} values of {dtype}")
+        return _Storage(info.filename, dtype, count)
+
+    def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Entry:
+        last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+        empty = 0 in shape
+        if min((offset, *shape, *stride)) < 0 or (not empty and last >= storage.count):
+            raise CheckpointError(f"{self.path}: a tensor {shape} reaches beyond its record {storage.record}")
+        if math.prod(shape) > storage.count:
+            raise CheckpointError(f"{self.path}: a tensor {shape} is larger than its record {storage.record}")
+        return Entry(tuple(shape), storage.dtype, lambda: self.bytes_of(storage).as_strided(shape, stride, offset))
+
+    def bytes_of(self, storage: _Storage) -> Tensor:
+        try:
+            raw = bytearray(self.archive.read(storage.record))  # the zip checks their checksum
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+            raise CheckpointError(f"{self.path} is damaged: {error}; fetch it again") from error
+        return torch.frombuffer(raw, dtype=storage.dtype) if raw else torch.empty(0, dtype=storage.dtype)
+
+    def first(self, *arguments: Any) -> Any:
+        """Typed lists and tagged values are what they hold."""
+        return arguments[0]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Rebuilds tensors and attributes; every name goes through ``_Reader.global_named``."""
+
+    def __init__(self, file: Any, reader: _Reader) -> None:
+        super().__init__(file)
+        self.reader = reader
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self.reader.global_named(module, name)
+
+    def persistent_load(self, identity: Any) -> Any:
+        return self.reader.storage(identity)
+
+
+def _kind(name: str) -> type[_Module]:
+    """A class of its own for each name in the pickle, so that nothing one archive does reaches the next."""
+
+    def new(cls: type[_Module]) -> _Module:
+        module = object.__new__(cls)
+        _Module.__init__(module, name)
+        return module
+
+    return type("_Named", (_Module,), {"__new__": new})
+
+
+def _walk(root: _Module, prefix: str) -> Iterator[tuple[str, Any]]:
+    stack, visited = [(prefix, root)], 0
+    while stack:
+        prefix, module = stack.pop()
+        visited += 1
+        if visited > _MOST_MODULES:
+            raise CheckpointError("an archive whose modules contain one another has no end")
+        for key, value in module.state.items():
+            yield f"{prefix}{key}", value
+            if isinstance(value, _Module):
+                stack.append((f"{prefix}{key}.", value))
+
+
+def _activation(name: str, kind: str) -> set[Activation]:
+    if not name.endswith(".mlp.gelu"):
+        return set()
+    if "QuickGELU" in kind:
+        return {"quick_gelu"}
+    return {"gelu"} if kind.endswith(".GELU") else set()
