@@ -1,0 +1,324 @@
+"""One object that holds a model, its tokenizer and its preprocessing: encode, classify, save."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from diptych import specs
+from diptych.data.preprocess import ImageLike, decode_image, preprocess
+from diptych.errors import ConfigError, TokenizerError, nearest
+from diptych.models.clip import CLIP, create_model
+from diptych.specs import Activation, ModelSpec
+from diptych.text import prompts
+from diptych.text.tokenizer import Tokenizer
+from diptych.tokens import Tokens
+
+Precision = Literal["fp32", "fast"]
+Templates = str | Path | Sequence[str]
+
+# Texts tokenized at a time, then sorted by length; also bounds the prompts of a classifier held at once.
+TEXTS_AT_ONCE = 16_384
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The labels of one image, the most probable first, each with its probability."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The most probable label."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable label."""
+        return self.probabilities[0]
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return zip(self.labels, self.probabilities, strict=True)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{probability:7.2%}  {label}" for label, probability in self)
+
+
+class Clip:
+    """A CLIP ready to use. ``model`` is the plain module, in training or evaluation mode as the caller left it.
+
+    model:      ``diptych.models.CLIP``, wherever it is; nothing is copied or moved.
+    tokenizer:  None where the checkpoint brought none: images encode, texts raise TokenizerError.
+    provenance: JSON-able notes on where the weights came from, saved with them.
+    precision:  ``fp32``, or ``fast``: matrix products in bf16.
+
+    >>> clip = create("ViT-B-32", seed=0)
+    >>> clip.encode_images(np.zeros((8, 8, 3), np.uint8)).shape
+    (1, 512)
+    """
+
+    def __init__(
+        self,
+        model: CLIP,
+        tokenizer: Tokenizer | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
+        if precision not in get_args(Precision):
+            raise ConfigError(f"precision is {precision!r}; {nearest(str(precision), get_args(Precision))}")
+        if tokenizer is not None:
+            _check_vocabulary(model.spec, tokenizer)
+        self.model, self.tokenizer = model, tokenizer
+        self.provenance = dict(provenance or {})
+        self.precision: Precision = precision
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self.model.spec
+
+    @property
+    def similarity_scale(self) -> float:
+        """What cosine similarities are multiplied by before the softmax: exp(logit_scale)."""
+        return float(self.model.logit_scale.detach().float().exp())
+
+    def encode_images(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 64) -> np.ndarray:
+        """Unit-norm float32 embeddings (n, E) of one image or of any number of them.
+
+        An image is a path, encoded bytes, a Pillow image or a uint8 array (H, W[, channels]); an array of four
+        dimensions is many. Images are decoded a batch ahead of the model, by threads. Raises DataError for an image
+        that cannot be read.
+        """
+        batches = _batches(_several_images(images), batch_size)
+        return self._stack(self.encode_pixels(pixels_BCHW) for pixels_BCHW in self._pixels(batches))
+
+    def encode_pixels(self, pixels_BCHW: Tensor) -> np.ndarray:
+        """Unit-norm float32 embeddings (B, E) of images already preprocessed as ``spec.preprocess`` says."""
+        with self._inference() as device:
+            return _unit(self.model.encode_image(pixels_BCHW.to(device)))
+
+    def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = 256) -> np.ndarray:
+        """Unit-norm float32 embeddings (n, E) of one text or several, in their order.
+
+        A text that occurs twice is encoded once; texts of one length share a batch, so that none pays for a longer
+        one. Warns where texts are cut to the context length. Raises TokenizerError without a tokenizer.
+        """
+        tokenizer = self._require_tokenizer()
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        unique = list(dict.fromkeys(texts))
+        embeddings, truncated = [], 0
+        for start in range(0, len(unique), TEXTS_AT_ONCE):
+            tokens = tokenizer(unique[start : start + TEXTS_AT_ONCE])
+            truncated += tokens.truncated
+            embeddings.append(self._encode_tokens(tokens, batch_size))
+        if truncated:
+            limit = tokenizer.context_length
+            warnings.warn(f"{truncated} of {len(unique)} texts were cut to {limit} tokens", stacklevel=2)
+        row = {text: i for i, text in enumerate(unique)}
+        return self._stack(embeddings)[[row[text] for text in texts]]
+
+    def _encode_tokens(self, tokens: Tokens, batch_size: int) -> np.ndarray:
+        order_B = torch.argsort(tokens.lengths_B, stable=True)
+        encoded = []
+        with self._inference() as device:
+            for chosen in order_B.split(batch_size):
+                lengths_B = tokens.lengths_B[chosen]
+                ids_BL = tokens.ids_BL[chosen, : int(lengths_B.max())]
+                encoded.append(_unit(self.model.encode_text(Tokens(ids_BL.to(device), lengths_B.to(device)))))
+        embeddings_BE = np.concatenate(encoded)
+        restored_BE = np.empty_like(embeddings_BE)
+        restored_BE[order_B.numpy()] = embeddings_BE
+        return restored_BE
+
+    def classifier(self, labels: Sequence[str], templates: Templates = "photo") -> Classifier:
+        """A zero-shot classifier over ``labels`` (paper, section 3.1.2).
+
+        The embeddings of a label's prompts, one a template, are averaged and brought back to unit norm. ``templates``
+        is a name of ``diptych.text.prompts.TEMPLATES``, a file, one template, or a sequence of them.
+        """
+        if isinstance(labels, str) or not labels:
+            raise ConfigError(f"labels must be a sequence of class names, at least one, not {labels!r}")
+        chosen = prompts.templates(templates)
+        unique = list(dict.fromkeys(labels))
+        at_once = max(1, TEXTS_AT_ONCE // len(chosen))
+        weights = [self._class_weights(unique[i : i + at_once], chosen) for i in range(0, len(unique), at_once)]
+        row = {label: i for i, label in enumerate(unique)}
+        return Classifier(self, tuple(labels), chosen, np.concatenate(weights)[[row[label] for label in labels]])
+
+    def _class_weights(self, labels: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+        texts = [prompts.fill(template, label) for label in labels for template in templates]
+        embeddings_CTE = self.encode_texts(texts).reshape(len(labels), len(templates), -1)
+        mean_CE = embeddings_CTE.mean(axis=1)
+        return mean_CE / np.linalg.norm(mean_CE, axis=1, keepdims=True)
+
+    def classify(self, image: ImageLike, labels: Sequence[str], templates: Templates = "photo") -> Prediction:
+        """The labels ranked for one image. For several images make a ``classifier`` once."""
+        return self.classifier(labels, templates).rank(image)[0]
+
+    def save(self, folder: str | Path, format: Literal["diptych", "open_clip"] = "open_clip") -> Path:
+        """Write model, tokenizer, preprocessing and provenance as a folder that ``load`` and OpenCLIP open.
+
+        Raises CheckpointError where the format cannot express the model.
+        """
+        from diptych.checkpoints import bundle
+
+        whole = bundle.Bundle(self.spec, dict(self.model.state_dict()), self.tokenizer, self.provenance)
+        return bundle.write(whole, folder, format=format)
+
+    def __repr__(self) -> str:
+        return f"Clip({self.spec.name!r}, tokenizer={self.tokenizer}, precision={self.precision!r})"
+
+    def _require_tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise TokenizerError(
+                f"{self.spec.name} came without a tokenizer, so it encodes images and no texts. Pass tokenizer= to "
+                "diptych.load: the file bpe_simple_vocab_16e6.txt.gz of the released models, a folder with "
+                "tokenizer.json, or a hub name such as hf:openai/clip-vit-base-patch32"
+            )
+        return self.tokenizer
+
+    @contextmanager
+    def _inference(self) -> Generator[torch.device]:
+        """Evaluation mode and the precision of this object; each module's own mode is restored after."""
+        device = self.model.logit_scale.device
+        training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
+        try:
+            with (
+                torch.inference_mode(),
+                torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "fast"),
+            ):
+                yield device
+        finally:
+            for module in training:
+                module.training = True
+
+    def _pixels(self, batches: Iterable[list[ImageLike]]) -> Iterator[Tensor]:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            waiting = None
+            for batch in batches:
+                ahead = [threads.submit(self._pixels_of, image) for image in batch]
+                if waiting:
+                    yield torch.stack([future.result() for future in waiting])
+                waiting = ahead
+            if waiting:
+                yield torch.stack([future.result() for future in waiting])
+
+    def _pixels_of(self, image: ImageLike) -> Tensor:
+        return preprocess(decode_image(image), self.spec.preprocess)
+
+    def _stack(self, embeddings: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.empty((0, self.spec.embedding), np.float32), *embeddings])
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A zero-shot classifier: one unit-norm weight vector a label. Made by ``Clip.classifier``."""
+
+    clip: Clip
+    labels: tuple[str, ...]
+    templates: tuple[str, ...]
+    weights_CE: np.ndarray
+
+    def predict_proba(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:
+        """Probabilities (n, C) of the labels, in their order, for images as ``Clip.encode_images`` takes them."""
+        logits_BC = self.clip.similarity_scale * (self.clip.encode_images(images) @ self.weights_CE.T)
+        exponentials_BC = np.exp(logits_BC - logits_BC.max(axis=1, keepdims=True))
+        return exponentials_BC / exponentials_BC.sum(axis=1, keepdims=True)
+
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[str]:
+        """The most probable label of each image."""
+        return [prediction.label for prediction in self.rank(images)]
+
+    def rank(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
+        """All labels of each image, ranked."""
+        ranked = []
+        for probabilities_C in self.predict_proba(images):
+            order_C = np.argsort(-probabilities_C, kind="stable")
+            ranked.append(Prediction(tuple(self.labels[i] for i in order_C), tuple(probabilities_C[order_C].tolist())))
+        return ranked
+
+
+def load(
+    location: str | Path,
+    *,
+    precision: Precision = "fp32",
+    tokenizer: Tokenizer | str | Path | None = None,
+    image_size: int | None = None,
+    activation: Activation | None = None,
+    device: str | torch.device = "cpu",
+) -> Clip:
+    """A CLIP from a folder, a ``.pt`` or ``.safetensors`` file, or ``hf:org/name[@revision]``.
+
+    precision:  ``fp32``, or ``fast``: weights of matrix products in bf16.
+    tokenizer:  a Tokenizer, or where to find one, for a checkpoint that brings none.
+    image_size: another resolution than the checkpoint's; position embeddings are resized.
+    activation: ``gelu`` or ``quick_gelu``, for weights that do not say.
+
+    Weights are never invented: what is missing or unclear raises CheckpointError that says what to pass.
+    """
+    from diptych.checkpoints import bundle
+
+    whole = bundle.read(location, tokenizer=tokenizer, image_size=image_size, activation=activation)
+    model = bundle.build(whole).eval().requires_grad_(False)
+    if precision == "fast":
+        _halve(model)
+    return Clip(model.to(device), whole.tokenizer, whole.provenance, precision)
+
+
+def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: Tokenizer | None = None) -> Clip:
+    """A CLIP with random weights, by the name of a released architecture or a spec of one's own.
+
+    With a tokenizer, the model's vocabulary and context length become the tokenizer's.
+    """
+    spec = specs.find(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
+    if tokenizer is not None:
+        spec = spec.with_vocabulary(tokenizer.vocabulary_size, tokenizer.context_length)
+    return Clip(create_model(spec, seed=seed), tokenizer, {"weights_from": f"random, seed {seed}"})
+
+
+def _check_vocabulary(spec: ModelSpec, tokenizer: Tokenizer) -> None:
+    text = spec.text
+    if tokenizer.vocabulary_size != text.vocabulary_size or tokenizer.context_length > text.context_length:
+        raise TokenizerError(
+            f"{spec.name} has {text.vocabulary_size} token embeddings and {text.context_length} positions; this "
+            f"tokenizer has {tokenizer.vocabulary_size} tokens and texts of up to {tokenizer.context_length}"
+        )
+
+
+@torch.no_grad()
+def _halve(model: CLIP) -> None:
+    """Convolutions and linear layers to bf16. Norms and the few bare tensors stay: autocast does the rest."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(torch.bfloat16)
+
+
+def _unit(embeddings_BE: Tensor) -> np.ndarray:
+    return nn.functional.normalize(embeddings_BE.float(), dim=1).cpu().numpy()
+
+
+def _several_images(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+    single = str | Path | bytes | Image.Image
+    if isinstance(images, single) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        return [images]
+    return images
+
+
+def _batches(items: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

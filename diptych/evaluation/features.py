@@ -1,0 +1,119 @@
+"""One pass over a source: the embeddings of its images, and what is known of each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.data.preprocess import decode_image, preprocess
+from diptych.errors import DataError, TooManyFailures
+from diptych.specs import PreprocessSpec
+
+if TYPE_CHECKING:
+    from diptych.data.sources import Sample, Source
+    from diptych.encoder import Clip
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Features:
+    """Unit-norm embeddings of the N images of a source that could be read, in the source's order.
+
+    failures: why the others could not; fingerprint: SHA-256 over keys, captions, labels and bytes of what was read.
+    """
+
+    images_NE: np.ndarray
+    captions: tuple[tuple[str, ...], ...]
+    labels: tuple[int | None, ...]
+    keys: tuple[str, ...]
+    failures: tuple[str, ...]
+    fingerprint: str
+
+
+def embed(clip: Clip, source: Source, *, allowed_failures: float = 0.1) -> Features:
+    """Embed every image of a source, decoding a batch ahead of the model.
+
+    Raises TooManyFailures where a larger share than ``allowed_failures`` cannot be read, DataError where all cannot.
+    """
+    samples: list[Sample] = []
+    embeddings, failures = [], list(getattr(source, "problems", ()))
+    digest, failed = hashlib.sha256(), 0
+    for batch in _read_ahead(source, clip.spec.preprocess):
+        pixels = []
+        for item in batch:
+            if isinstance(item, DataError):
+                failures.append(str(item))
+                failed += 1
+                continue
+            pixels.append(item.pixels_CHW)
+            samples.append(item.sample)
+            digest.update(item.digest)
+        if failed > allowed_failures * len(source):
+            raise TooManyFailures(
+                f"{failed} samples of {source.name} cannot be read, more than {allowed_failures:.0%} of its "
+                f"{len(source)}; the first: {failures[-failed]}"
+            )
+        if pixels:
+            embeddings.append(clip.encode_pixels(torch.stack(pixels)))
+    if not samples:
+        raise DataError(f"{source.name} holds no image that can be read")
+    return Features(
+        images_NE=np.concatenate(embeddings),
+        captions=tuple(sample.captions for sample in samples),
+        labels=tuple(sample.label for sample in samples),
+        keys=tuple(sample.key for sample in samples),
+        failures=tuple(failures),
+        fingerprint=digest.hexdigest(),
+    )
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    pixels_CHW: Tensor
+    sample: Sample  # without its image
+    digest: bytes
+
+
+def _read_ahead(source: Source, spec: PreprocessSpec) -> Iterator[list[_Decoded | DataError]]:
+    """Batches in the source's order. The source is read here, decoding is left to threads, one batch ahead."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        waiting: list[Future[_Decoded | DataError]] = []
+        for start in range(0, len(source), BATCH):
+            ahead = []
+            for i in range(start, min(start + BATCH, len(source))):
+                read = _read(source, i)
+                ahead.append(threads.submit(_decode, read, spec))
+            if waiting:
+                yield [future.result() for future in waiting]
+            waiting = ahead
+        if waiting:
+            yield [future.result() for future in waiting]
+
+
+def _read(source: Source, i: int) -> Sample | DataError:
+    try:
+        return source.read(i)
+    except DataError as problem:
+        return problem
+
+
+def _decode(sample: Sample | DataError, spec: PreprocessSpec) -> _Decoded | DataError:
+    if isinstance(sample, DataError):
+        return sample
+    try:
+        content = sample.image if isinstance(sample.image, bytes) else sample.image.read_bytes()
+        pixels_CHW = preprocess(decode_image(content), spec)
+    except (DataError, OSError) as problem:
+        return DataError(f"{sample.key}: {problem}")
+    digest = hashlib.sha256(repr(sample[1:]).encode("utf-8", "surrogatepass"))
+    digest.update(content)
+    return _Decoded(pixels_CHW, sample._replace(image=b""), digest.digest())

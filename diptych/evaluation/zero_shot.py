@@ -1,0 +1,49 @@
+"""Zero-shot classification: top-1, top-5 and mean per class (paper, section 3.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diptych.errors import DataError
+from diptych.evaluation import intervals
+from diptych.evaluation.ranks import SCORES_AT_ONCE, ranks
+from diptych.evaluation.result import Scores
+
+
+def score(images_NE: np.ndarray, labels_N: np.ndarray, weights_CE: np.ndarray, *, seed: int = 0) -> Scores:
+    """Accuracy of image embeddings against one weight vector a class; labels are indices into them.
+
+    ``acc1`` and ``acc5`` (from five classes on) have Clopper-Pearson intervals, ``mean_per_class_recall``, over the
+    classes that occur, a bootstrap within classes. Ties count against the model.
+    """
+    classes = len(weights_CE)
+    labels_N = np.asarray(labels_N, np.int64)
+    if not len(labels_N):
+        raise DataError("there is no labelled image to classify")
+    if labels_N.min() < 0 or labels_N.max() >= classes:
+        raise DataError(f"labels go from {labels_N.min()} to {labels_N.max()}, but there are {classes} class names")
+    ranks_N = ranks(images_NE, weights_CE, np.stack([np.arange(len(labels_N)), labels_N], axis=1))
+    metrics, limits, chance = {}, {}, {}
+    for k in (1, 5) if classes >= 5 else (1,):
+        hits = int((ranks_N < k).sum())
+        metrics[f"acc{k}"] = hits / len(ranks_N)
+        limits[f"acc{k}"] = intervals.exact(hits, len(ranks_N))
+        chance[f"acc{k}"] = k / classes
+    trials_C = np.bincount(labels_N, minlength=classes)
+    hits_C = np.bincount(labels_N, weights=ranks_N == 0, minlength=classes)
+    hits_C, trials_C = hits_C[trials_C > 0], trials_C[trials_C > 0]
+    metrics["mean_per_class_recall"] = float((hits_C / trials_C).mean())
+    limits["mean_per_class_recall"] = intervals.mean_of_proportions(hits_C, trials_C, seed)
+    chance["mean_per_class_recall"] = 1 / classes
+    predictions = {
+        "label": labels_N.tolist(),
+        "predicted": _predicted(images_NE, weights_CE).tolist(),
+        "rank": (ranks_N + 1).tolist(),
+    }
+    return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=predictions)
+
+
+def _predicted(images_NE: np.ndarray, weights_CE: np.ndarray) -> np.ndarray:
+    at_once = max(1, SCORES_AT_ONCE // len(weights_CE))
+    starts = range(0, len(images_NE), at_once)
+    return np.concatenate([(images_NE[i : i + at_once] @ weights_CE.T).argmax(axis=1) for i in starts])
