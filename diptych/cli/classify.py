@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_format
 import sys
 from pathlib import Path
+from typing import Literal
 
 
 def classify(
@@ -14,7 +15,7 @@ def classify(
     *,
     labels: str,
     templates: str = "photo",
-    precision: str = "fast",
+    precision: Literal["fp32", "fast"] = "fast",
     json: bool = False,
 ) -> int:
     """Say what is in images, among labels of your own.
@@ -48,14 +49,13 @@ def classify(
     unreadable = 0
     for image in images:
         try:
-            probabilities = classifier.predict_proba([image])[0]
+            prediction = classifier.rank(image)[0]
         except DataError as error:  # one bad image does not lose the others
             print(f"error: {error}", file=sys.stderr)
             unreadable += 1
             continue
-        ranked = sorted(zip(names, probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
         if json:
-            print(json_format.dumps({"image": image, "labels": dict(ranked)}, ensure_ascii=False))
+            print(json_format.dumps({"image": image, "labels": dict(prediction)}, ensure_ascii=False))
         else:
             print(image)
             print_table(["", ""], [[f"{probability:7.1%}", label] for label, probability in ranked[:5]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from diptych.checkpoints.bundle import Bundle
@@ -13,7 +13,7 @@ def inspect(
     model: str,
     /,
     *,
-    activation: str | None = None,
+    activation: Literal["gelu", "quick_gelu"] | None = None,
     json: bool = False,
 ) -> None:
     """Tell what a checkpoint is: towers, sizes, tokenizer, preprocessing, and where each of these is known from.

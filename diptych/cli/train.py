@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 
@@ -12,35 +13,56 @@ def train(
     data: str,
     out: Path,
     validation: str | None = None,
+    split: str | None = None,
+    captions: tuple[str, ...] = (),
+    where: str | None = None,
     resume: bool = False,
     set: tuple[str, ...] = (),
 ) -> None:
     """Train a model by a named recipe; Ctrl-C saves and stops, --resume goes on bit for bit.
 
     Example:
-        diptych train small-photographs --data "flickr8k/train-*.tar" --set data.captions='["json.captions.en"]'
-            --validation "flickr8k/val-*.tar" --out runs/flickr8k
+        diptych train vit-b-32 --data "shards/{0000..0499}.tar" --validation "val/*.tar" --out runs/b32
 
     Parameters
     ----------
     recipe
         A name, such as vit-b-32; a wrong one lists those there are.
     data
-        The pairs: webdataset tars (globs and {000..499} too), a CSV, TSV, JSONL or Parquet file, class folders.
+        The pairs: webdataset tars, class folders, or a CSV, TSV, JSONL or Parquet file.
     out
         Folder of the run: recipe.json, metrics.jsonl, tensorboard/, checkpoints/, and model/ when it is done.
     validation
         Pairs on which retrieval is evaluated during training and at the end.
+    split
+        Which part of a DATA folder that has several: train, val, test.
+    captions
+        Where captions stand in DATA and VALIDATION: txt, json.captions.en, a column's name. May be repeated.
+    where
+        Take only samples in which this field is true: json.base.
     resume
         Go on from the last checkpoint in OUT.
     set
         A value of the recipe: --set batch_size=512 --set optimizer.learning_rate=1e-3. May be repeated.
     """
     from diptych.config import override
+    from diptych.data.sources import open_source
+    from diptych.encoder import Clip
+    from diptych.evaluation.tasks import evaluate
     from diptych.training import loop, recipes
 
-    resolved = override(recipes.find(recipe)(data), set)
-    evaluators = {"validation": _retrieval(validation, resolved.data)} if validation else {}
+    resolved = recipes.find(recipe)(data)
+    told = {"split": split, "captions": captions or None, "where": where}
+    told = {name: value for name, value in told.items() if value is not None}
+    resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set)
+    evaluators: dict[str, loop.Evaluator] = {}
+    if validation:
+        held_out = open_source(validation, captions=resolved.data.captions, where=resolved.data.where)
+
+        def retrieval(clip: Clip) -> dict[str, float]:
+            return evaluate(clip, held_out, "retrieval").metrics
+
+        evaluators["validation"] = retrieval
     run = loop.train(resolved, out, resume=resume, evaluators=evaluators)
     if run.finished:
         print(f"the model is in {run.folder / 'model'}")

@@ -57,7 +57,8 @@ def train(
     """
     folder = Path(out)
     if source is None:
-        source = open_source(recipe.data.source, captions=recipe.data.captions, where=recipe.data.where)
+        data = recipe.data
+        source = open_source(data.source, split=data.split, captions=data.captions, where=data.where)
     state.claim(folder, recipe, resume=resume)
     session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe.vocabulary, source))
     steps = recipe.steps(len(source))

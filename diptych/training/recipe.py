@@ -16,15 +16,17 @@ from diptych.training.optimizer import OptimizerSpec
 class DataSpec:
     """Which pairs, and how they are read.
 
-    source:    whatever ``diptych.data.open_source`` takes.
-    captions:  where a sample's captions stand: ``"txt"``, ``"json.captions.en"``, a column name ... All of them count.
-    where:     a field that must be true for a sample to be taken, such as ``"json.base"``.
+    source:    whatever ``diptych.data.sources.open_source`` takes; so are ``split``, ``captions`` and ``where``.
+    split:     which part of a folder that has several, such as ``train``.
+    captions:  where captions stand: ``txt``, ``json.captions.en``, a column's name ... ; null for the source's own place.
+    where:     a field that must be true for a sample to be taken, such as ``json.base``.
     workers:   processes that decode and augment; 0 does it in the training process.
     max_failures: the share of samples that may be unreadable before the run stops.
     """
 
     source: str
-    captions: tuple[str, ...] = ("txt",)
+    split: str | None = None
+    captions: tuple[str, ...] | None = None
     where: str | None = None
     augmentation: Augmentation = field(default_factory=Augmentation.paper)
     workers: int = 2

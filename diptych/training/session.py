@@ -32,8 +32,10 @@ class Session:
     def __init__(self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: Tokenizer) -> None:
         self.recipe, self.folder, self.tokenizer = recipe, folder, tokenizer
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # Convolutions are several times faster on this layout; the numbers are the same.
-        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.model = model.to(self.device).train()
+        for parameter in self.model.parameters():
+            if parameter.ndim == 4:  # convolutions are several times faster on this layout; the numbers are the same
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.model, recipe.optimizer)
         self.step, self.seconds = 0, 0.0
         self.last_good: Path | None = None

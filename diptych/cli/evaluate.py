@@ -1,0 +1,70 @@
+"""``diptych evaluate``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+
+def evaluate(
+    model: str,
+    source: str,
+    /,
+    *,
+    task: Literal["zero-shot", "retrieval"] | None = None,
+    split: str | None = None,
+    captions: tuple[str, ...] = (),
+    where: str | None = None,
+    distinct_captions: bool = False,
+    templates: str | None = None,
+    precision: Literal["fp32", "fast"] = "fp32",
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Evaluate a model on a data set, with 95 % intervals and chance beside each number.
+
+    Example:
+        diptych evaluate my-clip caltech101 --split test
+        diptych evaluate my-clip "flickr8k/val-*.tar" --captions json.captions.en
+
+    Parameters
+    ----------
+    model
+        A folder, a .pt or .safetensors file, or hf:org/name[@revision].
+    source
+        Class folders, a CLIP_benchmark folder, webdataset tars, or a CSV, TSV, JSONL or Parquet file.
+    task
+        zero-shot or retrieval; by default what the source is made for.
+    split
+        Which part of a folder that has several: train, val, test.
+    captions
+        Where captions stand: txt, json.captions.en, a column's name. May be repeated.
+    where
+        Take only samples in which this field is true: json.base.
+    distinct_captions
+        Equal captions of several images are one text with several right images.
+    templates
+        The prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a line.
+    precision
+        fp32 or fast (bfloat16).
+    out
+        Write the whole result, predictions included, to this JSON file.
+    json
+        Print the result as JSON instead of a table.
+    """
+    from diptych import encoder
+    from diptych.data.sources import open_source
+    from diptych.evaluation import tasks
+
+    opened = open_source(source, split=split, captions=captions or None, where=where)
+    clip = encoder.load(model, precision=precision)
+    result = tasks.evaluate(clip, opened, task, templates=templates, distinct_captions=distinct_captions)
+    if out is not None:
+        result.save(out)
+    if json:
+        sys.stdout.write(result.to_json())
+    else:
+        print(result)
+    for problem in result.skipped[:10]:
+        print(f"skipped: {problem}", file=sys.stderr)
