@@ -1,4 +1,5 @@
-"""The named fields of a sample (``jpg``, ``txt``, ``json`` ...): choosing its image, captions and label, and filtering."""
+"""The named fields of a sample (``jpg``, ``txt``, ``json`` ...): choosing its image, captions and label, and
+filtering."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ def sample_of(
 ) -> Sample:
     """The sample that the fields make: its image, the captions found in the fields named, its label (``cls``).
 
-    ``class_captions``: captions for each label, for samples that have none of their own. Raises DataError where there is no
-    image or a caption is not UTF-8.
+    ``class_captions``: captions for each label, for samples that have none of their own. Raises DataError where there
+    is no image or a caption is not UTF-8.
     """
     image = next((fields[extension] for extension in IMAGE_EXTENSIONS if extension in fields), None)
     if image is None:
@@ -39,7 +40,8 @@ def sample_of(
 
 
 def texts_of(key: str, fields: Fields, field: str) -> list[str]:
-    """The captions in one field, stripped, empty ones left out: the lines of ``txt``, or what a path into JSON leads to."""
+    """The captions in one field, stripped, empty ones left out: the lines of ``txt``, or what a path into JSON leads
+    to."""
     value = value_of(key, fields, field)
     if isinstance(value, str) and "." not in field:
         value = value.splitlines()
@@ -103,7 +105,8 @@ def _paths(value: Any, path: str) -> list[str]:
 
 
 def class_captions(class_names: Sequence[str], templates: Sequence[str] | None) -> tuple[tuple[str, ...], ...]:
-    """What the templates (``{c}`` or ``{}`` is the class) make of each class name; the names alone without templates."""
+    """What the templates (``{c}`` or ``{}`` is the class) make of each class name; the names alone without
+    templates."""
     return tuple(
         tuple(template.replace("{c}", name).replace("{}", name) for template in templates or ("{c}",))
         for name in class_names

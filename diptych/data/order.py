@@ -1,9 +1,9 @@
 """In what order samples are visited, and every random number that belongs to a sample: computed, never stored.
 
-The place in training is one integer, the *position*: position p of a source of n samples lies in epoch p // n. Each epoch
-visits every sample once. Whole shards are permuted, then taken WINDOW at a time, and the samples of a window are permuted
-among themselves; so reading stays local to a few shards, while a source of few shards is shuffled completely.
-Nothing here depends on workers, ranks or batch size.
+The place in training is one integer, the *position*: position p of a source of n samples lies in epoch p // n. Each
+epoch visits every sample once. Whole shards are permuted, then taken WINDOW at a time, and the samples of a window
+are permuted among themselves; so reading stays local to a few shards, while a source of few shards is shuffled
+completely. Nothing here depends on workers, ranks or batch size.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Webdataset tars addressed by integer: scanned once, then every sample is one read at its offset.
 
-A sample is a run of members with the same name up to the first dot of the file name (``a/b.jpg``, ``a/b.txt``). The scan
-notes where each begins, 8 bytes a sample, and is kept in ``.diptych/`` beside the tars, or in the user's cache directory
-where that cannot be written.
+A sample is a run of members with the same name up to the first dot of the file name (``a/b.jpg``, ``a/b.txt``). The
+scan notes where each begins, 8 bytes a sample, and is kept in ``.diptych/`` beside the tars, or in the user's cache
+directory where that cannot be written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _OPEN_FILES = 64
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Where samples begin in one tar, with the end of the last: ``(samples + 1,)``; what was wrong with the file, if any."""
+    """Where samples begin in one tar, with the end of the last: ``(samples + 1,)``; what was wrong with the file, if
+    any."""
 
     starts: np.ndarray
     problem: str = ""
@@ -107,7 +108,8 @@ class _Member:
 
 
 def scan(path: Path) -> ShardIndex:
-    """Find where the samples of a tar begin. One that ends early or is corrupt in its middle gives those before that."""
+    """Find where the samples of a tar begin. One that ends early or is corrupt in its middle gives those before
+    that."""
     with open(path, "rb") as file:
         length = os.fstat(file.fileno()).st_size
         if file.read(2) == b"\x1f\x8b":
@@ -128,7 +130,8 @@ def scan(path: Path) -> ShardIndex:
 
 
 def _members(read: Callable[[int, int], bytes], length: int) -> Iterator[_Member]:
-    """The regular files of a tar (ustar, GNU and pax headers). Raises DataError where the archive stops making sense."""
+    """The regular files of a tar (ustar, GNU and pax headers). Raises DataError where the archive stops making
+    sense."""
     offset, begin, long_name, long_size = 0, 0, "", -1
     while offset + _BLOCK <= length:
         header = read(offset, _BLOCK)
@@ -194,7 +197,8 @@ def _split_name(name: str) -> tuple[str, str]:
 
 
 def _promised_size(path: Path) -> int | None:
-    """The number of samples that ``sizes.json`` (webdataset) or ``*_stats.json`` (img2dataset) gives, if there is one."""
+    """The number of samples that ``sizes.json`` (webdataset) or ``*_stats.json`` (img2dataset) gives, if there is
+    one."""
     for file, key in (
         (path.with_name("sizes.json"), path.name),
         (path.with_name(f"{path.stem}_stats.json"), "successes"),
@@ -207,7 +211,8 @@ def _promised_size(path: Path) -> int | None:
 
 
 def _kept_index(path: Path) -> ShardIndex:
-    """The index of a tar from where it was kept, unless the tar has changed since; else from a scan, which is then kept."""
+    """The index of a tar from where it was kept, unless the tar has changed since; else from a scan, which is then
+    kept."""
     try:
         state = path.stat()
     except OSError as error:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import glob
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -41,8 +42,8 @@ class Sample(NamedTuple):
 class Source(Protocol):
     """What the loader and the evaluations read. A source is picklable, and cheap to open again in a worker process.
 
-    It may have ``shard_sizes``, the number of samples of each consecutive shard, and ``problems``, sentences about damaged
-    files. ``read`` raises DataError for a sample that cannot be used.
+    It may have ``shard_sizes``, the number of samples of each consecutive shard, and ``problems``, sentences about
+    damaged files. ``read`` raises DataError for a sample that cannot be used.
     """
 
     name: str
@@ -54,6 +55,23 @@ class Source(Protocol):
     def read(self, i: int, /) -> Sample: ...
 
 
+def read(source: Source, index: int) -> Sample:
+    """Sample ``index`` of a source; a file that cannot be read is a DataError too, as is text that is not UTF-8."""
+    try:
+        return source.read(index)
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"sample {index} of {source.name}: {error}") from error
+
+
+@contextmanager
+def naming(sample: Sample) -> Generator[None]:
+    """Puts the sample's key before what is said of its image."""
+    try:
+        yield
+    except (DataError, OSError) as error:
+        raise DataError(f"{sample.key}: {error}") from error
+
+
 def open_source(
     location: str | Path | Sequence[str | Path],
     *,
@@ -63,10 +81,10 @@ def open_source(
 ) -> Source:
     """Open whatever lies at ``location``: a file, folder, ``*`` pattern, ``{000..099}`` range, or a list of those.
 
-    ``split``: which part of a folder that has several (train, val, test). ``captions``: the fields captions are taken from,
-    together: of tars ``"txt"`` (a caption a line) or a path into JSON, ``"json.captions.en"`` (a string or a list of them);
-    of tables, columns. ``where``: keeps the samples in which a field is true, ``"json.base"``, or has a value,
-    ``"json.vendor=noto"``. Raises DataError that names what is missing and what there is.
+    ``split``: which part of a folder that has several (train, val, test). ``captions``: the fields captions are taken
+    from, together: of tars ``"txt"`` (a caption a line) or a path into JSON, ``"json.captions.en"`` (a string or a
+    list of them); of tables, columns. ``where``: keeps the samples in which a field is true, ``"json.base"``, or has
+    a value, ``"json.vendor=noto"``. Raises DataError that names what is missing and what there is.
 
     >>> open_source("flickr8k", split="train", captions=["json.captions.en"])  # doctest: +SKIP
     """

@@ -17,7 +17,8 @@ from diptych.errors import DataError, MissingExtra, nearest
 IMAGE_COLUMNS = ("image", "filepath", "path", "file_name", "filename", "image_path", "file")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "txt")
 
-# One row by its columns; for a line that holds none, what it is instead. The image is a path or a place in a Parquet file.
+# One row by its columns; for a line that holds none, what it is instead. The image is a path or a place in a Parquet
+# file.
 Row = Mapping[str, Any] | str
 
 _LISTED = 20  # unusable rows that are named one by one
@@ -26,8 +27,8 @@ _LISTED = 20  # unusable rows that are named one by one
 class TableSource:
     """Rows of tables. The image column holds paths, relative to the table, or (Parquet) encoded bytes.
 
-    Rows with the same path are one image with several captions. ``captions``: the columns, in JSON lines also dotted paths;
-    without it the usual names are tried.
+    Rows with the same path are one image with several captions. ``captions``: the columns, in JSON lines also dotted
+    paths; without it the usual names are tried.
     """
 
     class_names = None

@@ -1,0 +1,198 @@
+"""Batches for training from any step, each a pure function of the source, the seed and the step.
+
+Step s of a run with batches of B samples takes positions s * B to (s + 1) * B of an endless walk over the source
+(`order`), so no batch is ever short, also at the end of an epoch or from a source smaller than a batch. Crops and the caption drawn
+belong to the position. A sample that cannot be used is replaced by another, drawn from (seed, position, attempt).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.data.augment import DRAWS, Augmentation, colours, cropped, recolour, vary
+from diptych.data.failures import Failures
+from diptych.data.order import mixed, uniforms, visited
+from diptych.data.pool import Pool
+from diptych.data.sources import Source, naming, read
+from diptych.errors import DataError, TooManyFailures
+from diptych.specs import PreprocessSpec
+from diptych.tokens import Tokens
+
+Tokenizer = Callable[[Sequence[str]], Tokens]
+
+_ATTEMPTS = 100
+_CAPTION, _REFILL = 1, 2  # keep the random numbers of different uses apart; crops have the key 0
+
+
+class Batch(NamedTuple):
+    """One step's samples. ``image_ids_B``: index in the source; ``text_ids_B``: equal for equal captions.
+
+    ``position`` and ``epoch`` are those of the first sample.
+    """
+
+    pixels_BCHW: Tensor
+    tokens: Tokens | None
+    image_ids_B: Tensor
+    text_ids_B: Tensor
+    captions: tuple[str, ...]
+    keys: tuple[str, ...]
+    position: int
+    epoch: int
+
+
+class Loader:
+    """Training batches from a source, read, cropped and tokenized by worker processes that start once.
+
+    ``tokenizer``: texts to `Tokens`; without one the batches have none. ``workers``: processes; 0 reads in this one,
+    with the same result. ``max_failures``: share of reads that may fail before TooManyFailures. Use it in a ``with``
+    statement, or call `close`.
+
+    >>> loader = Loader(source, spec, tokenizer=tokenizer, batch_size=256, workers=2)  # doctest: +SKIP
+    >>> for batch in loader.batches(start=1000, stop=2000): ...  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        spec: PreprocessSpec,
+        *,
+        batch_size: int,
+        tokenizer: Tokenizer | None = None,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        workers: int = 1,
+        max_failures: float = 0.05,
+    ) -> None:
+        if len(source) == 0:
+            raise DataError(f"{source.name} holds no samples")
+        if batch_size < 1 or workers < 0:
+            raise DataError(f"batch_size must be positive and workers not negative, not {batch_size} and {workers}")
+        self.source = source
+        self.batch_size = batch_size
+        self.failures = Failures(allowed=max_failures, samples=len(source))
+        self._spec = spec
+        job = _Training(source, spec, tokenizer, augmentation or Augmentation.paper(), seed)
+        self._pool = Pool(job, workers=workers, batch_size=batch_size, image_size=spec.size)
+
+    def batches(self, start: int = 0, stop: int | None = None, *, part: int = 0, parts: int = 1) -> Iterator[Batch]:
+        """Batches of the steps from ``start`` to before ``stop``, for ever without it.
+
+        With ``parts`` processes training together, each takes its ``part`` of every step: ``batch_size`` rows of a step
+        that has ``parts * batch_size``.
+        """
+        steps = iter(range(start, stop)) if stop is not None else _from(start)
+        first = (((step * parts + part) * self.batch_size) for step in steps)
+        for pixels_BCHW, chunks in self._pool.run((position, position + self.batch_size) for position in first):
+            for chunk in chunks:
+                self.failures.add(len(chunk.keys) + len(chunk.failed), chunk.failed)
+            yield self._batch(pixels_BCHW, chunks)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which every sample is visited once."""
+        return len(self.source) / self.batch_size
+
+    def report(self) -> str:
+        """What could not be read so far, samples and files, in one line each."""
+        problems = getattr(self.source, "problems", ())
+        return "\n".join([self.failures.summary(), *problems])
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._pool.close()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _batch(self, pixels_BCHW: Tensor, chunks: list[_Chunk]) -> Batch:
+        changes = [chunk.colours for chunk in chunks if chunk.colours is not None]
+        return Batch(
+            pixels_BCHW=recolour(pixels_BCHW, np.concatenate(changes) if changes else None, self._spec),
+            tokens=_joined([chunk.tokens for chunk in chunks if chunk.tokens is not None]),
+            image_ids_B=torch.tensor([index for chunk in chunks for index in chunk.indices]),
+            text_ids_B=torch.tensor([_text_id(caption) for chunk in chunks for caption in chunk.captions]),
+            captions=tuple(caption for chunk in chunks for caption in chunk.captions),
+            keys=tuple(key for chunk in chunks for key in chunk.keys),
+            position=chunks[0].start,
+            epoch=chunks[0].start // len(self.source),
+        )
+
+
+class _Chunk(NamedTuple):
+    """What a worker says of some consecutive positions besides their pixels."""
+
+    start: int
+    indices: list[int]
+    keys: list[str]
+    captions: list[str]
+    tokens: tuple[np.ndarray, np.ndarray, int] | None
+    colours: np.ndarray | None
+    failed: list[tuple[int, str]]
+
+
+class _Training(NamedTuple):
+    source: Source
+    spec: PreprocessSpec
+    tokenizer: Tokenizer | None
+    augmentation: Augmentation
+    seed: int
+
+    def __call__(self, start: int, pixels_BCHW: Tensor) -> _Chunk:
+        positions = np.arange(start, start + len(pixels_BCHW))
+        sizes = getattr(self.source, "shard_sizes", (len(self.source),))
+        planned = visited(positions, sizes, self.seed).tolist()
+        draws = uniforms(self.seed, positions, 0, count=DRAWS)
+        choices = uniforms(self.seed, positions, _CAPTION, count=1)[:, 0]
+        indices, keys, captions, failed = [], [], [], []
+        for row, position in enumerate(positions.tolist()):
+            for attempt in range(_ATTEMPTS):
+                index = planned[row]
+                if attempt:
+                    index = int(mixed(self.seed, position, _REFILL, attempt) % np.uint64(len(self.source)))
+                try:
+                    sample = read(self.source, index)
+                    if not sample.captions:
+                        raise DataError(f"{sample.key} has no caption")
+                    with naming(sample):
+                        pixels_BCHW[row] = cropped(sample.image, self.spec, self.augmentation, draws[row])
+                    break
+                except DataError as error:
+                    failed.append((index, str(error)))
+            else:
+                raise TooManyFailures(f"{_ATTEMPTS} samples in a row could not be used; the last: {failed[-1][1]}")
+            vary(pixels_BCHW[row], self.augmentation, draws[row], self.spec.mean)
+            indices.append(index)
+            keys.append(sample.key)
+            captions.append(sample.captions[int(choices[row] * len(sample.captions))])
+        tokens = self.tokenizer(captions) if self.tokenizer else None
+        arrays = tokens and (tokens.ids_BL.numpy(), tokens.lengths_B.numpy(), tokens.truncated)
+        changes = colours(pixels_BCHW, self.augmentation, draws)
+        return _Chunk(start, indices, keys, captions, arrays, changes, failed)
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray, int]]) -> Tokens | None:
+    if not parts:
+        return None
+    longest = max(ids.shape[1] for ids, _, _ in parts)
+    ids_BL = np.concatenate([np.pad(ids, ((0, 0), (0, longest - ids.shape[1]))) for ids, _, _ in parts])
+    lengths_B = np.concatenate([lengths for _, lengths, _ in parts])
+    return Tokens(torch.from_numpy(ids_BL), torch.from_numpy(lengths_B), sum(cut for _, _, cut in parts))
+
+
+def _text_id(caption: str) -> int:
+    return int.from_bytes(hashlib.blake2b(caption.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _from(start: int) -> Iterator[int]:
+    while True:
+        yield start
+        start += 1
