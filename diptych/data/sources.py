@@ -1,0 +1,186 @@
+"""A source is a finite list of samples addressed by integer; here is what every kind has in common, and `open_source`.
+
+| location | what it is |
+|---|---|
+| ``train-{0000..0099}.tar``, ``shards/*.tar``, a folder of tars | webdataset, also as img2dataset writes it |
+| a folder with ``classnames.txt`` and ``test/0.tar`` ... | a CLIP_benchmark data set |
+| a folder with one subfolder a class, or ``train/`` and ``val/`` of such | class folders |
+| a folder of images beside ``.txt`` or ``.json`` of the same name | pairs, as img2dataset writes them to files |
+| ``.csv`` ``.tsv`` ``.jsonl`` ``.parquet`` | a table with an image and a caption column |
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from diptych.errors import DataError, nearest
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm", "ico")
+SPLITS = ("train", "val", "valid", "validation", "dev", "test")
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
+class Sample(NamedTuple):
+    """One image, the texts that go with it and the class it belongs to, undecoded.
+
+    ``image``: encoded bytes or a path. ``captions``: none where the source has none; of a class, what its name makes of
+    the templates. ``key``: names the sample in messages and results.
+    """
+
+    image: bytes | Path
+    captions: tuple[str, ...]
+    label: int | None
+    key: str
+
+
+class Source(Protocol):
+    """What the loader and the evaluations read. A source is picklable, and cheap to open again in a worker process.
+
+    It may have ``shard_sizes``, the number of samples of each consecutive shard, and ``problems``, sentences about damaged
+    files. ``read`` raises DataError for a sample that cannot be used.
+    """
+
+    name: str
+    class_names: tuple[str, ...] | None
+    templates: tuple[str, ...] | None
+
+    def __len__(self) -> int: ...
+
+    def read(self, i: int, /) -> Sample: ...
+
+
+def open_source(
+    location: str | Path | Sequence[str | Path],
+    *,
+    split: str | None = None,
+    captions: Sequence[str] | None = None,
+    where: str | None = None,
+) -> Source:
+    """Open whatever lies at ``location``: a file, folder, ``*`` pattern, ``{000..099}`` range, or a list of those.
+
+    ``split``: which part of a folder that has several (train, val, test). ``captions``: the fields captions are taken from,
+    together: of tars ``"txt"`` (a caption a line) or a path into JSON, ``"json.captions.en"`` (a string or a list of them);
+    of tables, columns. ``where``: keeps the samples in which a field is true, ``"json.base"``, or has a value,
+    ``"json.vendor=noto"``. Raises DataError that names what is missing and what there is.
+
+    >>> open_source("flickr8k", split="train", captions=["json.captions.en"])  # doctest: +SKIP
+    """
+    locations = [location] if isinstance(location, str | Path) else list(location)
+    paths = [path for item in locations for path in _expanded(str(item))]
+    if not paths:
+        raise DataError("no location was given; pass a file, a folder or a pattern")
+    fields = tuple(captions) if captions is not None else None
+    if len(paths) == 1 and paths[0].is_dir():
+        return _open_folder(paths[0], split, fields, where)
+    if split is not None:
+        raise DataError(
+            f"split={split!r} needs one folder, but {location} is {len(paths)} file(s); name the split's files"
+        )
+    return _open_files(paths[0].stem, paths, fields, where)
+
+
+def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | None, where: str | None) -> Source:
+    from diptych.data.tables import TableSource
+    from diptych.data.tars import TarSource
+
+    kinds = sorted({path.suffix.lower() for path in paths})
+    if kinds == [".tar"]:
+        return TarSource.open(name, paths, captions=captions, where=where)
+    if len(kinds) == 1 and kinds[0] in TABLES:
+        _without(where, "where", name)
+        return TableSource(name, paths, captions=captions)
+    raise DataError(
+        f"{paths[0]} is no source; give a folder, or files ending in .tar, {', '.join(TABLES)}, all of one kind"
+    )
+
+
+def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | None, where: str | None) -> Source:
+    from diptych.data.folders import FolderSource, PairSource
+    from diptych.data.tars import TarSource
+
+    name, root = folder.resolve().name, folder
+    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if inner and set(inner) <= set(SPLITS):
+        folder = folder / _chosen(split, inner, folder)
+    elif split is not None and not list(folder.glob("*.tar")):
+        raise DataError(f"{folder} has no splits; {nearest(split, inner)}")
+    tars = sorted(folder.glob("*.tar"), key=_natural)
+    if tars:
+        tars = _tars_of_split(tars, None if folder != root else split, folder)
+        names = next(
+            (file for file in (root / "classnames.txt", root.parent / "classnames.txt") if file.is_file()), None
+        )
+        classes = names.parent if names and (folder != root or (folder / "nshards.txt").exists()) else None
+        return TarSource.open(name, tars, captions=captions, where=where, classes=classes)
+    _without(where, "where", name)
+    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
+    if tables:
+        return _open_files(name, tables, captions, where)
+    if PairSource.fits(folder):
+        return PairSource(name, folder, captions=captions)
+    _without(captions, "captions", name)
+    return FolderSource(name, folder, root)
+
+
+def _tars_of_split(tars: list[Path], split: str | None, folder: Path) -> list[Path]:
+    """Tars whose names begin with a split, ``train-0000.tar``, are taken by split; others together, and all of them."""
+    count = folder / "nshards.txt"
+    if count.is_file():
+        tars = [folder / f"{i}.tar" for i in range(int(count.read_text()))]
+    splits = sorted({split_of for tar in tars if (split_of := re.split(r"[^a-z]", tar.stem)[0]) in SPLITS})
+    if split is None and len(splits) < 2:
+        return tars
+    chosen = _chosen(split, splits, folder)
+    return [tar for tar in tars if re.split(r"[^a-z]", tar.stem)[0] == chosen]
+
+
+def _chosen(split: str | None, splits: Sequence[str], folder: Path) -> str:
+    if split is None and len(splits) == 1:
+        return splits[0]
+    if split is None:
+        raise DataError(f"{folder} has the splits {', '.join(splits)}; say which with split=")
+    if split not in splits:
+        raise DataError(f"{folder} has no split {split!r}; {nearest(split, splits)}")
+    return split
+
+
+def _without(value: object, parameter: str, name: str) -> None:
+    if value is not None:
+        raise DataError(f"{parameter}= does not apply to {name}: only webdataset tars and pairs have named fields")
+
+
+def _expanded(location: str) -> list[Path]:
+    """The existing paths that a location with ``{a,b}``, ``{000..099}`` or ``*`` stands for, in order."""
+    if Path(location).exists():
+        return [Path(location)]
+    paths: list[Path] = []
+    for plain in _braces(location):
+        found = sorted(glob.glob(plain, recursive=True), key=_natural) if glob.has_magic(plain) else [plain]
+        if not found or not Path(found[0]).exists():
+            raise DataError(f"{plain}: no such file or folder")
+        paths += map(Path, found)
+    return paths
+
+
+def _braces(pattern: str) -> Iterable[str]:
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if not match:
+        return [pattern]
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
+    if span:
+        width = len(span[1]) if span[1].startswith("0") else 0
+        parts = [f"{number:0{width}}" for number in range(int(span[1]), int(span[2]) + 1)]
+    else:
+        parts = match[1].split(",")
+    head, tail = pattern[: match.start()], pattern[match.end() :]
+    return itertools.chain.from_iterable(_braces(head + part + tail) for part in parts)
+
+
+def _natural(path: Path | str) -> list[tuple[int, str]]:
+    """Sorts ``2.tar`` before ``10.tar``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]

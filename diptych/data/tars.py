@@ -1,0 +1,85 @@
+"""Webdataset tars and CLIP_benchmark folders as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from diptych.data import fields
+from diptych.data.shards import Shards
+from diptych.data.sources import Sample
+from diptych.errors import DataError
+
+
+class TarSource:
+    """Samples of webdataset tars; `open` finds class names and applies filters.
+
+    ``places``: which samples of the shards are kept, ascending; None for all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shards: Shards,
+        *,
+        captions: tuple[str, ...],
+        places: np.ndarray | None,
+        class_names: tuple[str, ...] | None,
+        templates: tuple[str, ...] | None,
+    ) -> None:
+        self.name = name
+        self.shards = shards
+        self.captions = captions
+        self.places = places
+        self.class_names = class_names
+        self.templates = templates
+        self._class_captions = fields.class_captions(class_names or (), templates)
+        self.shard_sizes = shards.sizes
+        if places is not None:
+            ends = np.cumsum(shards.sizes)
+            self.shard_sizes = tuple(np.diff(np.searchsorted(places, ends), prepend=0).tolist())
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        paths: Sequence[Path],
+        *,
+        captions: tuple[str, ...] | None,
+        where: str | None,
+        classes: Path | None = None,
+    ) -> TarSource:
+        """Open tars; ``classes`` is the folder that holds ``classnames.txt``, for samples with ``cls``."""
+        shards = Shards(tuple(paths))
+        if not len(shards):
+            raise DataError(f"{paths[0]} holds no samples")
+        if captions is not None:
+            fields.check_captions(shards.read(0)[1], captions, name)
+        places = None
+        if where is not None:
+            places = np.array([i for i in range(len(shards)) if fields.kept(*shards.read(i), where)], np.int64)
+            if not len(places):
+                raise DataError(f"no sample of {name} passes where={where!r}")
+        return cls(
+            name,
+            shards,
+            captions=captions if captions is not None else ("txt",),
+            places=places,
+            class_names=fields.lines(classes / "classnames.txt") if classes else None,
+            templates=fields.lines(classes / "zeroshot_classification_templates.txt") if classes else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.shards) if self.places is None else len(self.places)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong with the tars that have been looked into so far."""
+        return self.shards.problems
+
+    def read(self, i: int) -> Sample:
+        place = i if self.places is None else int(self.places[i])
+        key, content = self.shards.read(place)
+        return fields.sample_of(key, content, self.captions, self._class_captions)
