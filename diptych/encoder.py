@@ -185,8 +185,8 @@ class Clip:
         if self.tokenizer is None:
             raise TokenizerError(
                 f"{self.spec.name} came without a tokenizer, so it encodes images and no texts. Pass tokenizer= to "
-                "diptych.load: the file bpe_simple_vocab_16e6.txt.gz of the released models, a folder with "
-                "tokenizer.json, or a hub name such as hf:openai/clip-vit-base-patch32"
+                "diptych.load: the file bpe_simple_vocab_16e6.txt.gz of the released models, a tokenizer.json, or a "
+                "folder with one"
             )
         return self.tokenizer
 
@@ -272,11 +272,15 @@ def load(
     """
     from diptych.checkpoints import bundle
 
-    whole = bundle.read(location, tokenizer=tokenizer, image_size=image_size, activation=activation)
-    model = bundle.build(whole).eval().requires_grad_(False)
+    given = tokenizer if isinstance(tokenizer, Tokenizer) else None
+    path = tokenizer if not isinstance(tokenizer, Tokenizer) else None
+    whole = bundle.read(location, tokenizer=path, image_size=image_size, activation=activation)
+    model = bundle.build(whole).requires_grad_(False)
+    clip = Clip(model, given or whole.tokenizer, whole.provenance, precision)
     if precision == "fast":
         _halve(model)
-    return Clip(model.to(device), whole.tokenizer, whole.provenance, precision)
+    model.to(device)
+    return clip
 
 
 def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: Tokenizer | None = None) -> Clip:

@@ -45,7 +45,8 @@ def embed(clip: Clip, source: Source, *, allowed_failures: float = 0.1) -> Featu
     Raises TooManyFailures where a larger share than ``allowed_failures`` cannot be read, DataError where all cannot.
     """
     samples: list[Sample] = []
-    embeddings, failures = [], list(getattr(source, "problems", ()))
+    embeddings: list[np.ndarray] = []
+    failures: list[str] = list(getattr(source, "problems", ()))
     digest, failed = hashlib.sha256(), 0
     for batch in _read_ahead(source, clip.spec.preprocess):
         pixels = []

@@ -25,7 +25,8 @@ def ranks(queries_QE: np.ndarray, gallery_GE: np.ndarray, right_P2: np.ndarray) 
         first, last = np.searchsorted(right_P2[:, 0], [start, start + at_once])
         rows, columns = right_P2[first:last, 0] - start, right_P2[first:last, 1]
         best_Q = np.full(len(scores_QG), -np.inf, scores_QG.dtype)
-        np.maximum.at(best_Q, rows, scores_QG[rows, columns])
+        with np.errstate(invalid="ignore"):  # a NaN stays one
+            np.maximum.at(best_Q, rows, scores_QG[rows, columns])
         scores_QG[rows, columns] = -np.inf
         result_Q[start : start + at_once] = (~(scores_QG < best_Q[:, None])).sum(axis=1)
     return result_Q

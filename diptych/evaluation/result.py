@@ -21,7 +21,7 @@ class Scores:
     metrics: dict[str, float]
     intervals: dict[str, Interval]
     chance: dict[str, float]
-    predictions: dict[str, list[Any]] = field(default_factory=dict)
+    predictions: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Result:
     precision: str = "fp32"
     backend: str = ""
     fingerprints: dict[str, str] = field(default_factory=dict)
-    predictions: dict[str, list[Any]] = field(default_factory=dict)
+    predictions: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The result as JSON, equal for equal results."""

@@ -66,6 +66,6 @@ def score(images_NE: np.ndarray, texts_ME: np.ndarray, pairs_P2: np.ndarray, *, 
             limits[name] = intervals.bootstrap(hits_Q, clusters_Q, seed)
             chance[name] = chance_of_recall(right_Q, gallery, k)
         metrics[f"{side}_retrieval_median_rank"] = float(np.median(ranks_Q) + 1)
-    predictions = {f"{side}_rank": (ranks_Q + 1).tolist() for side, ranks_Q, *_ in sides}
-    predictions["pairs"] = pairs_P2.tolist()
+    predictions = {f"{side}_rank": tuple((ranks_Q + 1).tolist()) for side, ranks_Q, *_ in sides}
+    predictions["pairs"] = tuple(pairs_P2.tolist())
     return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=predictions)

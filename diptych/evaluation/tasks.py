@@ -34,7 +34,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Task:
-    """``measure`` turns features into scores and the texts they depend on; ``published``: CLIP_benchmark's name of it."""
+    """``published``: CLIP_benchmark's name of it. ``measure``: features to scores, and the texts they depend on."""
 
     published: str
     measure: Callable[[Clip, Source, Features, Options], tuple[Scores, Sequence[str]]]
@@ -86,7 +86,7 @@ def evaluate(
         precision=clip.precision,
         backend=f"torch {torch.__version__}",
         fingerprints=_fingerprints(clip, features, texts),
-        predictions={"key": list(features.keys), **scores.predictions},
+        predictions={"key": features.keys, **scores.predictions},
     )
 
 

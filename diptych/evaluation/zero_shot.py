@@ -36,9 +36,9 @@ def score(images_NE: np.ndarray, labels_N: np.ndarray, weights_CE: np.ndarray, *
     limits["mean_per_class_recall"] = intervals.mean_of_proportions(hits_C, trials_C, seed)
     chance["mean_per_class_recall"] = 1 / classes
     predictions = {
-        "label": labels_N.tolist(),
-        "predicted": _predicted(images_NE, weights_CE).tolist(),
-        "rank": (ranks_N + 1).tolist(),
+        "label": tuple(labels_N.tolist()),
+        "predicted": tuple(_predicted(images_NE, weights_CE).tolist()),
+        "rank": tuple((ranks_N + 1).tolist()),
     }
     return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=predictions)
 

@@ -1,0 +1,163 @@
+import io
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.encoder import Clip, create
+from diptych.errors import ConfigError, DataError, TooManyFailures
+from diptych.evaluation.features import embed
+from diptych.evaluation.result import Result
+from diptych.evaluation.tasks import evaluate
+from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
+from diptych.text.tokenizer import Tokenizer
+
+COLOURS = ("red", "green", "blue", "white", "black", "grey")
+
+
+class Sample(NamedTuple):
+    image: bytes | Path
+    captions: tuple[str, ...]
+    label: int | None
+    key: str
+
+
+class Colours:
+    """A source of 80 plain images, two of them broken, in six classes with two captions each."""
+
+    name = "colours"
+    class_names: tuple[str, ...] | None = COLOURS
+    templates: tuple[str, ...] | None = ("a {c} square",)
+
+    def __init__(self, broken: int = 2) -> None:
+        self.broken = broken
+
+    def __len__(self) -> int:
+        return 80
+
+    def read(self, i: int) -> Sample:
+        if i == 79 and self.broken:
+            raise DataError("sample-79 is not in the archive")
+        buffer = io.BytesIO()
+        Image.new("RGB", (20, 16), (i * 3, 255 - i * 3, i % 7 * 30)).save(buffer, "PNG")
+        image = b"nothing" if i < self.broken - 1 else buffer.getvalue()
+        return Sample(image, (f"a {COLOURS[i % 6]} square", f"picture {i}"), i % 6, f"sample-{i}")
+
+
+class Captioned(Colours):
+    class_names = templates = None
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    spec = ModelSpec(
+        name="tiny",
+        embedding=16,
+        image=VisionTransformerSpec(image_size=16, patch_size=8, width=16, layers=1, heads=2),
+        text=TextTransformerSpec(width=16, layers=1, heads=2),
+        preprocess=PreprocessSpec(size=16),
+    )
+    tokenizer = Tokenizer.train([f"a {colour} square" for colour in COLOURS], vocabulary_size=530, context_length=24)
+    return create(spec, seed=0, tokenizer=tokenizer)
+
+
+def test_zero_shot_end_to_end(clip: Clip, tmp_path: Path) -> None:
+    result = evaluate(clip, Colours())
+    assert (result.dataset, result.model, result.task) == ("colours", "tiny", "zeroshot_classification")
+    assert (result.samples, len(result.skipped), result.precision) == (78, 2, "fp32")
+    assert any("sample-0" in reason for reason in result.skipped)
+    assert any("sample-79 is not in the archive" in reason for reason in result.skipped)
+    classifier = clip.classifier(COLOURS, "a {} square")
+    images = [Colours(0).read(i).image for i in range(1, 79)]
+    predicted = classifier.predict(images)
+    right = [COLOURS[i % 6] == label for i, label in zip(range(1, 79), predicted, strict=True)]
+    assert result.metrics["acc1"] == pytest.approx(np.mean(right))
+    assert result.predictions["key"] == tuple(f"sample-{i}" for i in range(1, 79))
+    assert [COLOURS[i] for i in result.predictions["predicted"]] == predicted
+    path = result.save(tmp_path / "deep" / "result.json")
+    assert Result.load(path) == result
+    data = json.loads(path.read_text())
+    assert {"dataset", "model", "pretrained", "task", "metrics", "language"} <= data.keys()
+    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
+    assert "acc1" in str(result)
+    assert "2 samples could not be read" in str(result)
+
+
+def test_retrieval_end_to_end(clip: Clip) -> None:
+    result = evaluate(clip, Captioned(), language="de")
+    assert (result.task, result.language, result.samples) == ("zeroshot_retrieval", "de", 78)
+    assert set(result.intervals) == {f"{side}_retrieval_recall@{k}" for side in ("text", "image") for k in (1, 5, 10)}
+    assert len(result.predictions["image_rank"]) == 2 * 78
+    merged = evaluate(clip, Captioned(), distinct_captions=True)
+    assert len(merged.predictions["image_rank"]) == 78 + 6
+    assert evaluate(clip, Colours(), "retrieval").metrics == result.metrics
+
+
+def test_fingerprints_tell_what_differs(clip: Clip) -> None:
+    first = evaluate(clip, Colours()).fingerprints
+    assert first == evaluate(clip, Colours()).fingerprints
+    assert set(first) == {"weights", "tokenizer", "preprocessing", "data", "templates"}
+
+    def changed(other: dict[str, str]) -> set[str]:
+        return {name for name in first if first[name] != other[name]}
+
+    assert changed(evaluate(clip, Colours(), templates="photo").fingerprints) == {"templates"}
+    assert changed(evaluate(clip, Colours(0)).fingerprints) == {"data"}
+    other = Clip(create(clip.spec, seed=1).model, clip.tokenizer)
+    assert changed(evaluate(other, Colours()).fingerprints) == {"weights"}
+
+
+def test_what_cannot_be_evaluated(clip: Clip) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'zero-shot'"):
+        evaluate(clip, Colours(), "zeroshot")
+    with pytest.raises(DataError, match="no class names"):
+        evaluate(clip, Captioned(), "zero-shot")
+    with pytest.raises(TooManyFailures, match=r"20 samples of colours .* 10% of its 80; the first: sample-0"):
+        evaluate(clip, Colours(21))
+    with pytest.raises(DataError, match="no image that can be read"):
+        embed(clip, Colours(200), allowed_failures=1)
+
+
+class Mute(Captioned):
+    def read(self, i: int) -> Sample:
+        return super().read(i)._replace(captions=(), label=None)
+
+
+class Unlabelled(Mute):
+    class_names = COLOURS
+
+
+def test_samples_without_what_the_task_needs(clip: Clip) -> None:
+    with pytest.raises(DataError, match="sample-1 has no caption"):
+        evaluate(clip, Mute())
+    with pytest.raises(DataError, match="sample-1 has no label"):
+        evaluate(clip, Unlabelled())
+
+
+def test_features_do_not_depend_on_batches(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = embed(clip, Colours())
+    monkeypatch.setattr("diptych.evaluation.features.BATCH", 7)
+    again = embed(clip, Colours())
+    assert np.abs(whole.images_NE - again.images_NE).max() < 2e-6
+    assert (whole.keys, whole.fingerprint, whole.failures) == (again.keys, again.fingerprint, again.failures)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"dataset": 3}'])
+def test_what_is_no_result(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(content)
+    with pytest.raises((DataError, ConfigError), match=r"result\.json"):
+        Result.load(path)
+
+
+def test_a_result_of_clip_benchmark_loads(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    published = {
+        **{"dataset": "wds/cars", "model": "ViT-B-32", "pretrained": "openai", "task": "zeroshot_classification"},
+        **{"metrics": {"acc1": 0.5, "acc5": 0.9}, "language": "en"},
+    }
+    path.write_text(json.dumps(published))
+    assert Result.load(path).metrics["acc5"] == 0.9

@@ -1,0 +1,81 @@
+"""The public surface: names and parameters that others build on. Change it on purpose, with the changelog."""
+
+import importlib.util
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import diptych
+
+NAMES = [
+    *("Classifier", "Clip", "DiptychError", "ModelSpec", "Prediction", "Result", "Tokenizer"),
+    *("create", "evaluate", "load", "recipes", "train"),
+]
+PARAMETERS = {
+    "load": "location, *, precision, tokenizer, image_size, activation, device",
+    "create": "name_or_spec, *, seed, tokenizer",
+    "evaluate": "clip, source, task, *, templates, distinct_captions, language, allowed_failures",
+    "Clip": "model, tokenizer, provenance, precision",
+    "Clip.encode_images": "self, images, *, batch_size",
+    "Clip.encode_pixels": "self, pixels_BCHW",
+    "Clip.encode_texts": "self, texts, *, batch_size",
+    "Clip.classify": "self, image, labels, templates",
+    "Clip.classifier": "self, labels, templates",
+    "Clip.save": "self, folder, format",
+    "Classifier.predict": "self, images",
+    "Classifier.predict_proba": "self, images",
+    "Classifier.rank": "self, images",
+    "Tokenizer": "merges, *, context_length",
+    "Tokenizer.train": "texts, *, vocabulary_size, context_length",
+    "Tokenizer.from_merges": "path, *, context_length",
+    "Tokenizer.from_files": "folder, context_length",
+    "Result.save": "self, path",
+    "Result.load": "path",
+}
+
+
+def test_public_names() -> None:
+    assert diptych.__all__ == NAMES
+    assert set(NAMES) <= set(dir(diptych))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_is_there(name: str) -> None:
+    module = {"recipes": "diptych.training.recipes", "train": "diptych.training.loop"}.get(name, "diptych")
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not written yet")
+    assert getattr(diptych, name).__doc__
+
+
+def written(signature: inspect.Signature) -> str:
+    parts, starred = [], False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            parts.append("*")
+            starred = True
+        parts.append(parameter.name)
+    return ", ".join(parts)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters(name: str) -> None:
+    value = diptych
+    for part in name.split("."):
+        value = getattr(value, part)
+    assert written(inspect.signature(value)) == PARAMETERS[name]
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = diptych.lode
+
+
+def test_importing_costs_nothing() -> None:
+    program = "import sys, diptych; print(sorted({'torch', 'numpy', 'PIL', 'tokenizers'} & set(sys.modules)))"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
