@@ -58,7 +58,7 @@ def classify(
             print(json_format.dumps({"image": image, "labels": dict(prediction)}, ensure_ascii=False))
         else:
             print(image)
-            print_table(["", ""], [[f"{probability:7.1%}", label] for label, probability in ranked[:5]])
+            print_table(["", ""], [[f"{probability:7.1%}", label] for label, probability in list(prediction)[:5]])
     return 1 if unreadable else 0
 
 

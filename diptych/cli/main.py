@@ -30,12 +30,8 @@ for verb in ("demo", "train", "evaluate", "classify", "inspect"):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status; errors that Diptych raises on purpose are told in one line."""
     try:
-        app(
-            arguments,
-            exit_on_error=False,
-            print_error=True,
-            result_action="return_value",
-        )
+        status = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        return status if isinstance(status, int) else 0
     except CycloptsError:  # already printed
         return 2
     except DiptychError as error:

@@ -60,11 +60,11 @@ def train(
         data = recipe.data
         source = open_source(data.source, split=data.split, captions=data.captions, where=data.where)
     state.claim(folder, recipe, resume=resume)
-    session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe.vocabulary, source))
+    session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe, source))
     steps = recipe.steps(len(source))
     with (
         closing(Watch(folder, first_step=session.step, steps=steps)) as watch,
-        closing(_loader(recipe, session, source)) as loader,
+        session.loader(source) as loader,
         Interrupt() as interrupt,
     ):
         for batch in loader.batches(session.step, steps):
@@ -76,17 +76,20 @@ def train(
                 watch.evaluation(session.step, session.evaluate(evaluators))
             if interrupt.asked:
                 break
-        if loader.failures:
-            _list_failures(folder / "skipped.json", loader, watch)
+        if loader.failures.reasons:
+            state.write_json(folder / "skipped.json", loader.failures.reasons)
+            watch.say(f"{loader.report()}; all are in {folder / 'skipped.json'}")
     if session.step == steps:
         session.finish()
-    return Run(folder, session.step, steps, session.clip())
+    return Run(folder, session.step, steps, session.clip)
 
 
-def prepare_tokenizer(vocabulary: int | str, source: Source) -> Tokenizer:
+def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:
     """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
-    if isinstance(vocabulary, int):
+    context_length = recipe.model.text.context_length
+    if isinstance(recipe.vocabulary, int):
         captions = (caption for index in range(len(source)) for caption in source.read(index).captions)
-        return Tokenizer.train(captions, vocabulary_size=vocabulary)
-    path = Path(vocabulary)
-    return Tokenizer.from_files(path) if path.is_dir() else Tokenizer.from_merges(path)
+        return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)
+    path = Path(recipe.vocabulary)
+    read = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges
+    return read(path, context_length=context_length)

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diptych import config
 from diptych.checkpoints.bundle import Bundle, build, write
-from diptych.data.loader import Batch
+from diptych.data.loader import Batch, Loader
+from diptych.data.sources import Source
 from diptych.encoder import Clip
 from diptych.errors import NonFiniteLoss
 from diptych.models.clip import CLIP, create_model
@@ -22,6 +24,8 @@ from diptych.training import state
 from diptych.training.objectives import contrastive
 from diptych.training.optimizer import build_optimizer, learning_rate
 from diptych.training.recipe import Recipe
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 Evaluator = Callable[[Clip], Mapping[str, float]]
 
@@ -36,6 +40,8 @@ class Session:
         for parameter in self.model.parameters():
             if parameter.ndim == 4:  # convolutions are several times faster on this layout; the numbers are the same
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        provenance = {"weights_from": f"training by the recipe {recipe.name}", "recipe": config.to_dict(recipe)}
+        self.clip = Clip(self.model, tokenizer, provenance)
         self.optimizer = build_optimizer(self.model, recipe.optimizer)
         self.step, self.seconds = 0, 0.0
         self.last_good: Path | None = None
@@ -58,6 +64,20 @@ class Session:
         session.step, session.seconds, session.last_good = resumed.step, resumed.seconds, saved[-1]
         return session
 
+    def loader(self, source: Source) -> Loader:
+        """The batches this run takes, from any step."""
+        recipe = self.recipe
+        return Loader(
+            source,
+            self.model.spec.preprocess,
+            batch_size=recipe.batch_size,
+            tokenizer=self.tokenizer,
+            augmentation=recipe.data.augmentation,
+            seed=recipe.seed,
+            workers=recipe.data.workers,
+            max_failures=recipe.data.max_failures,
+        )
+
     def advance(self, batch: Batch, steps: int) -> dict[str, float]:
         """One optimiser step of ``steps``, returning its metrics.
 
@@ -67,9 +87,8 @@ class Session:
         rate = learning_rate(recipe.optimizer, self.step, steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        pixels_BCHW = batch.pixels_BCHW.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        tokens = Tokens(batch.tokens.ids_BL.to(self.device), batch.tokens.lengths_B.to(self.device))
-        loss, metrics = contrastive(self.model, pixels_BCHW, tokens, getattr(torch, _DTYPES[recipe.precision]))
+        pixels_BCHW, tokens = self._inputs(batch)
+        loss, metrics = contrastive(self.model, pixels_BCHW, tokens, PRECISIONS[recipe.precision])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
@@ -85,7 +104,7 @@ class Session:
             "learning_rate": rate,
             "gradient_norm": norm.item(),
             **{name: value.item() for name, value in metrics.items()},
-            "truncated_captions": batch.tokens.truncated,
+            "truncated_captions": tokens.truncated,
             **self._tick(),
         }
 
@@ -98,33 +117,30 @@ class Session:
         """Write a checkpoint of this very step."""
         resumable = state.State(step=self.step, seconds=self.seconds, optimizer=self.optimizer.state_dict())
         keep = self.recipe.checkpoints.keep
-        self.last_good = state.save(self.folder / "checkpoints", self.bundle(), resumable, self.recipe, keep=keep)
+        self.last_good = state.save(self.folder / "checkpoints", self._bundle(), resumable, keep=keep)
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
         """Write the finished bundle to ``model/``."""
-        write(self.bundle(), self.folder / "model")
-        state.write_recipe(self.folder / "model", self.recipe)
+        write(self._bundle(), self.folder / "model")
 
     def evaluate(self, evaluators: Mapping[str, Evaluator]) -> dict[str, float]:
         """Every evaluator's numbers, named ``evaluator/metric``; the time it takes is not training time."""
-        self.model.eval()
-        clip = self.clip()
         try:
-            return {f"{name}/{k}": v for name, evaluator in evaluators.items() for k, v in evaluator(clip).items()}
+            return {f"{name}/{k}": v for name, evaluator in evaluators.items() for k, v in evaluator(self.clip).items()}
         finally:
-            self.model.train()
             self._clock = time.monotonic()
 
-    def bundle(self) -> Bundle:
-        """The model as it stands."""
-        provenance = {"trained_with": f"diptych recipe {self.recipe.name}", "step": self.step, "activation": "recipe"}
+    def _bundle(self) -> Bundle:
         weights = {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
-        return Bundle(spec=self.model.spec, weights=weights, tokenizer=self.tokenizer, provenance=provenance)
+        return Bundle(self.model.spec, weights, self.tokenizer, {**self.clip.provenance, "step": self.step})
 
-    def clip(self) -> Clip:
-        """The model as it stands, as the object that encodes and classifies."""
-        return Clip(self.model, self.tokenizer, provenance=self.bundle().provenance)
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tokens]:
+        if batch.tokens is None:
+            raise AssertionError("a loader with a tokenizer gives tokens")
+        pixels_BCHW = batch.pixels_BCHW.contiguous(memory_format=torch.channels_last).to(self.device)
+        ids_BL, lengths_B, truncated = batch.tokens
+        return pixels_BCHW, Tokens(ids_BL.to(self.device), lengths_B.to(self.device), truncated)
 
     def _tick(self) -> dict[str, float]:
         now = time.monotonic()
@@ -138,6 +154,3 @@ class Session:
             f"step {self.step + 1}: the loss is {loss.item()}, its gradient's norm {norm.item()}; "
             f"the weights were left as they were and {good}. Samples of the batch: {', '.join(batch.keys)}"
         )
-
-
-_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}

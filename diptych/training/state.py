@@ -31,7 +31,7 @@ class State:
     optimizer: dict[str, Any]
 
 
-def save(folder: Path, bundle: Bundle, state: State, recipe: Recipe, *, keep: int) -> Path:
+def save(folder: Path, bundle: Bundle, state: State, *, keep: int) -> Path:
     """Write ``folder/step-NNNNNNNNN`` under another name, flush it, rename it; then drop all but the last ``keep``.
 
     A kill at any moment leaves the earlier checkpoints as they were.
@@ -41,7 +41,6 @@ def save(folder: Path, bundle: Bundle, state: State, recipe: Recipe, *, keep: in
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
     write(bundle, partial)
-    write_recipe(partial, recipe)
     with open(partial / "training.pt", "wb") as file:
         torch.save({"step": state.step, "seconds": state.seconds, "optimizer": state.optimizer}, file)
         file.flush()
@@ -78,7 +77,7 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     path = folder / "recipe.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_recipe(folder, recipe)
+        write_json(path, recipe)
         return
     if not resume:
         raise TrainingError(f"{folder} already holds a run; pass resume (--resume) to go on with it, or another folder")
@@ -86,15 +85,14 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     different = [name for name in _differences(before, now) if not name.startswith(FREE_ON_RESUME)]
     if different:
         raise TrainingError(f"{folder} holds a run of another recipe; they differ in {', '.join(different)}")
-    write_recipe(folder, recipe)
+    write_json(path, recipe)
 
 
-def write_recipe(folder: Path, recipe: Recipe) -> None:
-    """The resolved recipe as JSON beside what it made."""
-    text = json.dumps(config.to_dict(recipe), indent=2, ensure_ascii=False) + "\n"
-    partial = folder / ".recipe.json.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(folder / "recipe.json")
+def write_json(path: Path, value: object) -> None:
+    """Dataclasses, dicts and lists as a JSON file that is whole or absent."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(config.to_dict(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _differences(before: Any, now: Any, path: str = "") -> list[str]:

@@ -53,13 +53,15 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(data: Path, out: Path, workers: int = 0) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.small", str(data), str(out), str(workers)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    out.parent.mkdir(exist_ok=True)
+    with open(out.with_suffix(".log"), "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.training.small", str(data), str(out), str(workers)],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            stdout=log,
+            stderr=log,
+        )
 
 
 def kill_at_random_until_done(data: Path, out: Path, *, kills: int, seed: int, workers: int = 0) -> int:
@@ -75,7 +77,7 @@ def kill_at_random_until_done(data: Path, out: Path, *, kills: int, seed: int, w
         process.wait()
         hits += process.returncode == -signal.SIGKILL
     last = start(data, out, workers)
-    assert last.wait(timeout=120) == 0, last.stderr.read().decode() if last.stderr else ""
+    assert last.wait(timeout=120) == 0, out.with_suffix(".log").read_text()
     return hits
 
 
