@@ -25,7 +25,7 @@ def sample_of(
     image = next((fields[extension] for extension in IMAGE_EXTENSIONS if extension in fields), None)
     if image is None:
         raise DataError(f"{key} has no image; its fields are {', '.join(fields) or 'none'}")
-    texts = tuple(text for field in captions for text in texts_of(key, fields, field))
+    texts = tuple(dict.fromkeys(text for field in captions for text in texts_of(key, fields, field)))
     label = None
     if "cls" in fields:
         try:

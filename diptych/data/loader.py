@@ -1,8 +1,9 @@
 """Batches for training from any step, each a pure function of the source, the seed and the step.
 
-Step s of a run with batches of B samples takes positions s * B to (s + 1) * B of an endless walk over the source
-(`order`), so no batch is ever short, also at the end of an epoch or from a source smaller than a batch. Crops and the caption drawn
-belong to the position. A sample that cannot be used is replaced by another, drawn from (seed, position, attempt).
+Step s of a run with batches of B samples takes positions s * B to (s + 1) * B of an endless walk over the source (see
+`order`), so no batch is ever short, also at the end of an epoch or from a source smaller than a batch. Crops and the
+caption drawn belong to the position. A sample that cannot be used is replaced by another, drawn from (seed, position,
+attempt).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import tempfile
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,12 +78,12 @@ class Shards:
             )
         start, end = int(starts[place]), int(starts[place + 1])
         data = os.pread(self._file(shard), end - start, start)
+        if len(data) < end - start:
+            raise DataError(f"{self.paths[shard]} has become shorter since it was scanned")
         fields, key = {}, ""
         for member in _members(lambda offset, size: data[offset : offset + size], len(data)):
             key, extension = _split_name(member.name)
             fields[extension] = data[member.start : member.start + member.size]
-        if len(data) < end - start or not key:
-            raise DataError(f"{self.paths[shard]} has become shorter since it was scanned")
         return key, fields
 
     def _index(self, shard: int) -> ShardIndex:
@@ -222,7 +223,11 @@ def _kept_index(path: Path) -> ShardIndex:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diptych" / "shards"
     places = (path.parent / ".diptych" / f"{path.name}.npz", cache / f"{name}.npz")
     for place in places:
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError), np.load(place) as kept:
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
+            open(place, "rb") as file,
+        ):
+            kept = np.load(file)
             if str(kept["stamp"]) == stamp:
                 return ShardIndex(kept["starts"], str(kept["problem"]))
     index = scan(path)

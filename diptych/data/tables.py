@@ -70,7 +70,7 @@ class TableSource:
 
     def read(self, i: int) -> Sample:
         image, texts = json.loads(self._records[i])
-        captions = tuple(text for caption in texts if (text := caption.strip()))
+        captions = tuple(dict.fromkeys(text for caption in texts if (text := caption.strip())))
         if len(image) == 1:
             key, data = image[0], Path(image[0])
         else:

@@ -1,0 +1,340 @@
+import csv
+import json
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.data.shards import scan
+from diptych.data.sources import open_source, read
+from diptych.errors import DataError, MissingExtra
+
+from making import jpeg, pairs, tar
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def keys(source) -> list[str]:
+    return [source.read(i).key for i in range(len(source))]
+
+
+def test_tars_by_range_pattern_list_and_folder_are_one_sequence(tmp_path):
+    for shard in range(3):
+        tar(tmp_path / f"{shard:03}.tar", pairs(shard * 4, shard * 4 + 4))
+    expected = [f"s{i:05}" for i in range(12)]
+    for location in (
+        tmp_path,
+        str(tmp_path / "{000..002}.tar"),
+        f"{tmp_path}/*.tar",
+        f"{tmp_path}/{{000,001,002}}.tar",
+        [tmp_path / "000.tar", f"{tmp_path}/{{001..002}}.tar"],
+    ):
+        source = open_source(location)
+        assert keys(source) == expected
+        assert source.shard_sizes == (4, 4, 4)
+    sample = source.read(5)
+    assert sample.image == jpeg(5)
+    assert sample.captions == ("image 5",)
+    assert sample.label is None
+
+
+def test_captions_come_from_the_fields_asked_for(tmp_path):
+    path = tar(tmp_path / "a.tar", pairs(0, 3))
+    assert open_source(path, captions=["json.captions.en"]).read(2).captions == ("a 2", "b 2")
+    assert open_source(path, captions=["txt", "json.captions.en", "json.tag"]).read(1).captions == (
+        "image 1", "a 1", "b 1", "x",
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"json\.caption\.en; it has .*json\.captions\.en"):
+        open_source(path, captions=["json.caption.en"])
+
+
+def test_a_text_field_holds_a_caption_a_line_and_repeats_count_once(tmp_path):
+    path = tar(tmp_path / "a.tar", {"a": {"jpg": jpeg(0), "txt": "ein Hund\r\n\n 狗 \nein Hund".encode()}})
+    assert open_source(path).read(0).captions == ("ein Hund", "狗")
+
+
+def test_filters_keep_what_is_true_or_equal(tmp_path):
+    for shard in range(2):
+        tar(tmp_path / f"{shard}.tar", pairs(shard * 5, shard * 5 + 5))
+    source = open_source(tmp_path, where="json.even")
+    assert keys(source) == ["s00000", "s00002", "s00004", "s00006", "s00008"]
+    assert source.shard_sizes == (3, 2)
+    assert len(open_source(tmp_path, where="json.tag=x")) == 10
+    with pytest.raises(DataError, match=r"json\.tag=y"):
+        open_source(tmp_path, where="json.tag=y")
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_of_every_tar_dialect(tmp_path, kind):
+    names = ["plain", "folder/" * 9 + "x" * 60, "y" * 90] + (["ü" * 120] if kind != tarfile.USTAR_FORMAT else [])
+    path = tar(tmp_path / "a.tar", {name: {"jpg": jpeg(0), "TXT": b"t"} for name in names}, kind)
+    assert keys(open_source(path)) == names
+
+
+def test_a_truncated_tar_gives_what_is_whole_and_says_so(tmp_path):
+    path = tar(tmp_path / "a.tar", pairs(0, 6))
+    data = path.read_bytes()
+    with tarfile.open(path) as archive:
+        cut = archive.getmember("s00004.txt").offset_data + 2
+    path.write_bytes(data[:cut])
+    source = open_source(path)
+    assert len(source) == 4
+    assert "damaged after 4 whole samples" in source.problems[0]
+    assert keys(source)[-1] == "s00003"
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>" * 100, b"\x1f\x8b" + b"x" * 2000, b"\0" * 10240])
+def test_what_is_no_tar_is_named(tmp_path, content):
+    path = tmp_path / "broken.tar"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"broken\.tar"):
+        open_source(path)
+
+
+def test_promised_sizes_are_believed_until_read(tmp_path):
+    first, second = tar(tmp_path / "0.tar", pairs(0, 3)), tar(tmp_path / "1.tar", pairs(3, 6))
+    (tmp_path / "sizes.json").write_text(json.dumps({"0.tar": 3}))
+    (tmp_path / "1_stats.json").write_text(json.dumps({"successes": 5}))
+    source = open_source([first, second])
+    assert source.shard_sizes == (3, 5)
+    assert source.read(5).key == "s00005"
+    with pytest.raises(DataError, match="3 whole samples of the 5"):
+        source.read(6)
+
+
+def test_the_scan_is_kept_beside_the_data_and_renewed_when_they_change(tmp_path, monkeypatch):
+    path = tar(tmp_path / "a.tar", pairs(0, 3))
+    open_source(path)
+    assert (tmp_path / ".diptych" / "a.tar.npz").is_file()
+    monkeypatch.setattr("diptych.data.shards.scan", lambda path: pytest.fail("scanned twice"))
+    assert len(open_source(path)) == 3
+    monkeypatch.undo()
+    tar(path, pairs(0, 5))
+    assert len(open_source(path)) == 5
+    (tmp_path / ".diptych" / "a.tar.npz").write_bytes(b"PK\x03\x04 spoiled")
+    assert len(open_source(path)) == 5
+
+
+def test_read_only_data_are_left_alone(tmp_path, monkeypatch):
+    path = tar(tmp_path / "data" / "a.tar", pairs(0, 3))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path.parent.chmod(0o555)
+    try:
+        assert len(open_source(path)) == 3
+        assert [entry.name for entry in path.parent.iterdir()] == ["a.tar"]
+        assert len(list((tmp_path / "cache").rglob("*.npz"))) == 1
+    finally:
+        path.parent.chmod(0o755)
+
+
+def test_a_tar_that_shrinks_while_in_use_is_an_error(tmp_path):
+    path = tar(tmp_path / "a.tar", pairs(0, 6))
+    source = open_source(path)
+    source.read(0)
+    os.truncate(path, 3000)
+    with pytest.raises(DataError, match="shorter"):
+        source.read(5)
+
+
+def test_sources_pickle_small(tmp_path):
+    source = open_source(tar(tmp_path / "a.tar", pairs(0, 300)), where="json.even")
+    source.read(7)
+    copy = pickle.dumps(source)
+    assert len(copy) < 4000
+    assert pickle.loads(copy).read(7) == source.read(7)
+
+
+def test_a_clip_benchmark_folder_describes_itself(tmp_path):
+    (tmp_path / "classnames.txt").write_text("cat\nhot dog\n")
+    (tmp_path / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\n{c}\n")
+    for shard in range(11):
+        samples = {f"s{shard}": {"jpg": jpeg(shard), "cls": str(shard % 2).encode()}}
+        tar(tmp_path / "test" / f"{shard}.tar", samples)
+    (tmp_path / "test" / "nshards.txt").write_text("11\n")
+    for source in (open_source(tmp_path), open_source(tmp_path, split="test"), open_source(tmp_path / "test")):
+        assert source.class_names == ("cat", "hot dog")
+        assert source.templates == ("a photo of a {c}.", "{c}")
+        assert keys(source) == [f"s{i}" for i in range(11)]
+        assert source.read(1).label == 1
+        assert source.read(1).captions == ("a photo of a hot dog.", "hot dog")
+    with pytest.raises(DataError, match="no split 'train'"):
+        open_source(tmp_path, split="train")
+    (tmp_path / "test" / "nshards.txt").write_text("12\n")
+    with pytest.raises(DataError, match=r"11\.tar"):
+        open_source(tmp_path)
+
+
+def test_a_label_outside_the_classes_is_an_error(tmp_path):
+    (tmp_path / "classnames.txt").write_text("cat\n")
+    tar(tmp_path / "test" / "0.tar", {"a": {"jpg": jpeg(0), "cls": b"1"}, "b": {"jpg": jpeg(0), "cls": b"cat"}})
+    source = open_source(tmp_path)
+    for i in (0, 1):
+        with pytest.raises(DataError, match="cls"):
+            source.read(i)
+
+
+def test_class_folders_with_and_without_splits(tmp_path):
+    for split in ("train", "test"):
+        for name in ("hot_dog", "cat"):
+            (tmp_path / split / name / "deep").mkdir(parents=True)
+            (tmp_path / split / name / "1.jpg").write_bytes(jpeg(1))
+            (tmp_path / split / name / "deep" / "2.PNG").write_bytes(jpeg(2))
+            (tmp_path / split / name / "notes.md").write_text("no image")
+    with pytest.raises(DataError, match="splits test, train; say which"):
+        open_source(tmp_path)
+    source = open_source(tmp_path, split="train")
+    assert source.class_names == ("cat", "hot dog")
+    assert len(source) == len(open_source(tmp_path / "train")) == 4
+    sample = source.read(3)
+    assert (sample.label, sample.captions, sample.key) == (1, ("hot dog",), "hot_dog/deep/2.PNG")
+    assert Path(sample.image).read_bytes() == jpeg(2)
+    assert keys(pickle.loads(pickle.dumps(source))) == keys(source)
+
+
+def test_images_with_captions_beside_them(tmp_path):
+    (tmp_path / "00000").mkdir()
+    for i in range(3):
+        (tmp_path / "00000" / f"{i}.jpg").write_bytes(jpeg(i))
+        (tmp_path / "00000" / f"{i}.txt").write_text(f"caption {i}")
+        (tmp_path / "00000" / f"{i}.json").write_text(json.dumps({"alt": [f"alt {i}"]}))
+    source = open_source(tmp_path)
+    assert source.read(1).captions == ("caption 1",)
+    assert source.read(1).key == "00000/1"
+    assert open_source(tmp_path, captions=["json.alt"]).read(2).captions == ("alt 2",)
+
+
+def rows(count: int) -> list[dict[str, str]]:
+    return [{"filepath": f"images/{i // 2}.jpg", "title": f"caption {i}"} for i in range(count)]
+
+
+def write_table(path: Path, table: list[dict[str, str]]) -> Path:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    elif path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), path, row_group_size=3)
+    else:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, table[0], delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(table)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_tables_join_the_captions_of_an_image(tmp_path, kind):
+    path = write_table(tmp_path / f"table.{kind}", rows(8))
+    source = open_source(path)
+    assert len(source) == 4
+    assert source.read(1).captions == ("caption 2", "caption 3")
+    assert source.read(1).image == tmp_path / "images" / "1.jpg"
+    assert open_source(path, captions=["title"]).read(0) == source.read(0)
+    with pytest.raises(DataError, match="did you mean 'title'"):
+        open_source(path, captions=["titel"])
+    assert len(open_source([path, path])) == 4
+    assert pickle.loads(pickle.dumps(source)).read(3) == source.read(3)
+
+
+def test_a_table_without_the_columns_says_what_it_has(tmp_path):
+    path = write_table(tmp_path / "a.csv", [{"picture": "a.jpg", "caption": "b"}])
+    with pytest.raises(DataError, match="no image column .* it has picture, caption"):
+        open_source(path)
+    path = write_table(tmp_path / "b.csv", [{"image": "a.jpg", "words": "b"}])
+    with pytest.raises(DataError, match="no caption column"):
+        open_source(path)
+    assert open_source(path, captions=["words"]).read(0).captions == ("b",)
+
+
+def test_bad_rows_and_cells_do_not_spoil_the_others(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(
+        b'{"image": "a.jpg", "caption": ["x", "y "]}\n{"image": \n{"caption": "z"}\n7\n\n{"image": "b.jpg"}\n'
+    )
+    source = open_source(tmp_path / "a.jsonl")
+    assert [source.read(i).captions for i in range(len(source))] == [("x", "y"), ()]
+    assert len(source.problems) == 3
+    assert "row 2" in source.problems[0]
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbfimage,caption\na.jpg,caf\xe9\nb.jpg,caf\xc3\xa9\nc.jpg\n,nothing\n")
+    source = open_source(tmp_path / "b.csv")
+    with pytest.raises(DataError, match="UTF-8"):
+        source.read(0)
+    assert source.read(1).captions == ("café",)
+    assert source.read(2).captions == ()
+    assert "row 4" in source.problems[0]
+
+
+def test_parquet_may_hold_the_images_themselves(tmp_path):
+    table = [{"image": {"bytes": jpeg(i), "path": None}, "caption": f"c {i}"} for i in range(7)]
+    source = open_source(write_table(tmp_path / "a.parquet", table))
+    assert len(source) == 7
+    assert (source.read(5).image, source.read(5).captions) == (jpeg(5), ("c 5",))
+    table = [{"image": jpeg(i), "caption": f"c {i}"} for i in range(2)]
+    assert open_source(write_table(tmp_path / "b.parquet", table)).read(1).image == jpeg(1)
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    path = write_table(tmp_path / "a.parquet", rows(2))
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    with pytest.raises(MissingExtra, match=r"diptych\[data\]"):
+        open_source(path)
+
+
+def test_mixed_splits_in_one_folder_must_be_chosen(tmp_path):
+    for name in ("train-0000", "train-0001", "val-0000"):
+        tar(tmp_path / f"{name}.tar", pairs(0, 2))
+    assert len(open_source(tmp_path, split="train")) == 4
+    with pytest.raises(DataError, match="train, val; say which"):
+        open_source(tmp_path)
+    with pytest.raises(DataError, match="did you mean 'train'"):
+        open_source(tmp_path, split="trian")
+
+
+def test_places_that_are_no_source_are_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt").write_text("hello")
+    for location, message in (
+        (tmp_path / "empty", "empty is no source"),
+        (tmp_path / "a.txt", "is no source"),
+        (tmp_path / "missing", "missing: no such file"),
+        (f"{tmp_path}/{{00..03}}.tar", r"00\.tar: no such file"),
+        (f"{tmp_path}/*.tar", "no such file"),
+        ([], "no location"),
+    ):
+        with pytest.raises(DataError, match=message):
+            open_source(location)
+
+
+def test_text_that_is_not_utf8_is_a_data_error(tmp_path):
+    source = open_source(tar(tmp_path / "a.tar", {"a": {"jpg": jpeg(0), "txt": b"caf\xe9"}, "b": {"txt": b"x"}}))
+    with pytest.raises(DataError, match=r"a\.txt is not UTF-8"):
+        read(source, 0)
+    with pytest.raises(DataError, match="b has no image; its fields are txt"):
+        read(source, 1)
+
+
+def test_the_real_data_open(shared_data):
+    flickr = open_source(shared_data / "flickr8k", split="train", captions=["json.captions.en"])
+    assert len(flickr) == 6000
+    assert 1 <= len(flickr.read(5999).captions) <= 5
+    emoji = open_source(shared_data / "emoji", split="val", captions=["txt", "json.keywords.en"], where="json.base")
+    assert 100 < len(emoji) < 576
+    caltech = open_source(shared_data / "caltech101", split="test")
+    assert len(caltech) == 2804
+    assert caltech.class_names is not None
+    assert max(caltech.read(i).label or 0 for i in range(0, 2804, 9)) < len(caltech.class_names)
+    assert len(open_source(shared_data / "cc12m_sample")) == 32
+
+
+def test_scanning_agrees_with_tarfile(shared_data):
+    path = shared_data / "flickr8k" / "val-0000.tar"
+    with tarfile.open(path) as archive:
+        begins = [member.offset for member in archive if member.name.endswith(".jpg")]
+    assert np.array_equal(scan(path).starts[:-1], begins)
