@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from making import jpeg, pairs, tar
 
 from diptych.data.shards import scan
 from diptych.data.sources import open_source, read
 from diptych.errors import DataError, MissingExtra
-
-from making import jpeg, pairs, tar
 
 
 @pytest.fixture(autouse=True)
