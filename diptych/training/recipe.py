@@ -18,7 +18,7 @@ class DataSpec:
 
     source:    whatever ``diptych.data.sources.open_source`` takes; so are ``split``, ``captions`` and ``where``.
     split:     which part of a folder that has several, such as ``train``.
-    captions:  where captions stand: ``txt``, ``json.captions.en``, a column's name ... ; null for the source's own place.
+    captions:  where captions stand: ``txt``, ``json.captions.en``, a column's name; null for the source's own place.
     where:     a field that must be true for a sample to be taken, such as ``json.base``.
     workers:   processes that decode and augment; 0 does it in the training process.
     max_failures: the share of samples that may be unreadable before the run stops.

@@ -1,4 +1,4 @@
-"""A run small enough to be killed and repeated: ``python -m tests.training.small DATA OUT [WORKERS]`` trains or resumes it."""
+"""A run small enough to be killed and repeated: ``python -m tests.training.small DATA OUT [WORKERS]``."""
 
 import sys
 from pathlib import Path

@@ -102,7 +102,7 @@ def test_worker_processes_change_nothing(data: Path, uninterrupted: Path, tmp_pa
 def test_resuming_from_an_earlier_checkpoint_repeats_the_steps(
     data: Path, uninterrupted: Path, tmp_path: Path, steps_lost: int
 ) -> None:
-    """The folder as a kill would leave it: whole checkpoints up to a step, metrics of later steps, a torn line, litter."""
+    """The folder as a kill would leave it: checkpoints up to a step, metrics of later ones, a torn line, litter."""
     folder = tmp_path / "run"
     first = small.recipe(data, every_steps=12 - steps_lost)
     train(first, folder)
