@@ -53,7 +53,8 @@ def find_contents(names: Iterable[str], where: str) -> Contents:
     if not config and DESCRIPTION not in there:
         if "config.json" in there and not weights[0].startswith("open_clip"):
             raise CheckpointError(
-                f"{where} is in the layout of Transformers (config.json); what is read is OpenCLIP's, a folder with {CONFIG}"
+                f"{where} is in the layout of Transformers (config.json); what can be read is OpenCLIP's, a folder "
+                f"with {CONFIG}"
             )
         if len(weights) > 1 and weights[0] not in _WEIGHTS:
             raise CheckpointError(f"{where} holds several files of weights: {', '.join(weights[:8])}; give one of them")

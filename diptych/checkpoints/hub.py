@@ -44,9 +44,14 @@ def fetch(location: str) -> Path:
 
 def _cached(repository: str, revision: str | None, location: str, problem: Exception) -> Path:
     from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
 
     wanted = revision or "main"
-    for repo in scan_cache_dir().repos:
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        repositories = frozenset()
+    for repo in repositories:
         for commit in repo.revisions:
             if repo.repo_id == repository and (wanted in commit.refs or commit.commit_hash.startswith(wanted)):
                 find_contents((file.file_name for file in commit.files), f"the cache of {location}")

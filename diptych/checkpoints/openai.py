@@ -8,11 +8,9 @@ rebuilt, and whatever else it asks for is refused by name.
 from __future__ import annotations
 
 import math
-import pickle
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 
 from diptych.checkpoints.tensors import Entry
+from diptych.checkpoints.unpickle import Function, Kind, Module, rebuild
 from diptych.errors import CheckpointError
 from diptych.specs import Activation
 
@@ -62,25 +61,11 @@ def read_archive(path: Path) -> Archive:
     try:
         archive = zipfile.ZipFile(path)
         reader = _Reader(archive, path)
-        root = reader.load()
-        return reader.flatten(root)
+        return reader.flatten(reader.load())
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a hostile or broken pickle makes the unpickler trip over
+    except Exception as error:  # whatever a hostile or broken pickle makes the machine trip over
         raise CheckpointError(f"{path} is not a whole TorchScript archive ({error!r}); fetch it again") from error
-
-
-@dataclass
-class _Module:
-    """Stands for any module: the name of its class, and what it holds."""
-
-    kind: str
-    state: dict[str, Any] = field(default_factory=dict)
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise pickle.UnpicklingError(f"the state of {self.kind} is no dict")
-        self.state = state
 
 
 class _Storage(NamedTuple):
@@ -101,11 +86,10 @@ class _Reader:
     def load(self) -> Any:
         if self.pickled.file_size > _LARGEST_PICKLE:
             raise CheckpointError(f"{self.path}: its data.pkl has {self.pickled.file_size >> 20} MB, a model's has not")
-        with self.archive.open(self.pickled) as file:
-            return _Unpickler(file, self).load()
+        return rebuild(self.archive.read(self.pickled), self)
 
     def flatten(self, root: Any) -> Archive:
-        if not isinstance(root, _Module):
+        if not isinstance(root, Module):
             raise CheckpointError(f"{self.path} holds no module at its top, but {type(root).__name__}")
         tensors: dict[str, Entry] = {}
         attributes: dict[str, Any] = {}
@@ -113,7 +97,7 @@ class _Reader:
         for name, value in _walk(root, ""):
             if isinstance(value, Entry):
                 tensors[name] = value
-            elif isinstance(value, _Module):
+            elif isinstance(value, Module):
                 activations |= _activation(name, value.kind)
             elif isinstance(value, int | float | str | bool):
                 attributes[name] = value
@@ -121,23 +105,24 @@ class _Reader:
             raise CheckpointError(f"{self.path} mixes GELU and QuickGELU; its architecture cannot be told")
         return Archive(tensors, attributes, activations.pop() if activations else None)
 
-    def global_named(self, module: str, name: str) -> Any:
-        """What a name in the pickle stands for. Bound methods and fresh values: nothing a pickle can alter."""
+    def named(self, module: str, name: str) -> Any:
+        """What a name in the pickle stands for."""
         if module.startswith("__torch__"):
-            return _kind(f"{module}.{name}")
+            return Kind(f"{module}.{name}")
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return self.tensor
+            return Function(self.tensor)
         if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
+            return Function(dict)
         if module == "torch.jit._pickle" and name.startswith(("build_", "restore_type_tag")):
-            return self.first
+            return Function(lambda value, *_: value)  # typed lists and tagged values are what they hold
         raise CheckpointError(
             f"{self.path} asks to load {module}.{name}, which no model needs; it was not run. Do not trust this file"
         )
 
-    def storage(self, identity: Any) -> _Storage:
+    def stored(self, identity: Any) -> _Storage:
+        """The record and the type of a storage; the device it was on does not matter."""
         kind, dtype, record, _device, count = identity
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(count, int):
             raise CheckpointError(f"{self.path}: {identity!r} is no storage")
@@ -162,37 +147,8 @@ class _Reader:
             raise CheckpointError(f"{self.path} is damaged: {error}; fetch it again") from error
         return torch.frombuffer(raw, dtype=storage.dtype) if raw else torch.empty(0, dtype=storage.dtype)
 
-    def first(self, *arguments: Any) -> Any:
-        """Typed lists and tagged values are what they hold."""
-        return arguments[0]
 
-
-class _Unpickler(pickle.Unpickler):
-    """Rebuilds tensors and attributes; every name goes through ``_Reader.global_named``."""
-
-    def __init__(self, file: Any, reader: _Reader) -> None:
-        super().__init__(file)
-        self.reader = reader
-
-    def find_class(self, module: str, name: str) -> Any:
-        return self.reader.global_named(module, name)
-
-    def persistent_load(self, identity: Any) -> Any:
-        return self.reader.storage(identity)
-
-
-def _kind(name: str) -> type[_Module]:
-    """A class of its own for each name in the pickle, so that nothing one archive does reaches the next."""
-
-    def new(cls: type[_Module]) -> _Module:
-        module = object.__new__(cls)
-        _Module.__init__(module, name)
-        return module
-
-    return type("_Named", (_Module,), {"__new__": new})
-
-
-def _walk(root: _Module, prefix: str) -> Iterator[tuple[str, Any]]:
+def _walk(root: Module, prefix: str) -> Iterator[tuple[str, Any]]:
     stack, visited = [(prefix, root)], 0
     while stack:
         prefix, module = stack.pop()
@@ -201,7 +157,7 @@ def _walk(root: _Module, prefix: str) -> Iterator[tuple[str, Any]]:
             raise CheckpointError("an archive whose modules contain one another has no end")
         for key, value in module.state.items():
             yield f"{prefix}{key}", value
-            if isinstance(value, _Module):
+            if isinstance(value, Module):
                 stack.append((f"{prefix}{key}.", value))
 
 

@@ -1,4 +1,4 @@
-"""Shallow, narrow twins of the released models, with every parameter and buffer drawn from a distribution of its own."""
+"""Shallow, narrow twins of the released models, every parameter and buffer drawn anew."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ def twin(name: str, *, vocabulary: int = 600, context: int = 16) -> ModelSpec:
     """The named model with two blocks a stage at most, 64-wide heads and few of them, at a small resolution."""
     spec = MODELS[name]
     if isinstance(spec.image, ModifiedResNetSpec):
-        stem = 2 + 2 * (spec.image.stem_width > 64)  # 64 or 128 channels out
+        stem = 8 if spec.image.stem_width <= 64 else 12  # 256 or 384 channels out
         layers = tuple(min(depth, 1 + (depth > 5)) for depth in spec.image.layers)
         size = 64 if spec.image.image_size < 300 else 96
         image = dataclasses.replace(spec.image, image_size=size, layers=layers, stem_width=stem, heads=stem // 2)
