@@ -116,7 +116,7 @@ class Clip:
         A text that occurs twice is encoded once; texts of one length share a batch, so that none pays for a longer
         one. Warns where texts are cut to the context length. Raises TokenizerError without a tokenizer.
         """
-        tokenizer = self._require_tokenizer()
+        tokenizer = self.require_tokenizer()
         texts = [texts] if isinstance(texts, str) else list(texts)
         unique = list(dict.fromkeys(texts))
         embeddings, truncated = [], 0
@@ -178,10 +178,8 @@ class Clip:
         whole = bundle.Bundle(self.spec, dict(self.model.state_dict()), self.tokenizer, self.provenance)
         return bundle.write(whole, folder, format=format)
 
-    def __repr__(self) -> str:
-        return f"Clip({self.spec.name!r}, tokenizer={self.tokenizer}, precision={self.precision!r})"
-
-    def _require_tokenizer(self) -> Tokenizer:
+    def require_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises TokenizerError, which says how to get one, where there is none."""
         if self.tokenizer is None:
             raise TokenizerError(
                 f"{self.spec.name} came without a tokenizer, so it encodes images and no texts. Pass tokenizer= to "
@@ -189,6 +187,9 @@ class Clip:
                 "folder with one"
             )
         return self.tokenizer
+
+    def __repr__(self) -> str:
+        return f"Clip({self.spec.name!r}, tokenizer={self.tokenizer}, precision={self.precision!r})"
 
     @contextmanager
     def _inference(self) -> Generator[torch.device]:
@@ -224,7 +225,7 @@ class Clip:
         return np.concatenate([np.empty((0, self.spec.embedding), np.float32), *embeddings])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classifier:
     """A zero-shot classifier: one unit-norm weight vector a label. Made by ``Clip.classifier``."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Task:
-    """``published``: CLIP_benchmark's name of it. ``measure``: features to scores, and the texts they depend on."""
+    """``published``: CLIP_benchmark's name of it. ``measure`` asks for the features once all else is known to be right;
+    it returns them, the scores, and the texts that these depend on beside the data."""
 
     published: str
-    measure: Callable[[Clip, Source, Features, Options], tuple[Scores, Sequence[str]]]
+    measure: Callable[[Clip, Source, Callable[[], Features], Options], tuple[Features, Scores, Sequence[str]]]
 
 
 def evaluate(
@@ -68,10 +70,12 @@ def evaluate(
     name = task or ("zero-shot" if source.class_names else "retrieval")
     if name not in TASKS:
         raise ConfigError(f"there is no task {name!r}; {nearest(name, TASKS)}")
-    if name == "zero-shot" and not source.class_names:
-        raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
-    features = embed(clip, source, allowed_failures=allowed_failures)
-    scores, texts = TASKS[name].measure(clip, source, features, Options(templates, distinct_captions))
+    features, scores, texts = TASKS[name].measure(
+        clip,
+        source,
+        partial(embed, clip, source, allowed_failures=allowed_failures),
+        Options(templates, distinct_captions),
+    )
     return Result(
         dataset=source.name,
         model=clip.spec.name,
@@ -90,24 +94,32 @@ def evaluate(
     )
 
 
-def _zero_shot(clip: Clip, source: Source, features: Features, options: Options) -> tuple[Scores, Sequence[str]]:
-    labelled = [i for i, label in enumerate(features.labels) if label is not None]
-    if len(labelled) < len(features.labels):
-        unlabelled = next(key for key, label in zip(features.keys, features.labels, strict=True) if label is None)
-        raise DataError(f"{source.name}: {unlabelled} has no label, so its class is not known")
-    class_names = source.class_names or ()
+def _zero_shot(
+    clip: Clip, source: Source, embedded: Callable[[], Features], options: Options
+) -> tuple[Features, Scores, Sequence[str]]:
+    if not source.class_names:
+        raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
     templates = prompts.templates(options.templates or source.templates or "photo")
-    classifier = clip.classifier(class_names, templates)
-    labels_N = np.array(features.labels, np.int64)
-    return zero_shot.score(features.images_NE, labels_N, classifier.weights_CE), [*templates, *class_names]
+    classifier = clip.classifier(source.class_names, templates)
+    features = embedded()
+    labels = [label for label in features.labels if label is not None]
+    if len(labels) < len(features.labels):
+        key = features.keys[features.labels.index(None)]
+        raise DataError(f"{source.name}: {key} has no label, so its class is not known")
+    scores = zero_shot.score(features.images_NE, np.array(labels), classifier.weights_CE)
+    return features, scores, [*templates, *source.class_names]
 
 
-def _retrieval(clip: Clip, source: Source, features: Features, options: Options) -> tuple[Scores, Sequence[str]]:
-    for key, captions in zip(features.keys, features.captions, strict=True):
-        if not captions:
-            raise DataError(f"{source.name}: {key} has no caption; retrieval needs one or more for each image")
+def _retrieval(
+    clip: Clip, source: Source, embedded: Callable[[], Features], options: Options
+) -> tuple[Features, Scores, Sequence[str]]:
+    clip.require_tokenizer()
+    features = embedded()
+    if () in features.captions:
+        key = features.keys[features.captions.index(())]
+        raise DataError(f"{source.name}: {key} has no caption; retrieval needs one or more for each image")
     texts, pairs_P2 = retrieval.pairs(features.captions, distinct_captions=options.distinct_captions)
-    return retrieval.score(features.images_NE, clip.encode_texts(texts), pairs_P2), ()
+    return features, retrieval.score(features.images_NE, clip.encode_texts(texts), pairs_P2), ()
 
 
 # One row a task.

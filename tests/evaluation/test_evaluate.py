@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from diptych.encoder import Clip, create
-from diptych.errors import ConfigError, DataError, TooManyFailures
+from diptych.errors import ConfigError, DataError, TokenizerError, TooManyFailures
 from diptych.evaluation.features import embed
 from diptych.evaluation.result import Result
 from diptych.evaluation.tasks import evaluate
@@ -60,7 +60,7 @@ def clip() -> Clip:
         text=TextTransformerSpec(width=16, layers=1, heads=2),
         preprocess=PreprocessSpec(size=16),
     )
-    tokenizer = Tokenizer.train([f"a {colour} square" for colour in COLOURS], vocabulary_size=530, context_length=24)
+    tokenizer = Tokenizer.train([f"a {colour} square" for colour in COLOURS], vocabulary_size=530, context_length=200)
     return create(spec, seed=0, tokenizer=tokenizer)
 
 
@@ -161,3 +161,34 @@ def test_a_result_of_clip_benchmark_loads(tmp_path: Path) -> None:
     }
     path.write_text(json.dumps(published))
     assert Result.load(path).metrics["acc5"] == 0.9
+
+
+class Unread(Colours):
+    def read(self, i: int) -> Sample:
+        raise AssertionError("read before the rest was known to be right")
+
+
+def test_mistakes_are_found_before_the_images_are_read(clip: Clip) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'photo'"):
+        evaluate(clip, Unread(), templates="foto")
+    for task in ("zero-shot", "retrieval"):
+        with pytest.raises(TokenizerError, match="came without a tokenizer"):
+            evaluate(Clip(clip.model), Unread(), task)
+
+
+@pytest.mark.parametrize(
+    ("where", "options", "task"),
+    [
+        ("caltech101", {"split": "test"}, "zeroshot_classification"),
+        ("emoji/val-0000.tar", {"where": "json.base"}, "zeroshot_retrieval"),
+    ],
+)
+def test_real_data(clip: Clip, shared_data: Path, where: str, options: dict[str, str], task: str) -> None:
+    from diptych.data.sources import open_source
+
+    result = evaluate(clip, open_source(shared_data / where, **options), distinct_captions=True)
+    assert result.task == task
+    assert result.skipped == ()
+    assert result.samples == {"zeroshot_classification": 2804, "zeroshot_retrieval": 278}[task]
+    first = next(iter(result.metrics))
+    assert result.intervals[first][0] < 4 * result.chance[first]  # random weights know nothing
