@@ -76,7 +76,9 @@ class Augmentation:
         return cls(scale=(0.35, 1.0), aspect=4 / 3, flip=0.5, colour=0.2, hue=0.03, grey=0.1, erase=0.25)
 
 
-def cropped(image: bytes | Path, spec: PreprocessSpec, augmentation: Augmentation, draws: np.ndarray) -> Tensor:
+def cropped(
+    image: bytes | Path | np.ndarray, spec: PreprocessSpec, augmentation: Augmentation, draws: np.ndarray
+) -> Tensor:
     """Decode an image and resize a random crop of it: ``(3, size, size)`` uint8. ``draws``: DRAWS numbers in [0, 1).
 
     JPEGs much larger than needed are decoded at a fraction of their size. Raises DataError as `decode_image` does.
@@ -154,8 +156,10 @@ def recolour(pixels_BCHW: Tensor, colours_B34: np.ndarray | None, spec: Preproce
     return result
 
 
-def _opened(image: bytes | Path) -> tuple[Callable[[float, float], np.ndarray], int, int]:
+def _opened(image: bytes | Path | np.ndarray) -> tuple[Callable[[float, float], np.ndarray], int, int]:
     """A decoder and the image's width and height. The decoder takes the least width and height that are of use."""
+    if isinstance(image, np.ndarray):
+        return lambda *_: image, image.shape[1], image.shape[0]
     data = image.read_bytes() if isinstance(image, Path) else image
     # With EXIF the image may have to be turned; that, and all that is not a plain JPEG, is left to Pillow.
     if data[:2] == b"\xff\xd8" and data.find(b"Exif\0", 0, 65_536) < 0:

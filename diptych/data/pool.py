@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -46,6 +47,7 @@ class Pool:
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
         self._slots: list[Tensor] = []
+        self._expected: list[int] = []
         self._running = False
         self._finalizer: weakref.finalize | None = None
 
@@ -89,11 +91,13 @@ class Pool:
                 bounds = next(batches, None)
                 if bounds is None:
                     break
-                slot, owners = free.popleft(), []
-                for a, b in _chunks(*bounds):
-                    self._send(turn, (slot, bounds[0], a, b))
-                    owners.append(turn)
-                    turn = (turn + 1) % self._workers
+                slot, chunks = free.popleft(), _chunks(*bounds)
+                owners = [(turn + number) % self._workers for number in range(len(chunks))]
+                turn = (turn + len(chunks)) % self._workers
+                # One message a worker, however large the batch: full pipes both ways would be a deadlock.
+                for worker in dict.fromkeys(owners):
+                    mine = [chunk for chunk, owner in zip(chunks, owners, strict=True) if owner == worker]
+                    self._send(worker, slot, bounds[0], mine)
                 under_way.append((slot, *bounds, owners))
             if not under_way:
                 return
@@ -102,12 +106,12 @@ class Pool:
             yield self._slots[slot][: stop - start], said
             free.append(slot)
 
-    def _send(self, worker: int, task: tuple) -> None:
+    def _send(self, worker: int, slot: int, first: int, chunks: list[tuple[int, int]]) -> None:
         try:
-            self._pipes[worker].send(task)
+            self._pipes[worker].send((slot, first, chunks))
         except OSError:
             self._died(worker)
-        self._expected[worker] += 1
+        self._expected[worker] += len(chunks)
 
     def _receive(self, worker: int) -> Any:
         """The next answer of one worker; answers come in the order of the tasks."""
@@ -178,25 +182,27 @@ def _work(job: Job, memory: Any, shape: Sequence[int], pipe: Connection, others:
     """The life of a worker: until the parent closes its end, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads of the parent's tokenizer did not come along
     for other in others:
         other.close()
     torch.set_num_threads(1)
     slots = _slots(memory, shape)
     while True:
         try:
-            slot, first, start, stop = pipe.recv()
+            slot, first, chunks = pipe.recv()
+            for start, stop in chunks:
+                pipe.send(_answer(job, start, slots[slot][start - first : stop - first]))
         except (EOFError, OSError):
             return
-        try:
-            answer = job(start, slots[slot][start - first : stop - first])
-        except DiptychError as error:
-            answer = error
-        except Exception:
-            answer = DataError(f"a loader worker failed at position {start}:\n{traceback.format_exc()}")
-        try:
-            pipe.send(answer)
-        except OSError:
-            return
+
+
+def _answer(job: Job, start: int, pixels_BCHW: Tensor) -> Any:
+    try:
+        return job(start, pixels_BCHW)
+    except DiptychError as error:
+        return error
+    except Exception:
+        return DataError(f"a loader worker failed at position {start}:\n{traceback.format_exc()}")
 
 
 def _stop(processes: list[Any], pipes: list[Connection]) -> None:

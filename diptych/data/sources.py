@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from diptych.errors import DataError, nearest
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm", "ico")
@@ -27,13 +29,13 @@ TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 class Sample(NamedTuple):
-    """One image, the texts that go with it and the class it belongs to, undecoded.
+    """One image, the texts that go with it and the class it belongs to.
 
-    ``image``: encoded bytes or a path. ``captions``: none where the source has none; of a class, what its name makes of
-    the templates. ``key``: names the sample in messages and results.
+    ``image``: encoded bytes, a path, or a uint8 array (height, width, 3). ``captions``: none where the source has none;
+    of a class, what its name makes of the templates. ``key``: names the sample in messages and results.
     """
 
-    image: bytes | Path
+    image: bytes | Path | np.ndarray
     captions: tuple[str, ...]
     label: int | None
     key: str

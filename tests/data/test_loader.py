@@ -17,6 +17,7 @@ from diptych.data.augment import Augmentation
 from diptych.data.failures import Failures
 from diptych.data.in_order import in_order
 from diptych.data.loader import Loader
+from diptych.data.memory import InMemory
 from diptych.data.preprocess import decode_image, preprocess
 from diptych.data.sources import Sample, open_source
 from diptych.errors import DataError, TooManyFailures
@@ -180,8 +181,7 @@ def test_a_killed_worker_is_a_clear_error_and_the_loader_can_go_on(source):
         expected = [next(batches) for _ in range(3)]
         os.kill(loader._pool._processes[1].pid, signal.SIGKILL)
         with pytest.raises(DataError, match=r"worker 1 .* SIGKILL; .* memory"):
-            for _ in range(20):
-                next(batches)
+            list(itertools.islice(batches, 20))
         assert same(next(loader.batches(2)), expected[2])
 
 
@@ -191,9 +191,11 @@ class Wrong(Memory):
 
 
 def test_a_mistake_in_a_worker_comes_with_its_traceback():
-    with Loader(Wrong([1, 2, 3]), SPEC, batch_size=2, workers=1) as loader:
-        with pytest.raises(DataError, match="(?s)worker failed.*ZeroDivisionError"):
-            next(loader.batches())
+    with (
+        Loader(Wrong([1, 2, 3]), SPEC, batch_size=2, workers=1) as loader,
+        pytest.raises(DataError, match=r"(?s)worker failed.*ZeroDivisionError"),
+    ):
+        next(loader.batches())
 
 
 def test_workers_start_once_and_are_gone_after_close(source):
@@ -223,6 +225,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from diptych.data.loader import Loader
+from diptych.data.memory import InMemory
 from diptych.data.sources import open_source
 from diptych.specs import PreprocessSpec
 loader = Loader(open_source({data!r}), PreprocessSpec(size=16), batch_size=32, workers=2)
@@ -327,3 +330,31 @@ def test_odd_images_train(tmp_path):
         batch = next(loader.batches())
     assert loader.failures.count == 0
     assert torch.isfinite(batch.pixels_BCHW).all()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_source_held_in_memory_gives_the_same_training(source, workers):
+    options = {"batch_size": 40, "tokenizer": tokenize, "seed": 2}
+    with Loader(Memory([source.read(i) for i in range(90)]), SPEC, **options) as loader:
+        expected = next(loader.batches(3))
+    held = InMemory(source, side=100)
+    assert held.nbytes == 90 * 40 * 30 * 3
+    with Loader(held, SPEC, workers=workers, **options) as loader:
+        assert same(next(loader.batches(3)), expected)
+
+
+def test_memory_is_bounded_and_bad_samples_stay_bad():
+    samples = [good(0), Sample(b"junk", ("a",), None, "bad"), Sample(jpeg(2, (400, 300)), ("b",), 3, "large")]
+    held = InMemory(Memory(samples), side=60)
+    assert held.read(2).image.shape == (60, 80, 3)
+    assert (held.read(2).label, held.read(2).key) == (3, "large")
+    with pytest.raises(DataError, match="bad: "):
+        held.read(1)
+    with pytest.raises(DataError, match="3 of the 3"):
+        InMemory(Memory(samples), side=60, limit=14_000)
+
+
+def test_batches_larger_than_pipes_do_not_deadlock():
+    samples = [Sample(jpeg(0, (4, 4)), (f"{i} " * 300,), None, f"key{i}") for i in range(50)]
+    with Loader(Memory(samples), PreprocessSpec(size=2), batch_size=3000, workers=1) as loader:
+        assert [len(batch.keys) for batch in loader.batches(0, 4)] == [3000] * 4

@@ -217,9 +217,8 @@ def write_table(path: Path, table: list[dict[str, str]]) -> Path:
         path.write_text("".join(json.dumps(row) + "\n" for row in table))
     elif path.suffix == ".parquet":
         pyarrow = pytest.importorskip("pyarrow")
-        import pyarrow.parquet
-
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), path, row_group_size=3)
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist(table), path, row_group_size=3)
     else:
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, table[0], delimiter="\t" if path.suffix == ".tsv" else ",")
@@ -244,7 +243,7 @@ def test_tables_join_the_captions_of_an_image(tmp_path, kind):
 
 def test_a_table_without_the_columns_says_what_it_has(tmp_path):
     path = write_table(tmp_path / "a.csv", [{"picture": "a.jpg", "caption": "b"}])
-    with pytest.raises(DataError, match="no image column .* it has picture, caption"):
+    with pytest.raises(DataError, match=r"no image column .* it has picture, caption"):
         open_source(path)
     path = write_table(tmp_path / "b.csv", [{"image": "a.jpg", "words": "b"}])
     with pytest.raises(DataError, match="no caption column"):

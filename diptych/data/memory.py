@@ -1,0 +1,73 @@
+"""A small source decoded once and held in memory, so that its images are not decoded again in every epoch."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from diptych.data.packed import Packed
+from diptych.data.preprocess import decode_image
+from diptych.data.sources import Sample, Source, naming, read
+from diptych.errors import DataError
+
+
+class InMemory:
+    """The samples of another source with their images as arrays, in one block that worker processes share.
+
+    ``side``: images whose short side is longer are reduced to it; twice the size trained at leaves room for crops.
+    ``limit``: bytes that the images may take; DataError past it. A sample that cannot be used is a DataError when read.
+    """
+
+    def __init__(self, source: Source, *, side: int, limit: int = 2 * 1024**3) -> None:
+        self.name = source.name
+        self.class_names = source.class_names
+        self.templates = source.templates
+        block, shapes, records = bytearray(), [], []
+        for index in range(len(source)):
+            try:
+                sample = read(source, index)
+                with naming(sample):
+                    pixels_HWC = np.asarray(_reduced(decode_image(sample.image), side))
+            except DataError as error:
+                pixels_HWC, record = np.zeros((0, 0, 3), np.uint8), str(error)
+            else:
+                record = [sample.captions, sample.label, sample.key]
+            block += pixels_HWC.tobytes()
+            if len(block) > limit:
+                raise DataError(
+                    f"{index + 1} of the {len(source)} images of {source.name} take more than {limit:,} bytes"
+                )
+            shapes.append(pixels_HWC.shape)
+            records.append(json.dumps(record))
+        self.problems: tuple[str, ...] = getattr(source, "problems", ())
+        self._records = Packed(records)
+        self._shapes = np.array(shapes, np.int32).reshape(-1, 3)
+        self._ends = np.cumsum(np.prod(self._shapes, axis=1, dtype=np.int64))
+        self._block = np.frombuffer(block, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the images take."""
+        return self._block.nbytes
+
+    def read(self, i: int) -> Sample:
+        record = json.loads(self._records[i])
+        if isinstance(record, str):
+            raise DataError(record)
+        captions, label, key = record
+        shape = tuple(self._shapes[i].tolist())
+        end = int(self._ends[i])
+        return Sample(self._block[end - shape[0] * shape[1] * 3 : end].reshape(shape), tuple(captions), label, key)
+
+
+def _reduced(image: Image.Image, side: int) -> Image.Image:
+    short = min(image.size)
+    if short <= side:
+        return image
+    width, height = (round(length * side / short) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
