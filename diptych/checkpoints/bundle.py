@@ -107,9 +107,10 @@ def write(bundle: Bundle, folder: str | Path, *, format: Literal["diptych", "ope
         "files": sorted([WEIGHTS, *files]),
     }
     files[DESCRIPTION] = _json(description)
+    metadata = {"format": "pt", "diptych": json.dumps(description)}  # so the file can be read where it lies alone
     with replaced(Path(folder), {WEIGHTS, *files} | _files_of_old(Path(folder))) as new:
         tensors = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
-        save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
+        save_file(tensors, new / WEIGHTS, metadata=metadata)
         for name, content in files.items():
             (new / name).write_bytes(content)
     return Path(folder)

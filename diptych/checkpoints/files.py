@@ -6,7 +6,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,15 @@ _TEXT_TOWER = ("positional_embedding", "token_embedding.weight", "ln_final.weigh
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """The tensors of one file, how its text tower is named, and the activation where the file proves it."""
+    """The tensors of one file and how its text tower is named; where the file tells, the activation, or all of what
+    ``diptych.json`` would say."""
 
     format: str
     entries: dict[str, Entry]
     layout: Layout
     activation: Activation | None = None
     activation_from: str = ""
+    description: str | None = None
 
     def flat_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes under the names of the flat layout."""
@@ -51,7 +53,8 @@ def read_weights(path: Path) -> WeightsFile:
     with path.open("rb") as file:
         start = file.read(16)
     if start[8:9] == b"{":  # eight bytes of length, then JSON
-        return _weights(read_safetensors(path), "safetensors")
+        entries, metadata = read_safetensors(path)
+        return replace(_weights(entries, "safetensors"), description=metadata.get("diptych"))
     if start[:4] == b"PK\x03\x04":
         if _is_archive(path):
             return _openai(path)

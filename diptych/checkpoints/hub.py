@@ -53,7 +53,7 @@ def _cached(repository: str, revision: str | None, location: str, problem: Excep
         repositories = frozenset()
     for repo in repositories:
         for commit in repo.revisions:
-            if repo.repo_id == repository and (wanted in commit.refs or commit.commit_hash.startswith(wanted)):
+            if repo.repo_id == repository and (wanted in commit.refs or wanted == commit.commit_hash):
                 find_contents((file.file_name for file in commit.files), f"the cache of {location}")
                 return commit.snapshot_path
     raise CheckpointError(

@@ -141,6 +141,8 @@ def _section(config: Mapping[str, Any], section: str, where: str) -> dict[str, A
     read = dict(_READ[section])
     for key, value in values.items():
         if key in read:
+            if isinstance(read[key], int | float) and not isinstance(value, int | float | list | None):
+                raise CheckpointError(f"{where}: {section}.{key} is {value!r}, but must be a number")
             read[key] = read[key] if value is None else value
         elif key in _ONLY:
             if value != _ONLY[key]:

@@ -40,10 +40,9 @@ _MOST_MODULES = 100_000
 
 @dataclass(frozen=True)
 class Archive:
-    """Tensors by their dotted names, the plain attributes beside them, and the activation if a module's class tells."""
+    """Tensors by their dotted names, and the activation if a module's class tells."""
 
     tensors: dict[str, Entry]
-    attributes: dict[str, Any]
     activation: Activation | None
 
 
@@ -53,7 +52,7 @@ def is_archive(names: list[str]) -> bool:
 
 
 def read_archive(path: Path) -> Archive:
-    """The tensors and attributes of a TorchScript archive; tensors are read when their turn comes, each checked
+    """The tensors of a TorchScript archive; they are read when their turn comes, each checked
     against its checksum.
 
     Raises CheckpointError for an archive that is cut off, inconsistent, or whose pickle asks for anything but tensors.
@@ -92,18 +91,15 @@ class _Reader:
         if not isinstance(root, Module):
             raise CheckpointError(f"{self.path} holds no module at its top, but {type(root).__name__}")
         tensors: dict[str, Entry] = {}
-        attributes: dict[str, Any] = {}
         activations: set[Activation] = set()
         for name, value in _walk(root, ""):
             if isinstance(value, Entry):
                 tensors[name] = value
             elif isinstance(value, Module):
                 activations |= _activation(name, value.kind)
-            elif isinstance(value, int | float | str | bool):
-                attributes[name] = value
         if len(activations) > 1:
             raise CheckpointError(f"{self.path} mixes GELU and QuickGELU; its architecture cannot be told")
-        return Archive(tensors, attributes, activations.pop() if activations else None)
+        return Archive(tensors, activations.pop() if activations else None)
 
     def named(self, module: str, name: str) -> Any:
         """What a name in the pickle stands for."""

@@ -23,8 +23,9 @@ def resolve(
 ) -> tuple[ModelSpec, dict[str, Any]]:
     """The spec, and where it came from (provenance).
 
-    In this order: the caller's ``spec``, ``diptych.json``, ``open_clip_config.json``, the tensors. Raises
-    CheckpointError where ``activation`` contradicts the first of these, or is needed and missing.
+    In this order: the caller's ``spec``, ``diptych.json``, ``open_clip_config.json``, what Diptych wrote into the file
+    of weights itself, the shapes of its tensors. Raises CheckpointError where ``activation`` contradicts the first of
+    these, or is needed and missing.
     """
     if activation not in (None, "gelu", "quick_gelu"):
         raise CheckpointError(f"there is no activation {activation!r}; {nearest(activation, ('gelu', 'quick_gelu'))}")
@@ -32,18 +33,21 @@ def resolve(
         return _agreed(spec, activation, "spec="), {"architecture_from": "spec=", "activation_from": "spec="}
     if contents.description:
         path = folder / contents.description
-        spec, provenance = _described(path)
+        spec, provenance = _described(_json(path), path)
         return _agreed(spec, activation, str(path)), provenance
     if contents.config:
         path = folder / contents.config
         spec = open_clip.to_spec(_json(path), folder.name, str(path))
         provenance = {"architecture_from": contents.config, "activation_from": contents.config}
         return _agreed(spec, activation, str(path)), provenance
-    return _inferred(folder / contents.weights, file, activation)
+    path = folder / contents.weights
+    if file.description:
+        spec, provenance = _described(_parsed(file.description, path), path)
+        return _agreed(spec, activation, str(path)), provenance
+    return _inferred(path, file, activation)
 
 
-def _described(path: Path) -> tuple[ModelSpec, dict[str, Any]]:
-    description = _json(path)
+def _described(description: Mapping[str, Any], path: Path) -> tuple[ModelSpec, dict[str, Any]]:
     if description.get("format") != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format {description.get('format')!r}, this version of Diptych reads {FORMAT_VERSION}"
@@ -90,7 +94,14 @@ def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> Mode
 
 def _json(path: Path) -> Mapping[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"), path)
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+
+def _parsed(text: str, path: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):

@@ -32,15 +32,17 @@ class Entry(NamedTuple):
         return Entry(tuple(tensor.shape), tensor.dtype, lambda: tensor)
 
 
-def read_safetensors(path: Path) -> dict[str, Entry]:
-    """The tensors of a safetensors file, memory-mapped: nothing is copied, pages are read when they are touched.
+def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The tensors of a safetensors file, memory-mapped: nothing is copied, pages are read when they are touched; and
+    its metadata.
 
     The mapping is private: writing into a tensor changes memory, never the file. Raises CheckpointError where the file
     is cut off or is not safetensors.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: Entry.of(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            entries = {name: Entry.of(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return entries, file.metadata() or {}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); fetch or write it again") from error
 

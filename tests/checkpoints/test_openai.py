@@ -7,12 +7,12 @@ import zipfile
 import pytest
 import torch
 from openai_layout import openai_model, save_archive
-from twins import random_weights, twin
+from twins import RELEASED, random_weights, twin
 
 from diptych.checkpoints.bundle import build, read
 from diptych.checkpoints.openai import read_archive
 from diptych.errors import CheckpointError
-from diptych.specs import MODELS
+from diptych.specs import find
 
 
 def _inputs(spec):
@@ -24,7 +24,7 @@ def _inputs(spec):
     return pixels, ids
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", RELEASED)
 @torch.no_grad()
 def test_archive_gives_the_embeddings_of_the_program_in_it(name, tmp_path):
     spec = twin(name)
@@ -72,7 +72,7 @@ def test_names_a_released_architecture():
     from diptych.checkpoints.architecture import infer
     from diptych.checkpoints.keys import expected, renames
 
-    for spec in MODELS.values():
+    for spec in map(find, RELEASED):
         names = renames(spec)
         shapes = {names[name]: tuple(tensor.shape) for name, tensor in expected(spec).items()}
         assert infer(shapes, "quick_gelu", name="?", where="?") == spec

@@ -8,6 +8,11 @@ from diptych.checkpoints.bundle import Bundle
 from diptych.models.clip import create_model
 from diptych.specs import MODELS, ModelSpec, ModifiedResNetSpec, PreprocessSpec, TextTransformerSpec
 
+RELEASED = (
+    *("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64"),
+    *("ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"),
+)
+
 
 def twin(name: str, *, vocabulary: int = 600, context: int = 16) -> ModelSpec:
     """The named model with two blocks a stage at most, 64-wide heads and few of them, at a small resolution."""

@@ -1,0 +1,196 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from twins import RELEASED, bundle, random_weights, twin
+
+from diptych.checkpoints import bundle as bundle_module
+from diptych.checkpoints.bundle import Bundle, build, fingerprint, read, write
+from diptych.errors import CheckpointError
+from diptych.models.clip import create_model
+from diptych.text.tokenizer import Tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_what_is_written_is_read(name, tmp_path):
+    original = dataclasses.replace(bundle(name), provenance={"recipe": {"name": "test"}, "licence": "CC0-1.0"})
+    write(original, tmp_path / "a")
+    again = read(tmp_path / "a")
+    assert again.spec == original.spec
+    assert equal(again.weights, original.weights)
+    assert again.provenance["recipe"] == {"name": "test"}
+    assert again.provenance["hashes"]["weights"] == fingerprint(original.weights)
+    write(again, tmp_path / "b")
+    assert equal(read(tmp_path / "b" / "open_clip_model.safetensors").weights, original.weights)
+
+
+def test_a_built_model_is_the_bundles_tensors():
+    original = bundle("RN50")
+    model = build(original)
+    assert not model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    for name, tensor in model.state_dict().items():
+        assert tensor.data_ptr() == original.weights[name].data_ptr()
+
+
+def test_the_tokenizer_travels(tmp_path):
+    tokenizer = Tokenizer.train(["a red circle", "two blue squares"], vocabulary_size=530, context_length=16)
+    spec = twin("ViT-B/32", vocabulary=tokenizer.vocabulary_size)
+    write(Bundle(spec, random_weights(spec), tokenizer), tmp_path / "a")
+    assert read(tmp_path / "a").tokenizer == tokenizer
+    assert read(tmp_path / "a" / "open_clip_model.safetensors").tokenizer == tokenizer
+    write(Bundle(spec, random_weights(spec)), tmp_path / "bare")
+    assert read(tmp_path / "bare").tokenizer is None
+    for given in (tmp_path / "a", tmp_path / "a" / "tokenizer.json"):
+        assert read(tmp_path / "bare", tokenizer=given).tokenizer == tokenizer
+    other = twin("ViT-B/32", vocabulary=700)
+    write(Bundle(other, random_weights(other)), tmp_path / "other")
+    with pytest.raises(CheckpointError, match="700"):
+        read(tmp_path / "other", tokenizer=tmp_path / "a")
+
+
+def test_another_resolution_resizes_positions_and_spec(tmp_path):
+    for name, size, rows in (("ViT-B/32", 128, 17), ("RN50", 96, 10)):
+        write(bundle(name), tmp_path / "a")
+        larger = read(tmp_path / "a", image_size=size)
+        assert larger.spec.image.image_size == larger.spec.preprocess.size == size
+        [positions] = [v for k, v in larger.weights.items() if k.startswith("image.") and "positional" in k]
+        assert len(positions) == rows
+        assert "hashes" not in larger.provenance
+        pixels = torch.randn(1, 3, size, size)
+        assert build(larger).encode_image(pixels).shape == (1, 48)
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    with pytest.raises(ValueError, match="patch_size"):
+        read(tmp_path / "a", image_size=100)
+
+
+def test_towers_with_different_activations_are_ours_only(tmp_path):
+    original = bundle("ViT-B/32")
+    image = dataclasses.replace(original.spec.image, activation="gelu")
+    mixed = dataclasses.replace(original, spec=dataclasses.replace(original.spec, image=image))
+    with pytest.raises(CheckpointError, match="one activation for both towers"):
+        write(mixed, tmp_path / "a", format="open_clip")
+    assert not (tmp_path / "a").exists()
+    write(mixed, tmp_path / "a")
+    assert not (tmp_path / "a" / "open_clip_config.json").exists()
+    assert read(tmp_path / "a").spec == mixed.spec
+
+
+def test_writing_replaces_a_bundle_and_nothing_else(tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    write(bundle("ViT-B/16"), tmp_path / "a")
+    assert read(tmp_path / "a").spec == twin("ViT-B/16")
+    (tmp_path / "a" / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match=r"thesis\.txt"):
+        write(bundle("ViT-B/32"), tmp_path / "a")
+    assert read(tmp_path / "a").spec == twin("ViT-B/16")
+    with pytest.raises(CheckpointError, match="is a file"):
+        write(bundle("ViT-B/32"), tmp_path / "a" / "thesis.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_failed_write_leaves_the_old_bundle(tmp_path, monkeypatch):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundle_module, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        write(bundle("ViT-B/16"), tmp_path / "a")
+    assert read(tmp_path / "a").spec == twin("ViT-B/32")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+_WRITER = """
+import sys, itertools
+sys.path.insert(0, sys.argv[2])
+from twins import RELEASED, bundle
+from diptych.checkpoints.bundle import write
+bundles = [bundle("ViT-B/32"), bundle("RN50")]
+print("ready", flush=True)
+for i in itertools.count():
+    write(bundles[i % 2], sys.argv[1])
+"""
+
+
+def test_killed_while_writing_there_is_a_whole_bundle_or_none(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    target = tmp_path / "a"
+    command = [sys.executable, "-c", _WRITER, str(target), str(Path(__file__).parent)]
+    whole = {spec.image: fingerprint(random_weights(spec)) for spec in (twin("ViT-B/32"), twin("RN50"))}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        found = 0
+        for _ in range(20):  # a reader meets the same rule as a crash
+            process.send_signal(signal.SIGSTOP)
+            if target.exists():
+                now = read(target)
+                assert fingerprint(now.weights) == whole[now.spec.image]
+                found += 1
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.013)
+        process.kill()
+    assert found > 10
+
+
+def test_the_weights_of_another_model_are_not_written(tmp_path):
+    with pytest.raises(CheckpointError, match="not those of"):
+        write(Bundle(twin("RN50"), random_weights(twin("ViT-B/32"))), tmp_path / "a")
+    with pytest.raises(CheckpointError, match="not those of"):
+        build(Bundle(twin("RN50"), random_weights(twin("ViT-B/32"))))
+    with pytest.raises(CheckpointError, match="did you mean 'diptych'"):
+        write(bundle("RN50"), tmp_path / "a", format="dyptich")  # ty: ignore[invalid-argument-type]
+
+
+def test_a_description_that_is_wrong_says_where(tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    path = tmp_path / "a" / "diptych.json"
+    good = json.loads(path.read_text())
+    for change, message in (
+        (lambda d: d.update(format=9), "has format 9"),
+        (lambda d: d["spec"]["image"].update(widht=3), "did you mean 'width'"),
+        (lambda d: d["spec"]["image"].update(layers=3), "missing visual.transformer.resblocks.2"),
+        (lambda d: d.pop("provenance"), "provenance"),
+        (lambda d: d.pop("spec"), "spec"),
+    ):
+        bad = json.loads(json.dumps(good))
+        change(bad)
+        path.write_text(json.dumps(bad))
+        with pytest.raises(CheckpointError, match=message):
+            read(tmp_path / "a")
+    path.write_text("{")
+    with pytest.raises(CheckpointError, match="not JSON"):
+        read(tmp_path / "a")
+
+
+def test_a_file_alone_tells_its_model(tmp_path):
+    spec = twin("ViT-B/32")
+    heads = dataclasses.replace(spec, text=dataclasses.replace(spec.text, heads=4, activation="gelu"))
+    write(Bundle(heads, random_weights(heads)), tmp_path / "a")
+    alone = (tmp_path / "a" / "open_clip_model.safetensors").rename(tmp_path / "alone.safetensors")
+    assert read(alone).spec == heads
+    with pytest.raises(CheckpointError, match="contradicts"):
+        read(alone, activation="quick_gelu")
+
+
+def test_fingerprints_tell_any_change():
+    weights = random_weights(twin("RN50"))
+    before = fingerprint(weights)
+    assert before == fingerprint(dict(reversed(weights.items())))
+    assert before != fingerprint(create_model(twin("RN50"), seed=0).state_dict())
+    weights["image.stem.1.bias"] = weights["image.stem.1.bias"] + 1e-6
+    assert before != fingerprint(weights)
