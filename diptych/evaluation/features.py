@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diptych.data.preprocess import decode_image, preprocess
+from diptych.data.sources import naming, read
 from diptych.errors import DataError, TooManyFailures
 from diptych.specs import PreprocessSpec
 
@@ -91,8 +93,7 @@ def _read_ahead(source: Source, spec: PreprocessSpec) -> Iterator[list[_Decoded 
         for start in range(0, len(source), BATCH):
             ahead = []
             for i in range(start, min(start + BATCH, len(source))):
-                read = _read(source, i)
-                ahead.append(threads.submit(_decode, read, spec))
+                ahead.append(threads.submit(_decode, _read(source, i), spec))
             if waiting:
                 yield [future.result() for future in waiting]
             waiting = ahead
@@ -102,7 +103,7 @@ def _read_ahead(source: Source, spec: PreprocessSpec) -> Iterator[list[_Decoded 
 
 def _read(source: Source, i: int) -> Sample | DataError:
     try:
-        return source.read(i)
+        return read(source, i)
     except DataError as problem:
         return problem
 
@@ -111,10 +112,11 @@ def _decode(sample: Sample | DataError, spec: PreprocessSpec) -> _Decoded | Data
     if isinstance(sample, DataError):
         return sample
     try:
-        content = sample.image if isinstance(sample.image, bytes) else sample.image.read_bytes()
-        pixels_CHW = preprocess(decode_image(content), spec)
-    except (DataError, OSError) as problem:
-        return DataError(f"{sample.key}: {problem}")
+        with naming(sample):
+            content = sample.image.read_bytes() if isinstance(sample.image, Path) else sample.image
+            pixels_CHW = preprocess(decode_image(content), spec)
+    except DataError as problem:
+        return problem
     digest = hashlib.sha256(repr(sample[1:]).encode("utf-8", "surrogatepass"))
-    digest.update(content)
+    digest.update(content if isinstance(content, bytes) else content.tobytes())
     return _Decoded(pixels_CHW, sample._replace(image=b""), digest.digest())

@@ -13,7 +13,10 @@ from diptych.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
-    """Adam's values; the defaults are the paper's for Vision Transformers (paper, tables 18 and 20)."""
+    """Adam's values; the defaults are the paper's for Vision Transformers (paper, tables 18 and 20).
+
+    max_gradient_norm: longer gradients are scaled down to it; null leaves them, as the paper does.
+    """
 
     learning_rate: float = 5e-4
     beta1: float = 0.9
@@ -21,12 +24,15 @@ class OptimizerSpec:
     epsilon: float = 1e-6
     weight_decay: float = 0.2
     warmup_steps: int = 2000
+    max_gradient_norm: float | None = None
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
             raise ConfigError(f"optimizer.learning_rate must be positive, not {self.learning_rate}")
         if self.warmup_steps < 0 or self.weight_decay < 0:
             raise ConfigError("optimizer.warmup_steps and optimizer.weight_decay must not be negative")
+        if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
+            raise ConfigError(f"optimizer.max_gradient_norm must be positive or null, not {self.max_gradient_norm}")
 
 
 def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.AdamW:

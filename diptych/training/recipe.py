@@ -54,6 +54,8 @@ class Recipe:
     duration:   ``"32 epochs"`` or ``"2000 steps"``.
     vocabulary: a path to merges or a tokenizer, or the number of entries to learn from the training captions.
     precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
+    equal_captions: ``negatives`` as in the paper, or ``positives``: pairs of a batch whose captions are equal are right
+        for one another.
     max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
     evaluate_every: steps between evaluations; they also run at the end.
     """
@@ -66,6 +68,7 @@ class Recipe:
     batch_size: int = 32_768
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     precision: Literal["fp32", "bf16"] = "bf16"
+    equal_captions: Literal["negatives", "positives"] = "negatives"
     max_logit_scale: float = 100.0
     checkpoints: CheckpointSpec = field(default_factory=CheckpointSpec)
     evaluate_every: int = 1000

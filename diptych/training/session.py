@@ -88,12 +88,17 @@ class Session:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         pixels_BCHW, tokens = self._inputs(batch)
-        loss, metrics = contrastive(self.model, pixels_BCHW, tokens, PRECISIONS[recipe.precision])
+        ids_B = batch.text_ids_B.to(self.device) if recipe.equal_captions == "positives" else None
+        loss, metrics = contrastive(
+            self.model, pixels_BCHW, tokens, precision=PRECISIONS[recipe.precision], ids_B=ids_B
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             raise NonFiniteLoss(self._not_finite(loss, norm, batch))
+        if recipe.optimizer.max_gradient_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), recipe.optimizer.max_gradient_norm, norm)
         self.optimizer.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(max=math.log(recipe.max_logit_scale))

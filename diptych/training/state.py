@@ -81,7 +81,11 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
         return
     if not resume:
         raise TrainingError(f"{folder} already holds a run; pass resume (--resume) to go on with it, or another folder")
-    before, now = json.loads(path.read_text(encoding="utf-8")), config.to_dict(recipe)
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise TrainingError(f"{path} is not the recipe of a run: {problem}") from problem
+    now = config.to_dict(recipe)
     different = [name for name in _differences(before, now) if not name.startswith(FREE_ON_RESUME)]
     if different:
         raise TrainingError(f"{folder} holds a run of another recipe; they differ in {', '.join(different)}")

@@ -53,3 +53,19 @@ def test_accuracies_count_partners_ranked_first() -> None:
     _, metrics = contrastive_loss(Pairs(images, texts, torch.tensor(10.0)))
     assert metrics["image_to_text_accuracy"].item() == 0.5
     assert metrics["text_to_image_accuracy"].item() == 0.5
+
+
+def test_pairs_with_equal_ids_are_right_for_one_another() -> None:
+    pairs = make_pairs(4, scale=5.0)
+    twins = torch.tensor([7, 7, 8, 9])
+    logits = 5.0 * pairs.images_BE @ pairs.texts_BE.T
+    target = torch.tensor([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+    def cross_entropy(rows: torch.Tensor) -> torch.Tensor:
+        return -(target * rows.log_softmax(dim=1)).sum(dim=1).mean()
+
+    expected = (cross_entropy(logits) + cross_entropy(logits.T)) / 2
+    loss, _ = contrastive_loss(Pairs(pairs.images_BE, pairs.texts_BE, pairs.scale, ids_B=twins))
+    torch.testing.assert_close(loss, expected)
+    unlike, _ = contrastive_loss(Pairs(pairs.images_BE, pairs.texts_BE, pairs.scale, ids_B=torch.arange(4)))
+    torch.testing.assert_close(unlike, contrastive_loss(pairs)[0])

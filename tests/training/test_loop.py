@@ -1,0 +1,173 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import diptych
+from diptych.config import override
+from diptych.errors import ConfigError, NonFiniteLoss, TooManyFailures, TrainingError
+from diptych.training import recipes, state
+from diptych.training.loop import train
+from diptych.training.recipe import Recipe
+from diptych.training.session import Session
+from tests.training import small
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small.make_data(tmp_path_factory.mktemp("data"))
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_learns_and_its_model_opens(data: Path, tmp_path: Path, precision: str) -> None:
+    recipe = override(small.recipe(data, steps=40, every_steps=40), [f"precision={precision}"])
+    run = train(recipe, tmp_path / "run")
+    assert run.finished
+    lines = metrics(tmp_path / "run")
+    assert len(lines) == 40
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+    assert {"loss", "logit_scale", "learning_rate", "gradient_norm", "samples_per_second", "seconds"} <= set(lines[0])
+    clip = diptych.load(tmp_path / "run" / "model")
+    texts = ["a red card number 1", "a blue card number 2"]
+    assert clip.encode_texts(texts) == pytest.approx(run.clip.encode_texts(texts), abs=1e-6)
+    assert clip.provenance["recipe"]["precision"] == precision
+
+
+def test_the_checkpoint_of_a_step_opens_and_only_the_last_are_kept(data: Path, tmp_path: Path) -> None:
+    train(small.recipe(data), tmp_path / "run")
+    kept = state.checkpoints(tmp_path / "run" / "checkpoints")
+    assert [path.name for path in kept] == ["step-000000011", "step-000000012"]
+    assert diptych.load(kept[0]).encode_texts("a red card").shape == (1, 16)
+
+
+def test_minutes_make_checkpoints_too(data: Path, tmp_path: Path) -> None:
+    recipe = override(small.recipe(data, every_steps=1000), ["checkpoints.every_minutes=1e-9", "checkpoints.keep=20"])
+    train(recipe, tmp_path / "run")
+    assert len(state.checkpoints(tmp_path / "run" / "checkpoints")) == 12
+
+
+def test_evaluators_get_the_model_and_leave_training_as_it_was(data: Path, tmp_path: Path) -> None:
+    seen = []
+
+    def evaluator(clip: diptych.Clip) -> dict[str, float]:
+        torch.rand(3)  # whatever it draws is its own affair
+        seen.append(clip.encode_texts(["a red card number 0"]))
+        return {"answer": 42.0}
+
+    train(small.recipe(data), tmp_path / "with", evaluators={"test": evaluator})
+    train(small.recipe(data), tmp_path / "without")
+    lines = metrics(tmp_path / "with")
+    assert [line["step"] for line in lines if "test/answer" in line] == [5, 10, 12]
+    assert len(seen) == 3
+    with_losses = [line["loss"] for line in lines if "loss" in line]
+    assert with_losses == [line["loss"] for line in metrics(tmp_path / "without")]
+
+
+def test_the_temperature_is_clipped(data: Path, tmp_path: Path) -> None:
+    train(override(small.recipe(data), ["max_logit_scale=14.0"]), tmp_path / "run")
+    assert max(line["logit_scale"] for line in metrics(tmp_path / "run")) <= 14.0 + 1e-4
+
+
+def test_gradients_are_scaled_down_to_the_largest_norm(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms = []
+    step = torch.optim.AdamW.step
+
+    def spy(optimizer: torch.optim.AdamW) -> None:
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.nn.utils.get_total_norm(grads).item())
+        step(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    train(override(small.recipe(data), ["optimizer.max_gradient_norm=0.05"]), tmp_path / "run")
+    assert norms == pytest.approx([0.05] * 12, rel=1e-3)
+    assert all(line["gradient_norm"] > 0.05 for line in metrics(tmp_path / "run"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_it_does_harm(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = Session.advance
+
+    def poisoned(session: Session, batch: object, steps: int) -> dict[str, float]:
+        if session.step == 7:
+            batch = batch._replace(pixels_BCHW=torch.full_like(batch.pixels_BCHW, float("nan")))
+        return advance(session, batch, steps)
+
+    monkeypatch.setattr(Session, "advance", poisoned)
+    with pytest.raises(NonFiniteLoss, match=r"step 8: .*step-000000007.*Samples of the batch: .*\.png"):
+        train(small.recipe(data), tmp_path / "run")
+    last = state.checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    bundle, resumed = state.load(last)
+    assert resumed.step == 7
+    assert all(torch.isfinite(tensor).all() for tensor in bundle.weights.values())
+
+
+def test_unreadable_samples_are_listed_and_too_many_stop_the_run(tmp_path: Path) -> None:
+    table = small.make_data(tmp_path / "data")
+    (tmp_path / "data" / "3.png").write_bytes(b"")
+    recipe = small.recipe(table)
+    train(override(recipe, ["data.max_failures=0.5"]), tmp_path / "run")
+    listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    assert list(listed) == ["3"]
+    assert "3.png" in listed["3"]
+    for index in range(12):
+        (tmp_path / "data" / f"{index}.png").unlink()
+    with pytest.raises(TooManyFailures, match=r"\.png"):
+        train(recipe, tmp_path / "other")
+
+
+def test_a_vocabulary_from_a_file_is_used_as_it_is(data: Path, tmp_path: Path) -> None:
+    first = train(small.recipe(data), tmp_path / "first")
+    folder = tmp_path / "first" / "model"
+    second = train(
+        override(small.recipe(data, steps=1), [f"vocabulary={json.dumps(str(folder))}"]), tmp_path / "second"
+    )
+    assert second.clip.tokenizer.fingerprint == first.clip.tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("change", ["duration=12 parsecs", "duration=0 steps", "batch_size=1", "evaluate_every=0"])
+def test_impossible_recipes(data: Path, change: str) -> None:
+    with pytest.raises(ConfigError):
+        override(small.recipe(data), [change])
+
+
+def test_duration_in_epochs_and_steps() -> None:
+    recipe = recipes.vit_b_32(data="x")
+    assert recipe.steps(samples=400_000_000) == 390_625
+    assert dataclasses.replace(recipe, duration="17 steps").steps(samples=5) == 17
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_recipes_survive_json_and_name_a_known_model(name: str) -> None:
+    from diptych.config import from_dict, to_dict
+
+    recipe = recipes.find(name)("some/data")
+    assert from_dict(Recipe, to_dict(recipe)) == recipe
+    assert recipe.data.source == "some/data"
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "beta2", "epsilon"),
+    [("rn50", 5e-4, 0.999, 1e-8), ("RN50x64", 3.6e-4, 0.999, 1e-8), ("ViT-L/14", 4e-4, 0.98, 1e-6)],
+)
+def test_the_papers_values(name: str, rate: float, beta2: float, epsilon: float) -> None:
+    recipe = recipes.find(name)("x")
+    optimizer = recipe.optimizer
+    assert (optimizer.learning_rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon) == (rate, 0.9, beta2, epsilon)
+    assert (optimizer.weight_decay, optimizer.warmup_steps, recipe.batch_size) == (0.2, 2000, 32_768)
+    assert recipe.duration == "32 epochs"
+
+
+def test_a_damaged_run_folder_is_an_error(data: Path, tmp_path: Path) -> None:
+    train(small.recipe(data), tmp_path / "run")
+    (tmp_path / "run" / "recipe.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"recipe\.json"):
+        train(small.recipe(data), tmp_path / "run", resume=True)
