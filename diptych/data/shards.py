@@ -25,6 +25,7 @@ from diptych.errors import DataError
 
 _BLOCK = 512
 _OPEN_FILES = 64
+_LONGEST_END = 65_536  # zeros; more is the hole of a download that was not finished
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ def _members(read: Callable[[int, int], bytes], length: int) -> Iterator[_Member
     while offset + _BLOCK <= length:
         header = read(offset, _BLOCK)
         if not header.strip(b"\0"):
+            if length - offset > _LONGEST_END:
+                raise DataError(f"{length - offset:,} bytes follow the end of the archive at byte {offset:,}")
             return
         try:
             size, kind = _number(header[124:136]), header[156:157]
@@ -147,13 +150,16 @@ def _members(read: Callable[[int, int], bytes], length: int) -> Iterator[_Member
         start = offset + _BLOCK
         if kind in b"0\0" and long_size >= 0:
             size = long_size
-        if start + size > length:
+        if size < 0 or start + size > length:
             raise DataError(f"the file ends at byte {length:,}, inside a member")
         offset = _padded(start + size)
         if kind == b"L":
             long_name = read(start, size).rstrip(b"\0").decode("utf-8", "replace")
         elif kind == b"x":
-            long_name, long_size = _pax(read(start, size), long_name)
+            try:
+                long_name, long_size = _pax(read(start, size), long_name)
+            except ValueError as error:
+                raise DataError(f"no valid extended header at byte {start:,}") from error
         elif kind in b"0\0":
             name = long_name or _header_name(header)
             if not name.rpartition("/")[2].startswith("."):  # what macOS adds
@@ -180,6 +186,8 @@ def _pax(data: bytes, name: str) -> tuple[str, int]:
     size = -1
     while data:
         length = int(data.partition(b" ")[0])
+        if length < 1:
+            raise ValueError("a record of no length")
         key, _, value = data[:length].partition(b" ")[2].rstrip(b"\n").partition(b"=")
         name = value.decode("utf-8", "replace") if key == b"path" else name
         size = int(value) if key == b"size" else size

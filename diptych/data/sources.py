@@ -58,9 +58,15 @@ class Source(Protocol):
 
 
 def read(source: Source, index: int) -> Sample:
-    """Sample ``index`` of a source; a file that cannot be read is a DataError too, as is text that is not UTF-8."""
+    """Sample ``index`` of a source, without blank captions.
+
+    A file that cannot be read is a DataError too, as is text that is not UTF-8 or cannot be written as UTF-8.
+    """
     try:
-        return source.read(index)
+        sample = source.read(index)
+        for caption in sample.captions:
+            caption.encode()  # half a surrogate pair, as JSON may hold, would stop a tokenizer
+        return sample._replace(captions=tuple(caption for caption in sample.captions if caption.strip()))
     except (OSError, UnicodeError) as error:
         raise DataError(f"sample {index} of {source.name}: {error}") from error
 
@@ -125,7 +131,7 @@ def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | No
 
     name, root = folder.resolve().name, folder
     inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if inner and set(inner) <= set(SPLITS):
+    if split in inner or (inner and set(inner) <= set(SPLITS)):
         folder = folder / _chosen(split, inner, folder)
     elif split is not None and not list(folder.glob("*.tar")):
         raise DataError(f"{folder} has no splits; {nearest(split, inner)}")
@@ -151,6 +157,8 @@ def _tars_of_split(tars: list[Path], split: str | None, folder: Path) -> list[Pa
     """Tars whose names begin with a split, ``train-0000.tar``, are taken by split; others together, and all of them."""
     count = folder / "nshards.txt"
     if count.is_file():
+        if not count.read_text().strip().isdigit():
+            raise DataError(f"{count} holds {count.read_text()[:40]!r}, not the number of tars")
         tars = [folder / f"{i}.tar" for i in range(int(count.read_text()))]
     splits = sorted({split_of for tar in tars if (split_of := re.split(r"[^a-z]", tar.stem)[0]) in SPLITS})
     if split is None and len(splits) < 2:

@@ -78,8 +78,6 @@ class TableSource:
             key = f"{self.paths[number].name}, row group {group}, row {row}"
             cell = self._group(number, group, column)[row].as_py()
             data = cell.get("bytes") if isinstance(cell, dict) else cell
-        if any("\udc80" <= character <= "\udcff" for caption in captions for character in caption):
-            raise DataError(f"{key}: its caption is not UTF-8")
         if not data:
             raise DataError(f"{key} has no image")
         return Sample(data, captions, None, key)

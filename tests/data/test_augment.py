@@ -12,10 +12,16 @@ from diptych.config import from_dict, to_dict
 from diptych.data.augment import DRAWS, Augmentation, colours, cropped, recolour, vary
 from diptych.data.order import uniforms
 from diptych.data.preprocess import decode_image, normalise, preprocess
+from diptych.data.sources import open_source
 from diptych.errors import ConfigError, DataError
 from diptych.specs import PreprocessSpec
 
 SPEC = PreprocessSpec(size=32)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 def png(array_HWC: np.ndarray) -> bytes:
@@ -156,3 +162,14 @@ def test_settings_travel_as_json_and_are_checked():
     for wrong in ({"scale": (0.0, 1.0)}, {"scale": (0.9, 0.5)}, {"aspect": 0.5}, {"flip": 1.5}, {"hue": 0.6}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Augmentation(**wrong)
+
+
+def test_real_photographs_decode_as_pillow_decodes_them(shared_data):
+    for location in (shared_data / "cc12m_sample", shared_data / "flickr8k" / "val-0000.tar"):
+        source = open_source(location)
+        for i in range(32):
+            image = source.read(i).image
+            pixels_HWC = np.asarray(decode_image(image))
+            spec = PreprocessSpec(size=min(pixels_HWC.shape[:2]))  # nothing is resized, nor decoded at half the size
+            expected = cropped(pixels_HWC.copy(), spec, Augmentation.paper(), draws())
+            assert torch.equal(cropped(image, spec, Augmentation.paper(), draws()), expected)

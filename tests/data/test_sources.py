@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import os
@@ -94,6 +95,30 @@ def test_what_is_no_tar_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"broken\.tar"):
         open_source(path)
+
+
+def test_a_hole_in_a_tar_is_found(tmp_path):
+    path = tar(tmp_path / "a.tar", {f"s{i}": {"jpg": jpeg(0), "bin": bytes(30_000)} for i in range(9)})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    source = open_source(path)
+    assert len(source) == 4
+    assert "damaged after" in source.problems[0]
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_spoiled_tars_never_hang_nor_raise_anything_else(tmp_path, kind):
+    name = "ü" * 120
+    path = tar(tmp_path / "a.tar", {f"{name}{i}": {"txt": b"x" * 10} for i in range(3)}, kind)
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        spoiled = bytearray(data)
+        for place in random.integers(0, 6000, 4):
+            spoiled[place] = random.choice([0, 45, 48, 49, 255])
+        path.write_bytes(spoiled)
+        with contextlib.suppress(DataError):
+            scan(path)
 
 
 def test_promised_sizes_are_believed_until_read(tmp_path):
@@ -261,8 +286,8 @@ def test_bad_rows_and_cells_do_not_spoil_the_others(tmp_path):
     assert "row 2" in source.problems[0]
     (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbfimage,caption\na.jpg,caf\xe9\nb.jpg,caf\xc3\xa9\nc.jpg\n,nothing\n")
     source = open_source(tmp_path / "b.csv")
-    with pytest.raises(DataError, match="UTF-8"):
-        source.read(0)
+    with pytest.raises(DataError, match="utf-8"):
+        read(source, 0)
     assert source.read(1).captions == ("café",)
     assert source.read(2).captions == ()
     assert "row 4" in source.problems[0]
@@ -316,6 +341,9 @@ def test_text_that_is_not_utf8_is_a_data_error(tmp_path):
         read(source, 0)
     with pytest.raises(DataError, match="b has no image; its fields are txt"):
         read(source, 1)
+    half = tar(tmp_path / "b.tar", {"a": {"jpg": jpeg(0), "json": b'{"c": ["half a pair \\ud83d"]}'}})
+    with pytest.raises(DataError, match="utf-8"):
+        read(open_source(half, captions=["json.c"]), 0)
 
 
 def test_the_real_data_open(shared_data):
