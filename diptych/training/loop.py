@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from diptych.data.memory import InMemory
 from diptych.data.sources import Source, open_source
 from diptych.encoder import Clip
 from diptych.text.tokenizer import Tokenizer
@@ -59,6 +60,8 @@ def train(
     if source is None:
         data = recipe.data
         source = open_source(data.source, split=data.split, captions=data.captions, where=data.where)
+    if recipe.data.in_memory:
+        source = InMemory(source, side=2 * recipe.model.preprocess.size)
     state.claim(folder, recipe, resume=resume)
     session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe, source))
     steps = recipe.steps(len(source))

@@ -20,6 +20,7 @@ class DataSpec:
     split:     which part of a folder that has several, such as ``train``.
     captions:  where captions stand: ``txt``, ``json.captions.en``, a column's name; null for the source's own place.
     where:     a field that must be true for a sample to be taken, such as ``json.base``.
+    in_memory: decode every image once and keep it, at most twice the model's size; for small data sets.
     workers:   processes that decode and augment; 0 does it in the training process.
     max_failures: the share of samples that may be unreadable before the run stops.
     """
@@ -29,6 +30,7 @@ class DataSpec:
     captions: tuple[str, ...] | None = None
     where: str | None = None
     augmentation: Augmentation = field(default_factory=Augmentation.paper)
+    in_memory: bool = False
     workers: int = 2
     max_failures: float = 0.05
 

@@ -19,7 +19,7 @@ from diptych.training.recipe import Recipe
 
 NAME = re.compile(r"step-(\d{9})")
 # What may change between a run and its resumption, since no weight depends on it.
-FREE_ON_RESUME = ("checkpoints.", "evaluate_every", "data.workers")
+FREE_ON_RESUME = ("checkpoints.", "evaluate_every", "data.workers", "data.max_failures")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ def save(folder: Path, bundle: Bundle, state: State, *, keep: int) -> Path:
     destination = folder / f"step-{state.step:09d}"
     partial = folder / f".partial-{destination.name}"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(partial, ignore_errors=True)
+    for litter in folder.glob(".*"):  # of a kill while another checkpoint was being written
+        shutil.rmtree(litter)
     write(bundle, partial)
     with open(partial / "training.pt", "wb") as file:
         torch.save({"step": state.step, "seconds": state.seconds, "optimizer": state.optimizer}, file)

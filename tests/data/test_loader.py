@@ -14,11 +14,8 @@ from making import jpeg, pairs, tar, tokenize
 from PIL import Image
 
 from diptych.data.augment import Augmentation
-from diptych.data.failures import Failures
-from diptych.data.in_order import in_order
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
-from diptych.data.preprocess import decode_image, preprocess
 from diptych.data.sources import Sample, open_source
 from diptych.errors import DataError, TooManyFailures
 from diptych.specs import PreprocessSpec
@@ -271,33 +268,7 @@ def _runs(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_in_order_gives_the_reference_pixels_of_each_sample_once(source, workers):
-    seen = []
-    for pixels_BCHW, samples in in_order(source, SPEC, batch_size=32, workers=workers):
-        for pixels_CHW, sample in zip(pixels_BCHW, samples, strict=True):
-            assert torch.equal(pixels_CHW, preprocess(decode_image(jpeg(int(sample.key[1:]))), SPEC))
-            seen.append(sample.key)
-    assert seen == [f"s{i:05}" for i in range(90)]
-
-
 @pytest.mark.parametrize("workers", [0, 1])
-def test_in_order_leaves_out_and_lists_what_fails(workers):
-    samples = [
-        good(0),
-        Sample(b"junk", (), 1, "bad"),
-        good(2),
-        DataError("worse"),
-        Sample(jpeg(4), (), 7, "label only"),
-    ]
-    failures = Failures(allowed=0.5, samples=5)
-    parts = list(in_order(Memory(samples), SPEC, batch_size=2, workers=workers, failures=failures))
-    assert [sample.key for _, part in parts for sample in part] == ["key0", "key2", "label only"]
-    assert parts[-1][1][0].label == 7
-    assert set(failures.reasons) == {1, 3}
-    with pytest.raises(TooManyFailures, match="bad: "):
-        list(in_order(Memory(samples), SPEC, batch_size=2, workers=workers))
-
-
 def test_a_source_without_samples_is_refused():
     with pytest.raises(DataError, match="no samples"):
         Loader(Memory([]), SPEC, batch_size=2)
