@@ -222,7 +222,6 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from diptych.data.loader import Loader
-from diptych.data.memory import InMemory
 from diptych.data.sources import open_source
 from diptych.specs import PreprocessSpec
 loader = Loader(open_source({data!r}), PreprocessSpec(size=16), batch_size=32, workers=2)
@@ -267,8 +266,6 @@ def _runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("workers", [0, 1])
 def test_a_source_without_samples_is_refused():
     with pytest.raises(DataError, match="no samples"):
         Loader(Memory([]), SPEC, batch_size=2)
