@@ -222,7 +222,6 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from diptych.data.loader import Loader
-from diptych.data.memory import InMemory
 from diptych.data.sources import open_source
 from diptych.specs import PreprocessSpec
 loader = Loader(open_source({data!r}), PreprocessSpec(size=16), batch_size=32, workers=2)
