@@ -44,8 +44,9 @@ class Sample(NamedTuple):
 class Source(Protocol):
     """What the loader and the evaluations read. A source is picklable, and cheap to open again in a worker process.
 
-    It may have ``shard_sizes``, the number of samples of each consecutive shard, and ``problems``, sentences about
-    damaged files. ``read`` raises DataError for a sample that cannot be used.
+    It may have ``captions_of(i)``, for captions that are cheaper to have alone, ``shard_sizes``, the number of samples
+    of each consecutive shard, and ``problems``, sentences about damaged files. ``read`` raises DataError for a sample
+    that cannot be used.
     """
 
     name: str
@@ -69,6 +70,15 @@ def read(source: Source, index: int) -> Sample:
         return sample._replace(captions=tuple(caption for caption in sample.captions if caption.strip()))
     except (OSError, UnicodeError) as error:
         raise DataError(f"sample {index} of {source.name}: {error}") from error
+
+
+def captions_of(source: Source, index: int) -> tuple[str, ...]:
+    """The captions of a sample alone; none where it cannot be read."""
+    alone = getattr(source, "captions_of", None)
+    try:
+        return alone(index) if alone else read(source, index).captions
+    except DataError:
+        return ()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.memory import InMemory
-from diptych.data.sources import Source, open_source
+from diptych.data.sources import Source, captions_of, open_source
 from diptych.encoder import Clip
 from diptych.text.tokenizer import Tokenizer
 from diptych.training import state
@@ -91,7 +91,7 @@ def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:
     """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
     context_length = recipe.model.text.context_length
     if isinstance(recipe.vocabulary, int):
-        captions = (caption for index in range(len(source)) for caption in source.read(index).captions)
+        captions = (caption for index in range(len(source)) for caption in captions_of(source, index))
         return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)
     path = Path(recipe.vocabulary)
     read = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges

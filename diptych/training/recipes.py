@@ -8,12 +8,15 @@ Each is a function of where the pairs are, returning a frozen ``Recipe`` to be c
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from diptych import specs
+from diptych.data.augment import Augmentation
 from diptych.errors import ConfigError, nearest
+from diptych.training.losses import LossSpec
 from diptych.training.optimizer import OptimizerSpec
-from diptych.training.recipe import DataSpec, Recipe
+from diptych.training.recipe import CheckpointSpec, DataSpec, Recipe
 
 
 def _paper(model: str, data: str, rate: float) -> Recipe:
@@ -66,6 +69,47 @@ def vit_l_14(data: str) -> Recipe:
     return _paper("ViT-L/14", data, 4e-4)
 
 
+def _laptop(name: str, model: str, data: DataSpec, *, steps: int, loss: LossSpec, batch_size: int) -> Recipe:
+    """What the small recipes share; found on validation splits (docs/LOG.md)."""
+    return Recipe(
+        name=name,
+        model=specs.find(model),
+        data=data,
+        vocabulary=4096,
+        duration=f"{steps} steps",
+        batch_size=batch_size,
+        optimizer=OptimizerSpec(learning_rate=1e-3, warmup_steps=steps // 20, max_gradient_norm=1.0),
+        loss=loss,
+        checkpoints=CheckpointSpec(every_steps=steps, every_minutes=5),
+        evaluate_every=max(1, steps // 5),
+    )
+
+
+def small_photographs(data: str) -> Recipe:
+    """A few thousand photographs with several captions each: twenty minutes on two cores."""
+    augmentation = Augmentation(scale=(0.4, 1.0), aspect=4 / 3, flip=0.5, colour=0.4)
+    pairs = DataSpec(source=data, augmentation=augmentation, captions_per_image=2, in_memory=True, workers=1)
+    loss = LossSpec(caption_contrast=0.5)
+    return _laptop("small-photographs", "RN-mini", pairs, steps=3000, loss=loss, batch_size=128)
+
+
+def small_drawings(data: str) -> Recipe:
+    """A few thousand drawings, icons or emoji with names and keywords: twenty minutes on two cores."""
+    augmentation = Augmentation(scale=(0.6, 1.0), aspect=1.2, flip=0.5, rotation=15, colour=0.4)
+    pairs = DataSpec(source=data, augmentation=augmentation, in_memory=True, workers=1)
+    loss = LossSpec(equal_captions="positives")
+    return _laptop("small-drawings", "RN-mini", pairs, steps=1600, loss=loss, batch_size=256)
+
+
+def demo(seed: int = 0) -> Recipe:
+    """What ``diptych demo`` trains on the scenes it draws: minutes on two cores."""
+    scenes = DataSpec(source="drawn scenes", workers=1)
+    loss = LossSpec(equal_captions="positives")
+    recipe = _laptop("demo", "RN-micro", scenes, steps=1500, loss=loss, batch_size=128)
+    optimizer = dataclasses.replace(recipe.optimizer, learning_rate=2e-3)
+    return dataclasses.replace(recipe, optimizer=optimizer, vocabulary=1024, seed=seed)
+
+
 RECIPES: dict[str, Callable[[str], Recipe]] = {
     "rn50": rn50,
     "rn101": rn101,
@@ -75,6 +119,8 @@ RECIPES: dict[str, Callable[[str], Recipe]] = {
     "vit-b-32": vit_b_32,
     "vit-b-16": vit_b_16,
     "vit-l-14": vit_l_14,
+    "small-photographs": small_photographs,
+    "small-drawings": small_drawings,
 }
 
 
