@@ -174,9 +174,19 @@ def test_a_vocabulary_from_a_file_is_used_as_it_is(data: Path, tmp_path: Path) -
     assert second.clip.tokenizer.fingerprint == first.clip.tokenizer.fingerprint
 
 
-@pytest.mark.parametrize("change", ["duration=12 parsecs", "duration=0 steps", "batch_size=1", "evaluate_every=0"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "duration=12 parsecs",
+        "duration=0 steps",
+        "duration=1.2.3 steps",
+        "batch_size=1",
+        "evaluate_every=0",
+        "max_logit_scale=0",
+    ],
+)
 def test_impossible_recipes(data: Path, change: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=change.partition("=")[0]):
         override(small.recipe(data), [change])
 
 
@@ -184,6 +194,7 @@ def test_duration_in_epochs_and_steps() -> None:
     recipe = recipes.vit_b_32(data="x")
     assert recipe.steps(samples=400_000_000) == 390_625
     assert dataclasses.replace(recipe, duration="17 steps").steps(samples=5) == 17
+    assert dataclasses.replace(recipe, duration="0.1 epochs").steps(samples=5) == 1
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
