@@ -32,17 +32,17 @@ _CAPTION, _REFILL = 1, 2  # keep the random numbers of different uses apart; cro
 
 
 class Batch(NamedTuple):
-    """One step's samples.
+    """One step's samples. The M = K * B captions are the K of the first image, then those of the second, and so on.
 
     pixels_BCHW: float32, augmented and normalised.
-    image_ids_B: int64 index of each in the source; text_ids_B: int64, equal for equal captions.
+    image_ids_B: int64 index of each image in the source; text_ids_M: int64, equal for equal captions.
     position, epoch: those of the first sample.
     """
 
     pixels_BCHW: Tensor
     tokens: Tokens | None
     image_ids_B: Tensor
-    text_ids_B: Tensor
+    text_ids_M: Tensor
     captions: tuple[str, ...]
     keys: tuple[str, ...]
     position: int
@@ -52,9 +52,10 @@ class Batch(NamedTuple):
 class Loader:
     """Training batches from a source, read, cropped and tokenized by worker processes that start once.
 
-    ``tokenizer``: texts to `Tokens`; without one the batches have none. ``workers``: processes; 0 reads in this one,
-    with the same result. ``max_failures``: share of reads that may fail before TooManyFailures. Use it in a ``with``
-    statement, or call `close`.
+    ``tokenizer``: texts to `Tokens`; without one the batches have none. ``captions_per_image``: K different captions of
+    each image, drawn anew at each visit. ``workers``: processes; 0 reads in this one, with the same result.
+    ``max_failures``: share of reads that may fail before TooManyFailures. Use it in a ``with`` statement, or call
+    `close`.
 
     >>> loader = Loader(source, spec, tokenizer=tokenizer, batch_size=256, workers=2)  # doctest: +SKIP
     >>> for batch in loader.batches(start=1000, stop=2000): ...  # doctest: +SKIP
@@ -68,19 +69,23 @@ class Loader:
         batch_size: int,
         tokenizer: Tokenizer | None = None,
         augmentation: Augmentation | None = None,
+        captions_per_image: int = 1,
         seed: int = 0,
         workers: int = 1,
         max_failures: float = 0.05,
     ) -> None:
         if len(source) == 0:
             raise DataError(f"{source.name} holds no samples")
-        if batch_size < 1 or workers < 0:
-            raise DataError(f"batch_size must be positive and workers not negative, not {batch_size} and {workers}")
+        if batch_size < 1 or workers < 0 or captions_per_image < 1:
+            raise DataError(
+                "batch_size and captions_per_image must be positive and workers not negative, "
+                f"not {batch_size}, {captions_per_image} and {workers}"
+            )
         self.source = source
         self.batch_size = batch_size
         self.failures = Failures(allowed=max_failures, samples=len(source))
         self._spec = spec
-        job = _Training(source, spec, tokenizer, augmentation or Augmentation.paper(), seed)
+        job = _Training(source, spec, tokenizer, augmentation or Augmentation.paper(), captions_per_image, seed)
         self._pool = Pool(job, workers=workers, batch_size=batch_size, image_size=spec.size)
 
     def batches(self, start: int = 0, stop: int | None = None, *, part: int = 0, parts: int = 1) -> Iterator[Batch]:
@@ -117,7 +122,7 @@ class Loader:
             pixels_BCHW=recolour(pixels_BCHW, np.concatenate(changes) if changes else None, self._spec),
             tokens=_joined([chunk.tokens for chunk in chunks if chunk.tokens is not None]),
             image_ids_B=torch.tensor([index for chunk in chunks for index in chunk.indices]),
-            text_ids_B=torch.tensor([_text_id(caption) for chunk in chunks for caption in chunk.captions]),
+            text_ids_M=torch.tensor([_text_id(caption) for chunk in chunks for caption in chunk.captions]),
             captions=tuple(caption for chunk in chunks for caption in chunk.captions),
             keys=tuple(key for chunk in chunks for key in chunk.keys),
             position=chunks[0].start,
@@ -142,6 +147,7 @@ class _Training(NamedTuple):
     spec: PreprocessSpec
     tokenizer: Tokenizer | None
     augmentation: Augmentation
+    captions_per_image: int
     seed: int
 
     def __call__(self, start: int, pixels_BCHW: Tensor) -> _Chunk:
@@ -149,7 +155,7 @@ class _Training(NamedTuple):
         sizes = getattr(self.source, "shard_sizes", (len(self.source),))
         planned = visited(positions, sizes, self.seed).tolist()
         draws = uniforms(self.seed, positions, 0, count=DRAWS)
-        choices = uniforms(self.seed, positions, _CAPTION, count=1)[:, 0]
+        choices = uniforms(self.seed, positions, _CAPTION, count=self.captions_per_image)
         indices, keys, captions, failed = [], [], [], []
         for row, position in enumerate(positions.tolist()):
             for attempt in range(_ATTEMPTS):
@@ -170,7 +176,7 @@ class _Training(NamedTuple):
             vary(pixels_BCHW[row], self.augmentation, draws[row], self.spec.mean)
             indices.append(index)
             keys.append(sample.key)
-            captions.append(sample.captions[int(choices[row] * len(sample.captions))])
+            captions += _drawn(sample.captions, choices[row])
         tokens = self.tokenizer(captions) if self.tokenizer else None
         arrays = tokens and (tokens.ids_BL.numpy(), tokens.lengths_B.numpy(), tokens.truncated)
         changes = colours(pixels_BCHW, self.augmentation, draws)
@@ -184,6 +190,14 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray, int]]) -> Tokens | None:
     ids_BL = np.concatenate([np.pad(ids, ((0, 0), (0, longest - ids.shape[1]))) for ids, _, _ in parts])
     lengths_B = np.concatenate([lengths for _, lengths, _ in parts])
     return Tokens(torch.from_numpy(ids_BL), torch.from_numpy(lengths_B), sum(cut for _, _, cut in parts))
+
+
+def _drawn(captions: Sequence[str], draws: np.ndarray) -> Iterator[str]:
+    """As many different captions as there are draws; where there are fewer, all of them again."""
+    left: list[str] = []
+    for draw in draws:
+        left = left or list(captions)
+        yield left.pop(int(draw * len(left)))
 
 
 def _text_id(caption: str) -> int:

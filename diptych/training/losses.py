@@ -3,44 +3,85 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from diptych.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSpec:
+    """What departs from the paper's loss; the defaults are the paper.
+
+    equal_captions:   ``negatives``: every image and text of a batch that do not belong together are wrong for one
+                      another; ``positives``: a text is also right for images that have an equal one.
+    caption_contrast: weight of a third term, in which the captions of an image find one another among all captions
+                      of the batch. It needs two captions or more of each image.
+    """
+
+    equal_captions: Literal["negatives", "positives"] = "negatives"
+    caption_contrast: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.caption_contrast < 0:
+            raise ConfigError(f"loss.caption_contrast must not be negative, not {self.caption_contrast}")
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """What a loss sees of a batch of B matching pairs.
+    """What a loss sees of a batch of B images and M = K * B texts; text m belongs to image m // K.
 
-    images_BE, texts_BE: embeddings of unit norm; row i of one belongs to row i of the other.
+    images_BE, texts_ME: embeddings of unit norm.
     scale:               what cosine similarities are multiplied by, exp(t).
-    ids_B:               integers, equal for pairs that are right for one another; None where every pair is its own.
+    text_ids_M:          integers, equal for equal texts.
     """
 
     images_BE: Tensor
-    texts_BE: Tensor
+    texts_ME: Tensor
     scale: Tensor
-    ids_B: Tensor | None = None
+    text_ids_M: Tensor
 
 
-def contrastive_loss(pairs: Pairs) -> tuple[Tensor, dict[str, Tensor]]:
-    """Symmetric cross-entropy over the scaled similarities, matching pairs on the diagonal (paper, figure 3).
+def contrastive_loss(pairs: Pairs, spec: LossSpec) -> tuple[Tensor, dict[str, Tensor]]:
+    """Symmetric cross-entropy over the scaled similarities (paper, figure 3).
 
-    Where pairs share an id, the target of each is spread evenly over them instead of calling its twins wrong.
-    Returns the scalar loss and the share of images and of texts that rank their own partner first in the batch.
-    Computed in fp32 whatever the precision of the embeddings, since the scale may reach 100.
+    Where several answers are right, the target is spread evenly over them. Returns the scalar loss and the share of
+    images and of texts that rank a right partner first in the batch. Computed in fp32 whatever the precision of the
+    embeddings, since the scale may reach 100.
     """
-    logits_BB = pairs.scale.float() * pairs.images_BE.float() @ pairs.texts_BE.float().T
-    target_B = torch.arange(len(logits_BB), device=logits_BB.device)
-    target = target_B
-    if pairs.ids_B is not None:
-        right_BB = (pairs.ids_B[:, None] == pairs.ids_B[None, :]).float()
-        target = right_BB / right_BB.sum(dim=1, keepdim=True)
-    loss = (F.cross_entropy(logits_BB, target) + F.cross_entropy(logits_BB.T, target)) / 2
+    images_BE, texts_ME, scale = pairs.images_BE.float(), pairs.texts_ME.float(), pairs.scale.float()
+    right_BM, right_MM = _right(pairs, spec)
+    logits_BM = scale * images_BE @ texts_ME.T
+    loss = (_cross_entropy(logits_BM, right_BM) + _cross_entropy(logits_BM.T, right_BM.T)) / 2
+    if spec.caption_contrast:
+        logits_MM = (scale * texts_ME @ texts_ME.T).fill_diagonal_(-torch.inf)
+        loss = loss + spec.caption_contrast * _cross_entropy(logits_MM, right_MM.fill_diagonal_(False))
     with torch.no_grad():
         metrics = {
-            "image_to_text_accuracy": (logits_BB.argmax(dim=1) == target_B).float().mean(),
-            "text_to_image_accuracy": (logits_BB.argmax(dim=0) == target_B).float().mean(),
+            "image_to_text_accuracy": _accuracy(logits_BM, right_BM),
+            "text_to_image_accuracy": _accuracy(logits_BM.T, right_BM.T),
         }
     return loss, metrics
+
+
+def _right(pairs: Pairs, spec: LossSpec) -> tuple[Tensor, Tensor]:
+    """Which texts are right for which images, and which texts say the same image, themselves included."""
+    B, M = len(pairs.images_BE), len(pairs.texts_ME)
+    owner_M = torch.arange(M, device=pairs.texts_ME.device) // (M // B)
+    right_MM = owner_M[:, None] == owner_M[None, :]
+    if spec.equal_captions == "positives":
+        right_MM = right_MM | (pairs.text_ids_M[:, None] == pairs.text_ids_M[None, :])
+    return right_MM.view(B, M // B, M).any(dim=1), right_MM
+
+
+def _cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
+    """Mean over rows of the cross-entropy to a target that is even over the row's right columns."""
+    # Minus infinity (a text with itself) is never right; zero times it must not become NaN.
+    log_probabilities = logits.log_softmax(dim=1).masked_fill(~right, 0)
+    return -(log_probabilities.sum(dim=1) / right.sum(dim=1)).mean()
+
+
+def _accuracy(logits: Tensor, right: Tensor) -> Tensor:
+    return right.gather(1, logits.argmax(dim=1, keepdim=True)).float().mean()

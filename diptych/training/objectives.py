@@ -8,22 +8,22 @@ from torch import Tensor
 
 from diptych.models.clip import CLIP
 from diptych.tokens import Tokens
-from diptych.training.losses import Pairs, contrastive_loss
+from diptych.training.losses import LossSpec, Pairs, contrastive_loss
 
 
 def contrastive(
-    model: CLIP, pixels_BCHW: Tensor, tokens: Tokens, *, precision: torch.dtype, ids_B: Tensor | None = None
+    model: CLIP, pixels_BCHW: Tensor, tokens: Tokens, text_ids_M: Tensor, *, precision: torch.dtype, loss: LossSpec
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """CLIP's objective (paper, section 2.3): towers in ``precision``, similarities and loss in fp32.
 
-    ``ids_B``: pairs with equal ids are right for one another.
+    ``tokens``: M = K * B texts, K for each of the B images one after the other; ``text_ids_M``: equal for equal texts.
     """
     with torch.autocast(pixels_BCHW.device.type, precision, enabled=precision != torch.float32):
-        images_BE, texts_BE = model(pixels_BCHW, tokens)
+        images_BE, texts_ME = model(pixels_BCHW, tokens)
     pairs = Pairs(
         images_BE=F.normalize(images_BE.float(), dim=1),
-        texts_BE=F.normalize(texts_BE.float(), dim=1),
+        texts_ME=F.normalize(texts_ME.float(), dim=1),
         scale=model.logit_scale.exp(),
-        ids_B=ids_B,
+        text_ids_M=text_ids_M,
     )
-    return contrastive_loss(pairs)
+    return contrastive_loss(pairs, loss)

@@ -9,6 +9,7 @@ from typing import Literal
 from diptych.data.augment import Augmentation
 from diptych.errors import ConfigError
 from diptych.specs import ModelSpec
+from diptych.training.losses import LossSpec
 from diptych.training.optimizer import OptimizerSpec
 
 
@@ -20,6 +21,7 @@ class DataSpec:
     split:     which part of a folder that has several, such as ``train``.
     captions:  where captions stand: ``txt``, ``json.captions.en``, a column's name; null for the source's own place.
     where:     a field that must be true for a sample to be taken, such as ``json.base``.
+    captions_per_image: different captions drawn at each visit of an image; short of them, some come twice.
     in_memory: decode every image once and keep it, at most twice the model's size; for small data sets.
     workers:   processes that decode and augment; 0 does it in the training process.
     max_failures: the share of samples that may be unreadable before the run stops.
@@ -30,6 +32,7 @@ class DataSpec:
     captions: tuple[str, ...] | None = None
     where: str | None = None
     augmentation: Augmentation = field(default_factory=Augmentation.paper)
+    captions_per_image: int = 1
     in_memory: bool = False
     workers: int = 2
     max_failures: float = 0.05
@@ -56,8 +59,6 @@ class Recipe:
     duration:   ``"32 epochs"`` or ``"2000 steps"``.
     vocabulary: a path to merges or a tokenizer, or the number of entries to learn from the training captions.
     precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
-    equal_captions: ``negatives`` as in the paper, or ``positives``: pairs of a batch whose captions are equal are right
-        for one another.
     max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
     evaluate_every: steps between evaluations; they also run at the end.
     """
@@ -70,7 +71,7 @@ class Recipe:
     batch_size: int = 32_768
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     precision: Literal["fp32", "bf16"] = "bf16"
-    equal_captions: Literal["negatives", "positives"] = "negatives"
+    loss: LossSpec = field(default_factory=LossSpec)
     max_logit_scale: float = 100.0
     checkpoints: CheckpointSpec = field(default_factory=CheckpointSpec)
     evaluate_every: int = 1000
@@ -85,6 +86,8 @@ class Recipe:
             raise ConfigError(f"max_logit_scale must be positive, not {self.max_logit_scale}")
         if self.evaluate_every < 1:
             raise ConfigError(f"evaluate_every must be positive, not {self.evaluate_every}")
+        if self.loss.caption_contrast and self.data.captions_per_image < 2:
+            raise ConfigError("loss.caption_contrast needs data.captions_per_image of 2 or more")
         self.steps(samples=1)  # so that a wrong duration is told at once
 
     def steps(self, samples: int) -> int:

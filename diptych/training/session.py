@@ -73,6 +73,7 @@ class Session:
             batch_size=recipe.batch_size,
             tokenizer=self.tokenizer,
             augmentation=recipe.data.augmentation,
+            captions_per_image=recipe.data.captions_per_image,
             seed=recipe.seed,
             workers=recipe.data.workers,
             max_failures=recipe.data.max_failures,
@@ -88,9 +89,13 @@ class Session:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         pixels_BCHW, tokens = self._inputs(batch)
-        ids_B = batch.text_ids_B.to(self.device) if recipe.equal_captions == "positives" else None
         loss, metrics = contrastive(
-            self.model, pixels_BCHW, tokens, precision=PRECISIONS[recipe.precision], ids_B=ids_B
+            self.model,
+            pixels_BCHW,
+            tokens,
+            batch.text_ids_M.to(self.device),
+            precision=PRECISIONS[recipe.precision],
+            loss=recipe.loss,
         )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -92,7 +92,7 @@ def test_a_batch_holds_what_belongs_together(source):
         assert key == f"s{index:05}"
         assert caption in (f"a {index}", f"b {index}")
         assert (batch.tokens.ids_BL[row, lengths[row] :] == 0).all()
-    assert len(set(batch.text_ids_B.tolist())) == len(set(batch.captions))
+    assert len(set(batch.text_ids_M.tolist())) == len(set(batch.captions))
 
 
 def test_every_epoch_visits_every_sample_once_and_draws_captions_anew(source):
@@ -326,3 +326,19 @@ def test_batches_larger_than_pipes_do_not_deadlock():
     samples = [Sample(jpeg(0, (4, 4)), (f"{i} " * 300,), None, f"key{i}") for i in range(50)]
     with Loader(Memory(samples), PreprocessSpec(size=2), batch_size=3000, workers=1) as loader:
         assert [len(batch.keys) for batch in loader.batches(0, 4)] == [3000] * 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_several_captions_of_an_image_differ_and_stand_together(source, workers):
+    captions = ("a", "b", "c")
+    samples = [Sample(jpeg(i), captions[: 1 + i % 3], None, f"s{i}") for i in range(9)]
+    options = {"batch_size": 9, "tokenizer": tokenize, "captions_per_image": 3, "workers": workers, "seed": 1}
+    drawn = set()
+    with Loader(Memory(samples), SPEC, **options) as loader:
+        for batch in loader.batches(0, 12):
+            assert len(batch.captions) == len(batch.text_ids_M) == len(batch.tokens.ids_BL) == 27
+            for row, index in enumerate(batch.image_ids_B.tolist()):
+                own = batch.captions[3 * row : 3 * row + 3]
+                assert set(own) == set(captions[: 1 + index % 3])
+                drawn.add(own)
+    assert len(drawn) > 9  # every order of them comes up
