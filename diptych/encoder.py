@@ -171,9 +171,12 @@ class Clip:
     def save(self, folder: str | Path, format: Literal["diptych", "open_clip"] = "open_clip") -> Path:
         """Write model, tokenizer, preprocessing and provenance as a folder that ``load`` and OpenCLIP open.
 
-        Raises CheckpointError where the format cannot express the model.
+        Raises CheckpointError where the format cannot express the model, ConfigError where its weights were rounded.
         """
         from diptych.checkpoints import bundle
+
+        if any(parameter.dtype == torch.bfloat16 for parameter in self.model.parameters()):
+            raise ConfigError("these weights are rounded to bf16; to save them, load them with precision='fp32'")
 
         whole = bundle.Bundle(self.spec, dict(self.model.state_dict()), self.tokenizer, self.provenance)
         return bundle.write(whole, folder, format=format)

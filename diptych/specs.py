@@ -2,8 +2,9 @@
 
 Axis legend, used in the names of tensors everywhere (``tokens_BLD``):
 
-    B batch    C channels or classes    H height or heads    W width of an image    N patches
-    L text tokens    D width of a tower    E embedding    T templates    K width of one head
+    B batch    C channels or classes    H height or heads    W width of an image    N patches, or images of a data set
+    L text tokens    D width of a tower    E embedding    T templates    K width of one head, or captions of an image
+    M texts    P pairs of image and text    Q queries    G gallery, what queries are answered from
 """
 
 from __future__ import annotations

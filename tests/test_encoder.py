@@ -179,6 +179,8 @@ def test_fast_is_bf16_and_near(clip: Clip, images: list[Image.Image], tmp_path: 
     halved = load(tmp_path / "saved", precision="fast")
     assert halved.precision == "fast"
     assert any(parameter.dtype == torch.bfloat16 for parameter in halved.model.parameters())
+    with pytest.raises(ConfigError, match="precision='fp32'"):
+        halved.save(tmp_path / "rounded")
     for fast in (halved, Clip(clip.model, clip.tokenizer, precision="fast")):
         for mine, exact in (
             (fast.encode_images(images), clip.encode_images(images)),

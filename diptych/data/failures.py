@@ -29,10 +29,8 @@ class Failures:
                 f"{self.count} of {self.reads} reads failed, more than the {self.allowed:.1%} allowed; {self.summary()}"
             )
 
-    def summary(self, examples: int = _EXAMPLES) -> str:
+    def summary(self) -> str:
         """One line: how many samples failed, and why the first of them did."""
-        if not self.reasons:
-            return "no sample failed"
-        listed = [self.reasons[index] for index in sorted(self.reasons)[:examples]]
+        listed = [self.reasons[index] for index in sorted(self.reasons)[:_EXAMPLES]]
         more = f" ... and {len(self.reasons) - len(listed)} more" if len(self.reasons) > len(listed) else ""
         return f"{len(self.reasons)} sample(s) failed: {' | '.join(listed)}{more}"

@@ -108,7 +108,9 @@ def class_captions(class_names: Sequence[str], templates: Sequence[str] | None) 
     """What the templates (``{c}`` or ``{}`` is the class) make of each class name; the names alone without
     templates."""
     return tuple(
-        tuple(template.replace("{c}", name).replace("{}", name) for template in templates or ("{c}",))
+        tuple(
+            name.join(part.replace("{c}", name) for part in template.split("{}")) for template in templates or ("{}",)
+        )
         for name in class_names
     )
 

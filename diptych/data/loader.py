@@ -32,10 +32,11 @@ _CAPTION, _REFILL = 1, 2  # keep the random numbers of different uses apart; cro
 
 
 class Batch(NamedTuple):
-    """One step's samples. ``image_ids_B``: index in the source; ``text_ids_M``: equal for equal captions.
+    """One step's samples. The M = K * B captions are the K of the first image, then those of the second, and so on.
 
-    The M = K * B captions are the K of the first image, then those of the second, and so on. ``position`` and
-    ``epoch`` are those of the first sample.
+    pixels_BCHW: float32, augmented and normalised.
+    image_ids_B: int64 index of each image in the source; text_ids_M: int64, equal for equal captions.
+    position, epoch: those of the first sample.
     """
 
     pixels_BCHW: Tensor
@@ -100,15 +101,10 @@ class Loader:
                 self.failures.add(len(chunk.keys) + len(chunk.failed), chunk.failed)
             yield self._batch(pixels_BCHW, chunks)
 
-    @property
-    def steps_per_epoch(self) -> float:
-        """Steps in which every sample is visited once."""
-        return len(self.source) / self.batch_size
-
     def report(self) -> str:
-        """What could not be read so far, samples and files, in one line each."""
+        """What could not be read so far, a line on samples and one on each damaged file; empty where all could."""
         problems = getattr(self.source, "problems", ())
-        return "\n".join([self.failures.summary(), *problems])
+        return "\n".join([*([self.failures.summary()] if self.failures.reasons else []), *problems])
 
     def close(self) -> None:
         """Stop the workers."""

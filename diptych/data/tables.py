@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,9 +41,8 @@ class TableSource:
         self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
         images: dict[tuple, list[str]] = {}
         problems: list[str] = []
-        sizes: list[int] = []
+        shards: list[tuple[int, int]] = []  # of each image: its table, and its row group where it lies in one
         for number, path in enumerate(paths):
-            before = len(images)
             for place, row in enumerate(_rows(path)):
                 where = f"{path}, row {place + 1}"
                 if not place and isinstance(row, Mapping):
@@ -53,13 +53,14 @@ class TableSource:
                     problems.append(str(error))
                     continue
                 key = (str(path.parent / image),) if isinstance(image, str) else (number, *image)
+                if key not in images:
+                    shards.append((number, 0 if isinstance(image, str) else image[0]))
                 images.setdefault(key, []).extend(texts)
-            sizes.append(len(images) - before)
         if not images:
             raise DataError(f"{paths[0]} has no usable rows{''.join(f': {problem}' for problem in problems[:1])}")
         unlisted = len(problems) - _LISTED
         self.problems = (*problems[:_LISTED], *([f"{unlisted} more rows like these"] if unlisted > 0 else []))
-        self.shard_sizes = tuple(sizes)
+        self.shard_sizes = tuple(len(list(shard)) for _, shard in itertools.groupby(shards))
         self._records = Packed(json.dumps([key, texts]) for key, texts in images.items())
 
     def __len__(self) -> int:
@@ -89,6 +90,7 @@ class TableSource:
             if len(self._groups) >= WINDOW:
                 self._groups.popitem(last=False)
             self._groups[number, group] = table.column(0)
+        self._groups.move_to_end((number, group))
         return self._groups[number, group]
 
 

@@ -10,14 +10,21 @@ out/skipped.json       samples that could not be read, and why
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
+<<<<<<< HEAD
 from diptych.data.sources import Source, captions_of, open_source
+=======
+from diptych.data.sources import Source, open_source, read
+>>>>>>> review
 from diptych.encoder import Clip
+from diptych.errors import DataError
 from diptych.text.tokenizer import Tokenizer
 from diptych.training import state
 from diptych.training.interrupt import Interrupt
@@ -65,34 +72,60 @@ def train(
     state.claim(folder, recipe, resume=resume)
     session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe, source))
     steps = recipe.steps(len(source))
+
+    def evaluation_due() -> bool:
+        return bool(evaluators) and (session.step == steps or session.step % recipe.evaluate_every == 0)
+
     with (
         closing(Watch(folder, first_step=session.step, steps=steps)) as watch,
         session.loader(source) as loader,
         Interrupt() as interrupt,
     ):
-        for batch in loader.batches(session.step, steps):
-            watch.step(session.step + 1, session.advance(batch, steps))
-            done = session.step == steps
-            if done or interrupt.asked or session.checkpoint_due():
-                session.save()
-            if evaluators and (done or session.step % recipe.evaluate_every == 0):
-                watch.evaluation(session.step, session.evaluate(evaluators))
-            if interrupt.asked:
-                break
-        if loader.failures.reasons:
-            state.write_json(folder / "skipped.json", loader.failures.reasons)
-            watch.say(f"{loader.report()}; all are in {folder / 'skipped.json'}")
+        if session.step and evaluation_due() and not watch.evaluated:  # killed between a checkpoint and its evaluation
+            watch.evaluation(session.step, session.evaluate(evaluators or {}))
+        try:
+            for batch in loader.batches(session.step, steps):
+                watch.step(session.step + 1, session.advance(batch, steps))
+                if session.step == steps or interrupt.asked or session.checkpoint_due():
+                    session.save()
+                if evaluation_due():
+                    watch.evaluation(session.step, session.evaluate(evaluators or {}))
+                if interrupt.asked:
+                    break
+        finally:
+            _list_failures(folder / "skipped.json", loader, watch)
     if session.step == steps:
         session.finish()
     return Run(folder, session.step, steps, session.clip)
+
+
+def _list_failures(path: Path, loader: Loader, watch: Watch) -> None:
+    """Say what could not be read, and add the samples to those that earlier parts of the run have listed."""
+    if loader.failures.reasons:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        state.write_json(path, before | {str(index): reason for index, reason in loader.failures.reasons.items()})
+        watch.say(f"all samples that could not be read are listed in {path}")
+    if report := loader.report():
+        watch.say(report)
 
 
 def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:
     """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
     context_length = recipe.model.text.context_length
     if isinstance(recipe.vocabulary, int):
+<<<<<<< HEAD
         captions = (caption for index in range(len(source)) for caption in captions_of(source, index))
+=======
+        captions = _captions(source)
+>>>>>>> review
         return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)
     path = Path(recipe.vocabulary)
-    read = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges
-    return read(path, context_length=context_length)
+    from_path = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges
+    return from_path(path, context_length=context_length)
+
+
+def _captions(source: Source) -> Iterator[str]:
+    """Every caption of the samples that can be read; the loader will list the others."""
+    for index in range(len(source)):
+        with suppress(DataError):
+            yield from read(source, index).captions

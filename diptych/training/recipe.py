@@ -82,6 +82,8 @@ class Recipe:
             raise ConfigError(
                 f"batch_size must be at least 2, since the others are the negatives; not {self.batch_size}"
             )
+        if not self.max_logit_scale > 0:
+            raise ConfigError(f"max_logit_scale must be positive, not {self.max_logit_scale}")
         if self.evaluate_every < 1:
             raise ConfigError(f"evaluate_every must be positive, not {self.evaluate_every}")
         if self.loss.caption_contrast and self.data.captions_per_image < 2:
@@ -90,9 +92,8 @@ class Recipe:
 
     def steps(self, samples: int) -> int:
         """Optimiser steps of the whole run over a source of ``samples`` pairs; at least one."""
-        match = re.fullmatch(r"\s*([0-9.]+)\s*(epochs?|steps?)\s*", self.duration)
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(epochs?|steps?)\s*", self.duration)
         if match is None or float(match[1]) <= 0:
             raise ConfigError(f"duration must be like '32 epochs' or '2000 steps', not {self.duration!r}")
-        if match[2].startswith("step"):
-            return int(float(match[1]))
-        return max(1, round(float(match[1]) * samples / self.batch_size))
+        steps_each = 1 if match[2].startswith("step") else samples / self.batch_size
+        return max(1, round(float(match[1]) * steps_each))

@@ -119,7 +119,7 @@ class Session:
         }
 
     def checkpoint_due(self) -> bool:
-        """Whether steps or minutes since the last checkpoint say it is time."""
+        """Whether this step is one that is saved, or the last checkpoint is older than the minutes allowed."""
         every = self.recipe.checkpoints
         return self.step % every.every_steps == 0 or time.monotonic() - self._saved_at > 60 * every.every_minutes
 

@@ -14,7 +14,7 @@ import torch
 
 from diptych import config
 from diptych.checkpoints.bundle import Bundle, read, write
-from diptych.errors import CheckpointError, TrainingError
+from diptych.errors import TrainingError
 from diptych.training.recipe import Recipe
 
 NAME = re.compile(r"step-(\d{9})")
@@ -39,7 +39,7 @@ def save(folder: Path, bundle: Bundle, state: State, *, keep: int) -> Path:
     destination = folder / f"step-{state.step:09d}"
     partial = folder / f".partial-{destination.name}"
     folder.mkdir(parents=True, exist_ok=True)
-    for litter in folder.glob(".*"):  # of a kill while another checkpoint was being written
+    for litter in folder.glob(".*partial-step-*"):  # of a kill while another checkpoint was being written
         shutil.rmtree(litter)
     write(bundle, partial)
     with open(partial / "training.pt", "wb") as file:
@@ -66,11 +66,11 @@ def load(checkpoint: Path) -> tuple[Bundle, State]:
     try:
         saved = torch.load(checkpoint / "training.pt", weights_only=True)
         bundle = read(checkpoint)
-    except (OSError, RuntimeError, CheckpointError) as problem:
+        return bundle, State(step=saved["step"], seconds=saved["seconds"], optimizer=saved["optimizer"])
+    except Exception as problem:  # a damaged pickle fails in every way
         raise TrainingError(
             f"the checkpoint {checkpoint} cannot be read ({problem}); remove it to resume from the one before"
         ) from problem
-    return bundle, State(step=saved["step"], seconds=saved["seconds"], optimizer=saved["optimizer"])
 
 
 def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:

@@ -20,6 +20,7 @@ class Watch:
     """Writes ``metrics.jsonl`` and ``tensorboard/`` in a run's folder and shows progress on ``stream``.
 
     On resume, lines of steps that will be done again are dropped, so the file reads as one uninterrupted run.
+    ``evaluated``: whether the step resumed from has been evaluated already.
     """
 
     def __init__(self, folder: Path, *, first_step: int, steps: int, stream: TextIO | None = None) -> None:
@@ -28,9 +29,10 @@ class Watch:
         self.stream = stream or sys.stderr
         self.steps = steps
         path = folder / "metrics.jsonl"
-        _truncate(path, first_step)
+        kept = _truncated(path, first_step)
+        self.evaluated = bool(kept) and "loss" not in kept[-1]  # of the first step: its evaluation comes after it
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
         self.bar = tqdm(
             total=steps,
             initial=first_step,
@@ -90,15 +92,16 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _truncate(path: Path, step: int) -> None:
-    """Keep only whole lines of steps up to ``step``; a kill may have torn the last one."""
+def _truncated(path: Path, step: int) -> list[dict[str, float]]:
+    """Keep only whole lines of steps up to ``step`` and return what they say; a kill may have torn the last one."""
     if not path.exists():
-        return
+        return []
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
+            metrics = json.loads(line)
+            if metrics["step"] <= step:
+                kept.append(metrics)
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
     if not kept and step:
@@ -106,5 +109,6 @@ def _truncate(path: Path, step: int) -> None:
             f"{path} holds nothing of the {step} steps that the checkpoint has done; is it another run's?"
         )
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
+    partial.write_text("".join(json.dumps(metrics) + "\n" for metrics in kept), encoding="utf-8")
     os.replace(partial, path)
+    return kept

@@ -263,6 +263,7 @@ def test_tables_join_the_captions_of_an_image(tmp_path, kind):
     with pytest.raises(DataError, match="did you mean 'title'"):
         open_source(path, captions=["titel"])
     assert len(open_source([path, path])) == 4
+    assert source.shard_sizes == (4,)
     assert pickle.loads(pickle.dumps(source)).read(3) == source.read(3)
 
 
@@ -298,6 +299,7 @@ def test_parquet_may_hold_the_images_themselves(tmp_path):
     source = open_source(write_table(tmp_path / "a.parquet", table))
     assert len(source) == 7
     assert (source.read(5).image, source.read(5).captions) == (jpeg(5), ("c 5",))
+    assert source.shard_sizes == (3, 3, 1)  # row groups, so that few of them are read at a time
     table = [{"image": jpeg(i), "caption": f"c {i}"} for i in range(2)]
     assert open_source(write_table(tmp_path / "b.parquet", table)).read(1).image == jpeg(1)
 

@@ -187,3 +187,17 @@ def test_mean_of_proportions_covers() -> None:
         )
         covered.append(low <= proportions_C.mean() <= high)
     assert 0.87 <= np.mean(covered) <= 0.99
+
+
+@pytest.mark.parametrize("proportion", [0.0, 0.3, 0.9, 1.0])
+@pytest.mark.parametrize("images", [1, 3])
+def test_classes_of_few_images_are_not_certain(proportion: float, images: int) -> None:
+    generator = np.random.default_rng(0)
+    trials_C = np.full(50, images)
+    covered, widths = [], []
+    for seed in range(100):
+        low, high = intervals.mean_of_proportions(generator.binomial(trials_C, proportion), trials_C, seed, draws=200)
+        covered.append(low <= proportion <= high)
+        widths.append(high - low)
+    assert np.mean(covered) >= 0.89
+    assert 0.02 < min(widths) <= max(widths) < 0.4

@@ -124,6 +124,47 @@ def test_unreadable_samples_are_listed_and_too_many_stop_the_run(tmp_path: Path)
         train(recipe, tmp_path / "other")
 
 
+def test_a_caption_that_is_not_text_is_skipped_by_the_vocabulary_too(tmp_path: Path) -> None:
+    table = small.make_data(tmp_path / "data")
+    table.write_bytes(table.read_bytes().replace(b"a green card number 1\n", b"caf\xe9\n"))
+    train(override(small.recipe(table), ["data.max_failures=0.5"]), tmp_path / "run")
+    listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    assert list(listed) == ["1"]
+    assert "utf-8" in listed["1"]
+
+
+def test_what_an_earlier_part_of_the_run_listed_stays_listed(tmp_path: Path) -> None:
+    table = small.make_data(tmp_path / "data")
+    (tmp_path / "data" / "3.png").write_bytes(b"")
+    recipe = override(small.recipe(table), ["data.max_failures=0.5"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "skipped.json").write_text(json.dumps({"17": "17.png: was there and is no more"}))
+    train(recipe, tmp_path / "run")
+    assert set(json.loads((tmp_path / "run" / "skipped.json").read_text())) == {"3", "17"}
+
+
+def test_rows_and_files_that_gave_no_sample_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = small.make_data(tmp_path / "data")
+    table.write_text(table.read_text() + "\tno image\n")
+    train(small.recipe(table), tmp_path / "run")
+    assert "row 25 has no image" in capsys.readouterr().err
+
+
+def test_an_evaluation_that_was_killed_is_made_up_for(data: Path, tmp_path: Path) -> None:
+    recipe = small.recipe(data)
+
+    def killed(clip: diptych.Clip) -> dict[str, float]:
+        if sum("test/answer" in line for line in metrics(tmp_path / "run")) == 2:
+            raise KeyboardInterrupt  # within the last evaluation, whose step is saved already
+        return {"answer": 42.0}
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", evaluators={"test": killed})
+    for _ in range(2):  # and only once
+        train(recipe, tmp_path / "run", resume=True, evaluators={"test": lambda _: {"answer": 42.0}})
+        assert [line["step"] for line in metrics(tmp_path / "run") if "test/answer" in line] == [5, 10, 12]
+
+
 def test_a_vocabulary_from_a_file_is_used_as_it_is(data: Path, tmp_path: Path) -> None:
     first = train(small.recipe(data), tmp_path / "first")
     folder = tmp_path / "first" / "model"
@@ -133,9 +174,19 @@ def test_a_vocabulary_from_a_file_is_used_as_it_is(data: Path, tmp_path: Path) -
     assert second.clip.tokenizer.fingerprint == first.clip.tokenizer.fingerprint
 
 
-@pytest.mark.parametrize("change", ["duration=12 parsecs", "duration=0 steps", "batch_size=1", "evaluate_every=0"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "duration=12 parsecs",
+        "duration=0 steps",
+        "duration=1.2.3 steps",
+        "batch_size=1",
+        "evaluate_every=0",
+        "max_logit_scale=0",
+    ],
+)
 def test_impossible_recipes(data: Path, change: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=change.partition("=")[0]):
         override(small.recipe(data), [change])
 
 
@@ -143,6 +194,7 @@ def test_duration_in_epochs_and_steps() -> None:
     recipe = recipes.vit_b_32(data="x")
     assert recipe.steps(samples=400_000_000) == 390_625
     assert dataclasses.replace(recipe, duration="17 steps").steps(samples=5) == 17
+    assert dataclasses.replace(recipe, duration="0.1 epochs").steps(samples=5) == 1
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

@@ -51,7 +51,17 @@ def test_a_warm_up_longer_than_the_run_only_climbs() -> None:
     assert [learning_rate(spec, step, 10) for step in range(10)] == pytest.approx([0.01 * (i + 1) for i in range(10)])
 
 
-@pytest.mark.parametrize("change", [{"learning_rate": 0.0}, {"warmup_steps": -1}, {"weight_decay": -0.1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"warmup_steps": -1},
+        {"weight_decay": -0.1},
+        {"beta2": 1.0},
+        {"max_gradient_norm": 0.0},
+    ],
+)
 def test_impossible_values(change: dict[str, float]) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=next(iter(change))):
         OptimizerSpec(**change)

@@ -1,5 +1,6 @@
 """Killed at any instant, a run goes on as if nothing had happened."""
 
+import dataclasses
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,10 @@ import torch
 
 from diptych.checkpoints.bundle import read
 from diptych.errors import TrainingError
+from diptych.specs import MODELS, ModelSpec
 from diptych.training import state
 from diptych.training.loop import train
+from tests.models.twins import twin
 from tests.training import small
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,16 +73,22 @@ def kill_at_random_until_done(data: Path, out: Path, *, kills: int, seed: int, w
     dice = random.Random(seed)
     hits = 0
     for _ in range(kills):
+        before = _file(out / "metrics.jsonl")
         process = start(data, out, workers)
-        while not (out / "metrics.jsonl").exists() and process.poll() is None:
+        while _file(out / "metrics.jsonl") == before and process.poll() is None:
             time.sleep(0.01)  # past the start-up, so that the kill falls into the steps and writes
-        time.sleep(dice.uniform(0, 0.4))
+        time.sleep(dice.uniform(0, 0.3))
         process.kill()
         process.wait()
         hits += process.returncode == -signal.SIGKILL
     last = start(data, out, workers)
     assert last.wait(timeout=120) == 0, out.with_suffix(".log").read_text()
     return hits
+
+
+def _file(path: Path) -> int | None:
+    """Which file it is: a resumed run begins with a new one."""
+    return path.stat().st_ino if path.exists() else None
 
 
 def test_killed_and_resumed_equals_uninterrupted(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
@@ -111,8 +121,20 @@ def test_resuming_from_an_earlier_checkpoint_repeats_the_steps(
     with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"step": 12, "lo')
     (folder / "checkpoints" / ".partial-step-000000012").mkdir()
+    (folder / "checkpoints" / ".DS_Store").touch()  # what others leave in folders is not ours to remove
     train(small.recipe(data), folder, resume=True)
     assert_same_run(folder, uninterrupted)
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+def test_every_model_of_the_table_resumes_bit_for_bit(data: Path, tmp_path: Path, spec: ModelSpec) -> None:
+    recipe = dataclasses.replace(small.recipe(data, steps=4, every_steps=2), model=twin(spec))
+    train(recipe, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed" / "model")
+    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "step-000000004")
+    train(recipe, tmp_path / "resumed", resume=True)
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
 
 
 def test_sigterm_saves_and_leaves(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
@@ -143,10 +165,13 @@ def test_a_run_is_not_resumed_with_another_recipe(data: Path, uninterrupted: Pat
         train(small.recipe(data, steps=99), uninterrupted, resume=True)
 
 
-def test_a_damaged_checkpoint_is_named(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda whole: whole[:1000], lambda whole: b"", lambda whole: b"\x80\x02c" * 9])
+def test_a_damaged_checkpoint_is_named(
+    data: Path, uninterrupted: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(uninterrupted, folder)
     last = state.checkpoints(folder / "checkpoints")[-1]
-    (last / "training.pt").write_bytes((last / "training.pt").read_bytes()[:1000])
+    (last / "training.pt").write_bytes(damage((last / "training.pt").read_bytes()))
     with pytest.raises(TrainingError, match=last.name):
         small.run(data, folder)
