@@ -1,0 +1,133 @@
+"""Pictures for a page: learning curves as SVG that takes its colours and fonts from the page, images as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+# Matplotlib draws in these colours; the page's style sheet decides what they are, once for light and once for dark.
+_VARIABLES = {"#010101": "var(--soft)", "#020202": "var(--rule)", "#030303": "var(--pale)", "#040404": "var(--accent)"}
+_SOFT, _RULE, _PALE, _ACCENT = _VARIABLES
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: it is searched, read aloud, and set in the page's font
+    "svg.hashsalt": "diptych",  # equal figures are equal text
+    "font.size": 9,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _SOFT,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "grid.color": _RULE,
+}
+
+MARKED = 30
+"""A curve with no more points than this is drawn through its points, without smoothing."""
+COLUMNS = 300
+"""A longer curve is drawn as the lowest and highest value in each of this many stretches: the eye sees no more."""
+
+
+def curve_svg(points: Sequence[tuple[float, float]], *, prefix: str, alt: str) -> str:
+    """One curve as an inline SVG element: pale as measured, strong as its running mean.
+
+    points: (step, value) with rising steps; values that are not finite leave a gap.
+    prefix: begins the ids inside, which must differ between the figures of a page.
+    alt:    what the figure says, in words.
+    """
+    steps, values = _columns(points)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(5.0, 2.5), layout="constrained")
+        axes = figure.subplots()
+        if len(values) <= MARKED:
+            axes.plot(steps, values, color=_ACCENT, linewidth=1.6, marker="o", markersize=3.5)
+        else:
+            axes.plot(*_extremes(steps, values), color=_PALE, linewidth=0.8)
+            axes.plot(*_thinned(steps, running_mean(values)), color=_ACCENT, linewidth=1.8)
+        axes.set_xlabel("step", loc="right")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.margins(x=0.01)
+        axes.grid(axis="y", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(length=0)
+        for background in (figure.patch, axes.patch):
+            background.set_visible(False)
+        return _inline(figure, prefix, alt)
+
+
+def window(count: int) -> int:
+    """How many of ``count`` values a running mean takes in: a twentieth of them, an odd number; 1 is no smoothing."""
+    return 1 if count <= MARKED else max(3, count // 20 | 1)
+
+
+def running_mean(values: np.ndarray) -> np.ndarray:
+    """The mean of the ``window`` around each value, narrower at the ends; values that are not finite are left out."""
+    finite = np.isfinite(values)
+    width = window(len(values))
+    half = width // 2
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    first = np.maximum(np.arange(len(values)) - half, 0)
+    last = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    inside = counts[last] - counts[first]
+    means = (sums[last] - sums[first]) / np.maximum(inside, 1)
+    return np.where(finite, means, np.nan)
+
+
+def image_uri(image: np.ndarray, *, side: int) -> str:
+    """A data URI of ``image`` (h, w, 3) uint8, at most ``side`` pixels wide or high: PNG, or JPEG where far smaller."""
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    lossless, lossy = io.BytesIO(), io.BytesIO()
+    picture.save(lossless, "PNG", optimize=True)
+    picture.save(lossy, "JPEG", quality=88, subsampling=0)
+    small = lossless.tell() <= 2 * lossy.tell()
+    data = base64.b64encode((lossless if small else lossy).getvalue()).decode("ascii")
+    return f"data:image/{'png' if small else 'jpeg'};base64,{data}"
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    pairs = np.asarray(points, dtype=float).reshape(-1, 2)
+    return pairs[:, 0], np.where(np.isfinite(pairs[:, 1]), pairs[:, 1], np.nan)
+
+
+def _extremes(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(values) <= 2 * COLUMNS:
+        return steps, values
+    kept: list[int] = []
+    for stretch in np.array_split(np.arange(len(values)), COLUMNS):
+        inside = values[stretch]
+        lowest, highest = np.where(np.isnan(inside), np.inf, inside), np.where(np.isnan(inside), -np.inf, inside)
+        kept += sorted({int(stretch[lowest.argmin()]), int(stretch[highest.argmax()])})
+    return steps[kept], values[kept]
+
+
+def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    kept = np.unique(np.linspace(0, len(values) - 1, min(len(values), COLUMNS)).astype(int))
+    return steps[kept], values[kept]
+
+
+def _inline(figure: Figure, prefix: str, alt: str) -> str:
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    view = re.search(r'viewBox="([^"]*)"', svg)
+    assert view is not None
+    svg = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = svg.replace("xlink:href=", "href=")
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return f'<svg role="img" aria-label="{alt}" viewBox="{view[1]}">{svg}'
