@@ -88,16 +88,16 @@ def _row(name: str, result: Result, metric: str) -> Row:
 
 def _matrix(clip: Clip) -> Matrix:
     """Cosine similarities of held-out scenes and their captions."""
-    scenes, sharp = (Scenes("held-out", count=MATRIX, size=size) for size in (clip.spec.preprocess.size, SHARP))
+    scenes = Scenes("held-out", count=MATRIX, size=clip.spec.preprocess.size)
     samples = [scenes.read(i) for i in range(MATRIX)]
     captions = tuple(sample.captions[0] for sample in samples)
     similarity = clip.encode_images(sample.image for sample in samples) @ clip.encode_texts(captions).T
-    return Matrix(np.stack([np.asarray(sharp.read(i).image) for i in range(MATRIX)]), captions, similarity)
+    return Matrix(np.stack([np.asarray(scenes.picture(i, SHARP)) for i in range(MATRIX)]), captions, similarity)
 
 
 def _cards(clip: Clip, unseen: Result) -> tuple[PredictionCard, ...]:
     """The first pictures of unseen pairs named rightly, each of another pair, and the first named wrongly."""
-    scenes, sharp = (Scenes("unseen-pairs", count=PICTURES, size=size) for size in (clip.spec.preprocess.size, SHARP))
+    scenes = Scenes("unseen-pairs", count=PICTURES, size=clip.spec.preprocess.size)
     ranks = unseen.predictions["rank"]
     good = [i for i, rank in enumerate(ranks) if rank == 1][:CARDS]
     bad = [i for i, rank in enumerate(ranks) if rank > 1][:CARDS]
@@ -106,5 +106,7 @@ def _cards(clip: Clip, unseen: Result) -> tuple[PredictionCard, ...]:
     for i in (*good, *bad):
         sample = scenes.read(i)
         ranked = list(classifier.rank(sample.image)[0])[:3]
-        cards.append(PredictionCard(np.asarray(sharp.read(i).image), CLASS_NAMES[sample.label or 0], tuple(ranked)))
+        cards.append(
+            PredictionCard(np.asarray(scenes.picture(i, SHARP)), CLASS_NAMES[sample.label or 0], tuple(ranked))
+        )
     return tuple(cards)

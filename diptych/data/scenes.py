@@ -52,7 +52,7 @@ class Scenes:
     def read(self, i: int) -> Sample:
         """The scene as pixels, with its captions. Raises DataError past the end."""
         random, scene, label = self._scene(i)
-        picture = np.asarray(draw(scene, random, self.size))
+        picture = np.array(draw(scene, random, self.size))
         return Sample(picture, self.captions_of(i), label, f"{self.split} {i}")
 
     def picture(self, i: int, size: int) -> Image.Image:

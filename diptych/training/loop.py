@@ -11,20 +11,15 @@ out/skipped.json       samples that could not be read, and why
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
-<<<<<<< HEAD
 from diptych.data.sources import Source, captions_of, open_source
-=======
-from diptych.data.sources import Source, open_source, read
->>>>>>> review
 from diptych.encoder import Clip
-from diptych.errors import DataError
 from diptych.text.tokenizer import Tokenizer
 from diptych.training import state
 from diptych.training.interrupt import Interrupt
@@ -113,19 +108,8 @@ def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:
     """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
     context_length = recipe.model.text.context_length
     if isinstance(recipe.vocabulary, int):
-<<<<<<< HEAD
         captions = (caption for index in range(len(source)) for caption in captions_of(source, index))
-=======
-        captions = _captions(source)
->>>>>>> review
         return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)
     path = Path(recipe.vocabulary)
     from_path = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges
     return from_path(path, context_length=context_length)
-
-
-def _captions(source: Source) -> Iterator[str]:
-    """Every caption of the samples that can be read; the loader will list the others."""
-    for index in range(len(source)):
-        with suppress(DataError):
-            yield from read(source, index).captions
