@@ -35,13 +35,13 @@ UNSEEN = tuple(zip(COLOURS, SHAPES, strict=False))
 """The pairs that no training scene shows, not even among other things."""
 SEEN = tuple(pair for pair in PAIRS if pair not in UNSEEN)
 
-CLASS_NAMES = tuple(f"{colour} {shape}" for colour, shape in PAIRS)
-TEMPLATES = ("one {}", "a picture of one {}", "there is one {}")
+CLASS_NAMES = tuple(f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {shape}" for colour, shape in PAIRS)
+TEMPLATES = ("{}", "a picture of {}", "there is {}")
 
 
 # Share of training captions that leave a thing's colour unsaid. Colours are learned in a hundred steps and then tell
 # most scenes apart; where they are not said, shapes have to be looked at, whatever their colour.
-WITHOUT_COLOUR = 0.5
+WITHOUT_COLOUR = 0.4
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def compose(random: Random, pairs: tuple[tuple[str, str], ...], *, alone: bool =
     kind = 0.0 if alone else random.random()
     background = random.choice(tuple(BACKGROUNDS))
     first = _thing(random, pairs)
-    if kind < 0.5:
+    if kind < 0.74:
         return Scene((first,), background)
-    if kind < 0.65:
+    if kind < 0.82:
         return Scene((first,), background, count=random.choice(tuple(COUNTS)))
     second = _thing(random, tuple(pair for pair in pairs if pair != (first.colour, first.shape)))
     return Scene((first, second), background, relation=random.choice(tuple(RELATIONS)))
@@ -115,7 +115,7 @@ def _describe(thing: Thing, random: Random, detail: float, count: int = 1) -> st
         words.append(thing.colour)
     words.append(thing.shape if count == 1 else _plural(thing.shape))
     article = "an" if words[0][0] in "aeiou" else "a"
-    number = COUNTS[count] if count > 1 else "one" if random.random() < 0.3 else article
+    number = COUNTS[count] if count > 1 else "one" if random.random() < 0.15 else article
     return " ".join((number, *words))
 
 

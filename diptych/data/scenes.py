@@ -65,7 +65,7 @@ class Scenes:
         _, scene, label = self._scene(i)
         words = Random(f"words {self.split} {self.seed} {i}")
         if label is not None:
-            return (f"one {CLASS_NAMES[label]}",)
+            return (CLASS_NAMES[label],)
         if self.split == "held-out":
             return (caption(scene, words, detail=1.0),)
         return tuple(caption(scene, words, detail=0.2) for _ in range(CAPTIONS))
