@@ -179,6 +179,15 @@ def test_a_matrix_marks_the_nearest_caption_that_is_another():
     assert "2 of 3 images" in page
 
 
+@pytest.mark.parametrize("caption", ["two words " * 50, "一" * 300], ids=["words", "no spaces"])
+def test_a_long_caption_is_cut_where_it_heads_a_column_and_whole_elsewhere(caption):
+    outline = Outline(render(Page("", "", matrix=Matrix(image()[None], (caption,), np.eye(1)))))
+    head = next(a for a in outline.all("th") if a["scope"] == "col")
+    assert head["title"] == outline.all("img")[0]["alt"] == caption
+    assert caption[:90] in outline.text
+    assert caption not in outline.text
+
+
 def test_what_does_not_fit_together_is_named():
     with pytest.raises(DataError, match=r"2 captions wants 2 images.*\(3, 3\)"):
         Matrix(np.stack([image()] * 2), ("a", "b"), np.eye(3))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import math
 import os
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -23,8 +22,8 @@ from diptych.errors import DataError
 from diptych.report import figures
 
 TOP = 3  # guesses a card shows
-HEAD = 110  # characters of a caption that the head of a column has room for
 NUMBERED = 16  # a larger matrix shows shades only
+HEAD, NARROW_HEAD = 110, 60  # characters that the head of a column has room for, with numbers below it and without
 THUMBNAIL, CARD = 128, 240  # pixels: twice the size on the page, for sharp screens
 
 
@@ -195,7 +194,9 @@ def _matrix(matrix: Matrix) -> dict[str, object]:
         ]
         for i, row in enumerate(values)
     ]
-    captions = [(text, textwrap.shorten(text, HEAD, placeholder=" …") or text[:HEAD]) for text in matrix.captions]
+    numbered = len(values) <= NUMBERED
+    room = HEAD if numbered else NARROW_HEAD
+    captions = [(text, text if len(text) <= room else text[: room - 1].rstrip() + "…") for text in matrix.captions]
     images = [figures.image_uri(np.asarray(image), side=THUMBNAIL) for image in matrix.images]
     return {
         "rows": list(zip(images, matrix.captions, cells, strict=True)),
@@ -203,7 +204,7 @@ def _matrix(matrix: Matrix) -> dict[str, object]:
         "hits": sum(j == i for i, j in enumerate(nearest)),
         "low": low,
         "high": high,
-        "numbered": len(captions) <= NUMBERED,
+        "numbered": numbered,
     }
 
 
