@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -21,7 +20,7 @@ _SOFT, _RULE, _PALE, _ACCENT = _VARIABLES
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it is searched, read aloud, and set in the page's font
     "svg.hashsalt": "diptych",  # equal figures are equal text
-    "font.size": 9,
+    "font.size": 10,
     "axes.edgecolor": _RULE,
     "axes.labelcolor": _SOFT,
     "xtick.color": _SOFT,
@@ -35,14 +34,13 @@ COLUMNS = 300
 """A longer curve is drawn as the lowest and highest value in each of this many stretches: the eye sees no more."""
 
 
-def curve_svg(points: Sequence[tuple[float, float]], *, prefix: str, alt: str) -> str:
+def curve_svg(steps: np.ndarray, values: np.ndarray, *, prefix: str, alt: str) -> str:
     """One curve as an inline SVG element: pale as measured, strong as its running mean.
 
-    points: (step, value) with rising steps; values that are not finite leave a gap.
+    steps, values: (n,), steps rising; a value that is NaN leaves a gap.
     prefix: begins the ids inside, which must differ between the figures of a page.
-    alt:    what the figure says, in words.
+    alt:    what the figure says, in words, escaped.
     """
-    steps, values = _columns(points)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(5.0, 2.5), layout="constrained")
         axes = figure.subplots()
@@ -71,7 +69,7 @@ def window(count: int) -> int:
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:
-    """The mean of the ``window`` around each value, narrower at the ends; values that are not finite are left out."""
+    """The mean of the ``window`` around each value, narrower at the ends; NaN stays NaN and counts for nothing."""
     finite = np.isfinite(values)
     width = window(len(values))
     half = width // 2
@@ -94,11 +92,6 @@ def image_uri(image: np.ndarray, *, side: int) -> str:
     small = lossless.tell() <= 2 * lossy.tell()
     data = base64.b64encode((lossless if small else lossy).getvalue()).decode("ascii")
     return f"data:image/{'png' if small else 'jpeg'};base64,{data}"
-
-
-def _columns(points: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
-    pairs = np.asarray(points, dtype=float).reshape(-1, 2)
-    return pairs[:, 0], np.where(np.isfinite(pairs[:, 1]), pairs[:, 1], np.nan)
 
 
 def _extremes(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +119,8 @@ def _inline(figure: Figure, prefix: str, alt: str) -> str:
     svg = svg[svg.index(">", svg.index("<svg")) + 1 :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = svg.replace("xlink:href=", "href=")
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)  # Matplotlib before 3.11
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)

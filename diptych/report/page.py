@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import math
 import os
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -23,9 +22,9 @@ from diptych.errors import DataError
 from diptych.report import figures
 
 TOP = 3  # guesses a card shows
-HEAD = 110  # characters of a caption that the head of a column has room for
 NUMBERED = 16  # a larger matrix shows shades only
-THUMBNAIL, CARD = 112, 240  # pixels: twice the size on the page, for sharp screens
+HEAD, NARROW_HEAD = 110, 60  # characters that the head of a column has room for, with numbers below it and without
+THUMBNAIL, CARD = 128, 240  # pixels: twice the size on the page, for sharp screens
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,8 @@ def write_page(page: Page, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(render(page), encoding="utf-8", newline="\n")
+        # A file name of undecodable bytes may stand in the facts; that must not cost the report.
+        partial.write_text(render(page), encoding="utf-8", errors="replace", newline="\n")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -119,19 +119,15 @@ def render(page: Page) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "position": _position, "number": _number}
+    environment.filters |= {"percent": percent, "position": _position, "number": _number, "similarity": _similarity}
     template = environment.from_string(resources.files("diptych.report").joinpath("page.html").read_text("utf-8"))
     cards = [_card(card) for card in page.predictions]
+    right, wrong = ([card for card in cards if card["correct"] is correct] for correct in (True, False))
     return template.render(
         page=page,
         curves=[_curve(curve, i) for i, curve in enumerate(page.curves)],
         matrix=_matrix(page.matrix) if page.matrix and page.matrix.captions else None,
-        groups=[
-            ("Right", [card for card in cards if card["correct"]]),
-            ("Wrong", [c for c in cards if not c["correct"]]),
-        ]
-        if cards
-        else [],
+        groups=[("Right", right), ("Wrong", wrong)] if cards else [],
     )
 
 
@@ -148,28 +144,34 @@ def _position(fraction: float) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return _signed(f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}")
+
+
+def _similarity(value: float) -> str:
+    return _signed(f"{value:.2f}").removeprefix("\N{MINUS SIGN}" if round(value, 2) == 0 else "")
+
+
+def _signed(number: str) -> str:
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _curve(curve: Curve, index: int) -> dict[str, object]:
-    finite = [(step, value) for step, value in curve.points if math.isfinite(value)]
-    if not finite:
-        return {"curve": curve, "svg": None, "last": None, "window": 1}
-    (first_step, first), (last_step, last) = finite[0], finite[-1]
+    """A curve drawn, with the end of its running mean; nothing is drawn where no value is finite."""
+    pairs = np.asarray(curve.points, dtype=float).reshape(-1, 2)
+    steps, values = pairs[:, 0], np.where(np.isfinite(pairs[:, 1]), pairs[:, 1], np.nan)
+    known = np.flatnonzero(np.isfinite(values))
+    if not known.size:
+        return {"curve": curve, "svg": None, "end": None, "smooth": False}
+    first, last = known[0], known[-1]
     alt = (
-        f"{curve.name}: {_number(first)} at step {first_step:,.0f}, {_number(last)} at step {last_step:,.0f}; "
-        f"between {_number(min(v for _, v in finite))} and {_number(max(v for _, v in finite))}"
+        f"{curve.name}: {_number(values[first])} at step {steps[first]:,.0f}, "
+        f"{_number(values[last])} at step {steps[last]:,.0f}; "
+        f"lowest {_number(values[known].min())}, highest {_number(values[known].max())}"
     )
-    # The alternative text is escaped here; the rest of the SVG is Matplotlib's: its only texts are numbers and "step".
-    svg = figures.curve_svg(curve.points, prefix=f"curve{index}", alt=html.escape(alt))
-    steps, values = np.asarray(curve.points, dtype=float).T
-    mean = figures.running_mean(np.where(np.isfinite(values), values, np.nan))
-    return {
-        "curve": curve,
-        "svg": Markup(svg),
-        "last": float(mean[np.isfinite(mean)][-1]),
-        "window": figures.window(len(steps)),
-    }
+    # All of the text inside: the alternative text, escaped here, and Matplotlib's own, numbers and "step".
+    svg = Markup(figures.curve_svg(steps, values, prefix=f"curve{index}", alt=html.escape(alt)))
+    end = figures.running_mean(values)[last]
+    return {"curve": curve, "svg": svg, "end": end, "smooth": figures.window(len(values)) > 1}
 
 
 def _matrix(matrix: Matrix) -> dict[str, object]:
@@ -192,7 +194,9 @@ def _matrix(matrix: Matrix) -> dict[str, object]:
         ]
         for i, row in enumerate(values)
     ]
-    captions = [(text, textwrap.shorten(text, HEAD, placeholder=" …") or text[:HEAD]) for text in matrix.captions]
+    numbered = len(values) <= NUMBERED
+    room = HEAD if numbered else NARROW_HEAD
+    captions = [(text, text if len(text) <= room else text[: room - 1].rstrip() + "…") for text in matrix.captions]
     images = [figures.image_uri(np.asarray(image), side=THUMBNAIL) for image in matrix.images]
     return {
         "rows": list(zip(images, matrix.captions, cells, strict=True)),
@@ -200,7 +204,7 @@ def _matrix(matrix: Matrix) -> dict[str, object]:
         "hits": sum(j == i for i, j in enumerate(nearest)),
         "low": low,
         "high": high,
-        "numbered": len(captions) <= NUMBERED,
+        "numbered": numbered,
     }
 
 
