@@ -28,18 +28,15 @@ def demo(*, out: Path = Path("diptych-demo"), seed: int = 0, steps: int | None =
     steps
         Train for another number of steps than the recipe's; fewer are faster and worse.
     """
-    import dataclasses
-
+    from diptych.cli.demo_report import quick_accuracy
     from diptych.data.scenes import Scenes
     from diptych.training import loop, recipes
 
-    recipe = recipes.demo(seed=seed)
-    if steps is not None:
-        recipe = dataclasses.replace(recipe, duration=f"{steps} steps")
+    recipe = recipes.demo(seed=seed) if steps is None else recipes.demo(seed=seed, steps=steps)
     count = recipe.steps(samples=1)
     scenes = Scenes("train", count=count * recipe.batch_size, size=recipe.model.preprocess.size, seed=seed)
     print(f"training {recipe.model.name} for {count} steps on scenes drawn as it goes")
-    run = loop.train(recipe, out / "run", resume=True, source=scenes)
+    run = loop.train(recipe, out / "run", resume=True, evaluators={"demo": quick_accuracy}, source=scenes)
     if not run.finished:
         print(f"stopped after step {run.step} of {run.steps}; the same command goes on from there")
         return

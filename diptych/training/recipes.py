@@ -101,11 +101,11 @@ def small_drawings(data: str) -> Recipe:
     return _laptop("small-drawings", "RN-mini", pairs, steps=1600, loss=loss, batch_size=256)
 
 
-def demo(seed: int = 0) -> Recipe:
+def demo(seed: int = 0, steps: int = 1200) -> Recipe:
     """What ``diptych demo`` trains on the scenes it draws: minutes on two cores."""
     scenes = DataSpec(source="drawn scenes", workers=1)
     loss = LossSpec(equal_captions="positives")
-    recipe = _laptop("demo", "RN-micro", scenes, steps=1500, loss=loss, batch_size=128)
+    recipe = _laptop("demo", "RN-micro", scenes, steps=steps, loss=loss, batch_size=128)
     optimizer = dataclasses.replace(recipe.optimizer, learning_rate=2e-3)
     return dataclasses.replace(recipe, optimizer=optimizer, vocabulary=1024, seed=seed)
 
