@@ -1,4 +1,4 @@
-"""Recipes by name: the paper's nine models, and ones that a laptop trains in minutes.
+"""Recipes by name: the paper's models, and ones that a laptop trains in minutes.
 
 Each is a function of where the pairs are, returning a frozen ``Recipe`` to be changed with ``dataclasses.replace`` or
 ``diptych.config.override``:
