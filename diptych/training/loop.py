@@ -10,20 +10,24 @@ out/skipped.json       samples that could not be read, and why
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.memory import InMemory
-from diptych.data.sources import Source, open_source
+from diptych.data.sources import Source, open_source, read
 from diptych.encoder import Clip
+from diptych.errors import DataError
+from diptych.progress import progress, say
 from diptych.text.tokenizer import Tokenizer
 from diptych.training import state
 from diptych.training.interrupt import Interrupt
 from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
 from diptych.training.watch import Watch
+
+PROBLEMS_TOLD = 5  # of damaged files, before the first step
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def train(
         data = recipe.data
         source = open_source(data.source, split=data.split, captions=data.captions, where=data.where)
     if recipe.data.in_memory:
+        say(f"decoding {len(source):,} images into memory")
         source = InMemory(source, side=2 * recipe.model.preprocess.size)
     state.claim(folder, recipe, resume=resume)
     session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe, source))
@@ -70,6 +75,8 @@ def train(
         session.loader(source) as loader,
         Interrupt() as interrupt,
     ):
+        for problem in getattr(source, "problems", ())[:PROBLEMS_TOLD]:
+            watch.say(problem)
         for batch in loader.batches(session.step, steps):
             watch.step(session.step + 1, session.advance(batch, steps))
             done = session.step == steps
@@ -91,8 +98,17 @@ def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:
     """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
     context_length = recipe.model.text.context_length
     if isinstance(recipe.vocabulary, int):
-        captions = (caption for index in range(len(source)) for caption in source.read(index).captions)
-        return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)
+        say(f"learning a vocabulary from the captions of {len(source):,} samples")
+        return Tokenizer.train(_captions(source), vocabulary_size=recipe.vocabulary, context_length=context_length)
     path = Path(recipe.vocabulary)
-    read = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges
-    return read(path, context_length=context_length)
+    opened = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges
+    return opened(path, context_length=context_length)
+
+
+def _captions(source: Source) -> Iterator[str]:
+    """Every caption that can be read; samples that cannot are counted when training meets them."""
+    for index in progress(range(len(source)), "reading captions"):
+        try:
+            yield from read(source, index).captions
+        except DataError:
+            continue
