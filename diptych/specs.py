@@ -133,8 +133,8 @@ class ModelSpec:
         _positive(self, "embedding")
         if self.preprocess.size != self.image.image_size:
             raise ConfigError(
-                f"{self.name}: preprocessing gives {self.preprocess.size} px, "
-                f"the image tower expects {self.image.image_size} px"
+                f"{self.name}: preprocessing gives {self.preprocess.size} px, the image tower expects "
+                f"{self.image.image_size} px; preprocess.size and image.image_size must be equal"
             )
 
     def with_image_size(self, size: int) -> ModelSpec:

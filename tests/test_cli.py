@@ -4,6 +4,7 @@ import inspect as python_inspect
 import json
 import subprocess
 import sys
+import warnings as python_warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_help_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) ->
         (["train", "vit-b-32", "--data", "x", "--out", "y", "--set", "batchsize=3"], 2, "did you mean 'batch_size'"),
         (["train", "vit-b-32", "--data", "nowhere.tar", "--out", "y"], 1, "nowhere.tar: no such file"),
         (["inspect", "nowhere"], 1, "nowhere"),
-        (["classify", "nowhere", "a.jpg", "--labels", "cat"], 2, "at least two"),
+        (["classify", "nowhere", "a.jpg", "--labels", "cat"], 2, "two labels or more"),
         (["classify", "nowhere", "a.jpg", "--labels", "cat,dog", "--precision", "fp8"], 2, "fast"),
         (["evaluate", "nowhere", "nothing"], 1, "nothing"),
     ],
@@ -115,3 +116,71 @@ def test_classify_goes_on_after_a_bad_image(trained: Path, tmp_path: Path, capsy
     labels = json.loads(captured.out)["labels"]
     assert set(labels) == {"red", "blue"}
     assert sum(labels.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_help_says_what_each_verb_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(told in shown for told in ("Train a model", "Evaluate a model", "Say what", "Tell what"))
+
+
+def test_labels_may_be_many_and_twice_and_their_file_must_be_text(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    arguments = ["classify", str(trained / "run" / "model"), str(tmp_path / "a.png"), "--json", "--labels"]
+    assert main([*arguments, ",".join([str(i) for i in range(300)] * 2), "--templates", "name"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["labels"]) == 300
+    (tmp_path / "labels.txt").write_bytes(b"caf\xe9\n")
+    assert main([*arguments, str(tmp_path / "labels.txt")]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_leads_to_its_model(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(trained / "run")]) == 1
+    assert str(trained / "run" / "model") in capsys.readouterr().err
+
+
+def test_a_result_that_cannot_be_written_is_shown_all_the_same(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    data = str(trained / "data" / "pairs.tsv")
+    assert main(["evaluate", str(trained / "run" / "model"), data, "--out", str(tmp_path / "file" / "x.json")]) == 1
+    captured = capsys.readouterr()
+    assert "chance" in captured.out
+    assert captured.err.startswith("error: ")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_in_a_line(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    data = str(trained / "data" / "pairs.tsv")
+    assert main(["train", "rn50", "--data", data, "--out", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_control_characters_of_damaged_files_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("\x1b[31mred,b\n1,2\n")
+    assert main(["train", "rn50", "--data", str(tmp_path / "a.csv"), "--out", str(tmp_path / "out")]) == 1
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert "red" in shown
+
+
+def test_a_warning_is_a_line(
+    trained: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    python_warnings.simplefilter("always")
+    image = str(trained / "data" / "0.png")
+    assert main(["classify", str(trained / "run" / "model"), image, "--labels", f"a,{'very ' * 80}long"]) == 0
+    assert capsys.readouterr().err.startswith("warning: 1 of 2 texts were cut")
+
+
+def test_locations_may_not_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", ""]) == 1
+    assert main(["train", "rn50", "--data", "", "--out", "nowhere"]) == 1
+    assert capsys.readouterr().err.count("no location was given") == 2

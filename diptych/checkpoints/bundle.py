@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -63,9 +64,12 @@ def read(
     Raises CheckpointError that names what is wrong, missing or unknown, and what to pass.
     """
     where = str(location)
+    if not where:
+        raise CheckpointError("no location was given; pass a folder, a file or hf:org/name")
     folder, contents = _find(hub.fetch(where) if where.startswith(hub.PREFIX) else Path(location))
     file = read_weights(folder / contents.weights)
     resolved, provenance = resolve(folder, contents, file, spec=spec, activation=activation)
+    _check_depth(resolved, len(file.entries), where)
     weights = assemble(file.entries, resolved, renames(resolved, file.layout), where)
     provenance = {"weights_from": where, "weights_format": file.format} | provenance
     if image_size and image_size != resolved.image.image_size:
@@ -110,7 +114,10 @@ def write(bundle: Bundle, folder: str | Path, *, format: Literal["diptych", "ope
     metadata = {"format": "pt", "diptych": json.dumps(description)}  # so the file can be read where it lies alone
     with replaced(Path(folder), {WEIGHTS, *files} | _files_of_old(Path(folder))) as new:
         tensors = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
-        save_file(tensors, new / WEIGHTS, metadata=metadata)
+        try:
+            save_file(tensors, new / WEIGHTS, metadata=metadata)
+        except SafetensorError as error:  # a full disk
+            raise CheckpointError(f"{folder} cannot be written: {error}") from error
         for name, content in files.items():
             (new / name).write_bytes(content)
     return Path(folder)
@@ -128,7 +135,15 @@ def fingerprint(weights: dict[str, Tensor]) -> str:
 
 def _find(path: Path) -> tuple[Path, Contents]:
     if path.is_dir():
-        return path, find_contents((entry.name for entry in path.iterdir() if entry.is_file()), str(path))
+        try:
+            return path, find_contents((entry.name for entry in path.iterdir() if entry.is_file()), str(path))
+        except CheckpointError as error:
+            inner = sorted({*path.glob(f"*/{DESCRIPTION}"), *path.glob(f"*/*/{DESCRIPTION}")})  # the folder of a run
+            if not inner:
+                raise
+            raise CheckpointError(
+                f"{path} holds no weights itself; give {' or '.join(str(file.parent) for file in inner[:4])}"
+            ) from error
     if not path.is_file():
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise CheckpointError(f"there is no file or folder {path}; {nearest(path.name, beside)}")
@@ -137,6 +152,14 @@ def _find(path: Path) -> tuple[Path, Contents]:
     if whole and whole.weights == path.name:  # the file of a folder that says what it is
         return path.parent, whole
     return path.parent, Contents(path.name, None, None, ())
+
+
+def _check_depth(spec: ModelSpec, tensors: int, where: str) -> None:
+    """A damaged description may promise a billion layers: find out before a name is made for each weight."""
+    image = spec.image.layers
+    layers = spec.text.layers + (image if isinstance(image, int) else sum(image))
+    if layers > tensors:
+        raise CheckpointError(f"{where} is described as having {layers:,} layers, but it holds {tensors:,} tensors")
 
 
 def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, spec: ModelSpec) -> Tokenizer | None:

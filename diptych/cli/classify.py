@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from diptych.errors import ConfigError
+
 
 def classify(
     model: str,
@@ -40,11 +42,11 @@ def classify(
     """
     from diptych.cli.output import print_table
     from diptych.encoder import load
-    from diptych.errors import ConfigError, DataError
+    from diptych.errors import DataError
 
     names = _labels(labels)
     if len(names) < 2:
-        raise ConfigError(f"--labels needs at least two labels to choose among, not {labels!r}")
+        raise ConfigError(f"--labels needs two labels or more, or a file that exists, not {labels!r:.80}")
     classifier = load(model, precision=precision).classifier(names, templates=templates)
     unreadable = 0
     for image in images:
@@ -63,6 +65,10 @@ def classify(
 
 
 def _labels(text: str) -> list[str]:
-    path = Path(text)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
-    return [line.strip() for line in lines if line.strip()]
+    try:
+        lines = Path(text).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the labels in {text} are not UTF-8: {error}") from error
+    except OSError:  # no file, and a long list is no name of one
+        lines = text.split(",")
+    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))

@@ -60,11 +60,11 @@ def evaluate(
     opened = open_source(source, split=split, captions=captions or None, where=where)
     clip = encoder.load(model, precision=precision)
     result = tasks.evaluate(clip, opened, task, templates=templates, distinct_captions=distinct_captions)
-    if out is not None:
-        result.save(out)
     if json:
         sys.stdout.write(result.to_json())
     else:
         print(result)
+    if out is not None:  # after it was shown, lest a folder that cannot be written lose it
+        result.save(out)
     for problem in result.skipped[:10]:
         print(f"skipped: {problem}", file=sys.stderr)

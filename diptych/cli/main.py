@@ -1,15 +1,23 @@
-"""The command line: one short file a verb, imported only when its verb is asked for.
+"""The command line: one short file a verb, whose heavy imports wait until the verb runs.
 
 Exit status: 0 done, 1 failed, 2 wrong use.
 """
 
 from __future__ import annotations
 
+import io
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 
+from diptych.cli.classify import classify
+from diptych.cli.demo import demo
+from diptych.cli.evaluate import evaluate
+from diptych.cli.inspect import inspect
+from diptych.cli.train import train
 from diptych.errors import ConfigError, DiptychError
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
@@ -23,23 +31,51 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),  # no --no-resume beside --resume
 )
-for verb in ("demo", "train", "evaluate", "classify", "inspect"):
-    app.command(f"diptych.cli.{verb}:{verb}", name=verb)
+for verb in (demo, train, evaluate, classify, inspect):
+    app.command(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit status; errors that Diptych raises on purpose are told in one line."""
+    """Run one verb and return the exit status; what the user or the system can mend is told in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and labels may be beyond the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn  # ty: ignore[invalid-assignment] - the documented way to show them otherwise
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         status = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
         return status if isinstance(status, int) else 0
     except CycloptsError:  # already printed
         return 2
     except DiptychError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
+    except OSError as error:  # a full disk, a folder that cannot be written
+        print(f"error: {_printable(str(error))}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {_printable(str(message))}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Without the control characters that names in a damaged file may hold: a terminal would obey them."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

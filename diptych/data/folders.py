@@ -88,10 +88,20 @@ def _files(folder: Path):
     for entry in entries:
         if entry.name.startswith("."):
             continue
+        if entry.is_symlink() and _is_above(Path(entry.path), folder):
+            continue
         if entry.is_dir():
             yield from _files(Path(entry.path))
         else:
             yield Path(entry.path)
+
+
+def _is_above(link: Path, folder: Path) -> bool:
+    """Whether a link leads to a folder that contains it: to follow it would never end."""
+    try:
+        return folder.resolve().is_relative_to(link.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        return True
 
 
 def _is_image(file: Path) -> bool:

@@ -11,6 +11,7 @@ from diptych.data.packed import Packed
 from diptych.data.preprocess import decode_image
 from diptych.data.sources import Sample, Source, naming, read
 from diptych.errors import DataError
+from diptych.progress import progress
 
 
 class InMemory:
@@ -25,7 +26,7 @@ class InMemory:
         self.class_names = source.class_names
         self.templates = source.templates
         block, shapes, records = bytearray(), [], []
-        for index in range(len(source)):
+        for index in progress(range(len(source)), "decoding"):
             try:
                 sample = read(source, index)
                 with naming(sample):

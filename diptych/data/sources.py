@@ -68,7 +68,9 @@ def read(source: Source, index: int) -> Sample:
         for caption in sample.captions:
             caption.encode()  # half a surrogate pair, as JSON may hold, would stop a tokenizer
         return sample._replace(captions=tuple(caption for caption in sample.captions if caption.strip()))
-    except (OSError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise DataError(f"sample {index} of {source.name}: its caption is not UTF-8 ({error})") from error
+    except OSError as error:
         raise DataError(f"sample {index} of {source.name}: {error}") from error
 
 
@@ -108,7 +110,7 @@ def open_source(
     """
     locations = [location] if isinstance(location, str | Path) else list(location)
     paths = [path for item in locations for path in _expanded(str(item))]
-    if not paths:
+    if not paths or "" in map(str, locations):
         raise DataError("no location was given; pass a file, a folder or a pattern")
     fields = tuple(captions) if captions is not None else None
     if len(paths) == 1 and paths[0].is_dir():
@@ -211,6 +213,8 @@ def _braces(pattern: str) -> Iterable[str]:
         return [pattern]
     span = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
     if span:
+        if int(span[2]) < int(span[1]):
+            raise DataError(f"{pattern}: the range {match[0]} runs backwards")
         width = len(span[1]) if span[1].startswith("0") else 0
         parts = [f"{number:0{width}}" for number in range(int(span[1]), int(span[2]) + 1)]
     else:

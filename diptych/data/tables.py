@@ -129,14 +129,17 @@ def _rows(path: Path) -> Iterator[Row]:
                 if line.strip():
                     try:
                         yield json.loads(line)
-                    except ValueError as error:
+                    except (ValueError, RecursionError) as error:
                         yield f"not JSON: {error}"
     else:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         # A cell that is not UTF-8 must not spoil the others: it is kept as it is, and refused when it is read.
+        with open(path, "rb") as file:
+            if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+                raise DataError(f"{path} is UTF-16; save it as UTF-8")
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             try:
-                yield from csv.DictReader(file, delimiter=delimiter)
+                yield from csv.DictReader(file, delimiter=delimiter, restkey="cells beyond the header")
             except csv.Error as error:
                 raise DataError(f"{path} is not a table: {error}") from error
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from diptych.data.preprocess import decode_image, preprocess
 from diptych.data.sources import naming, read
 from diptych.errors import DataError, TooManyFailures
+from diptych.progress import progress
 from diptych.specs import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _read_ahead(source: Source, spec: PreprocessSpec) -> Iterator[list[_Decoded 
     """Batches in the source's order. The source is read here, decoding is left to threads, one batch ahead."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         waiting: list[Future[_Decoded | DataError]] = []
-        for start in range(0, len(source), BATCH):
+        for start in progress(range(0, len(source), BATCH), f"embedding {source.name}", unit="batch"):
             ahead = []
             for i in range(start, min(start + BATCH, len(source))):
                 ahead.append(threads.submit(_decode, _read(source, i), spec))

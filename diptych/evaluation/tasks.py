@@ -97,6 +97,8 @@ def evaluate(
 def _zero_shot(
     clip: Clip, source: Source, embedded: Callable[[], Features], options: Options
 ) -> tuple[Features, Scores, Sequence[str]]:
+    if options.distinct_captions:
+        raise ConfigError("distinct_captions applies to retrieval; zero-shot has classes")
     if not source.class_names:
         raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
     templates = prompts.templates(options.templates or source.templates or "photo")
@@ -113,6 +115,8 @@ def _zero_shot(
 def _retrieval(
     clip: Clip, source: Source, embedded: Callable[[], Features], options: Options
 ) -> tuple[Features, Scores, Sequence[str]]:
+    if options.templates is not None:
+        raise ConfigError("templates apply to zero-shot; retrieval takes captions as they are")
     clip.require_tokenizer()
     features = embedded()
     if () in features.captions:

@@ -20,6 +20,7 @@ from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
 from diptych.data.sources import Source, captions_of, open_source
 from diptych.encoder import Clip
+from diptych.progress import progress, say
 from diptych.text.tokenizer import Tokenizer
 from diptych.training import state
 from diptych.training.interrupt import Interrupt
@@ -63,6 +64,7 @@ def train(
         data = recipe.data
         source = open_source(data.source, split=data.split, captions=data.captions, where=data.where)
     if recipe.data.in_memory:
+        say(f"decoding {len(source):,} images into memory")
         source = InMemory(source, side=2 * recipe.model.preprocess.size)
     state.claim(folder, recipe, resume=resume)
     session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe, source))
@@ -108,7 +110,9 @@ def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:
     """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
     context_length = recipe.model.text.context_length
     if isinstance(recipe.vocabulary, int):
-        captions = (caption for index in range(len(source)) for caption in captions_of(source, index))
+        say(f"learning a vocabulary from the captions of {len(source):,} samples")
+        indices = progress(range(len(source)), "reading captions")
+        captions = (caption for index in indices for caption in captions_of(source, index))
         return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)
     path = Path(recipe.vocabulary)
     from_path = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges

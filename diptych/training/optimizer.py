@@ -31,7 +31,7 @@ class OptimizerSpec:
             raise ConfigError(f"optimizer.learning_rate must be positive, not {self.learning_rate}")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0):
             raise ConfigError("optimizer.beta1 and optimizer.beta2 must be in [0, 1), optimizer.epsilon positive")
-        if self.warmup_steps < 0 or self.weight_decay < 0:
+        if self.warmup_steps < 0 or not self.weight_decay >= 0:
             raise ConfigError("optimizer.warmup_steps and optimizer.weight_decay must not be negative")
         if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
             raise ConfigError(f"optimizer.max_gradient_norm must be positive or null, not {self.max_gradient_norm}")

@@ -37,6 +37,10 @@ class DataSpec:
     workers: int = 2
     max_failures: float = 0.05
 
+    def __post_init__(self) -> None:
+        if self.workers < 0 or not 0 <= self.max_failures <= 1:
+            raise ConfigError("data.workers must not be negative, and data.max_failures be a share from 0 to 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSpec:
@@ -88,12 +92,18 @@ class Recipe:
             raise ConfigError(f"evaluate_every must be positive, not {self.evaluate_every}")
         if self.loss.caption_contrast and self.data.captions_per_image < 2:
             raise ConfigError("loss.caption_contrast needs data.captions_per_image of 2 or more")
+        if not self.max_logit_scale > 0:
+            raise ConfigError(f"max_logit_scale must be positive, not {self.max_logit_scale}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"seed must fit in 64 bits, not {self.seed}")
         self.steps(samples=1)  # so that a wrong duration is told at once
 
     def steps(self, samples: int) -> int:
         """Optimiser steps of the whole run over a source of ``samples`` pairs; at least one."""
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(epochs?|steps?)\s*", self.duration)
-        if match is None or float(match[1]) <= 0:
+        steps = float(match[1]) if match else 0.0
+        if match and match[2].startswith("epoch"):
+            steps = steps and max(1.0, steps * samples / self.batch_size)
+        if steps < 1:
             raise ConfigError(f"duration must be like '32 epochs' or '2000 steps', not {self.duration!r}")
-        steps_each = 1 if match[2].startswith("step") else samples / self.batch_size
-        return max(1, round(float(match[1]) * steps_each))
+        return round(steps)

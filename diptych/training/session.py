@@ -60,7 +60,8 @@ class Session:
             raise AssertionError("a run's checkpoint always holds its tokenizer")
         # A copy, since the weights read are mapped from the checkpoint's file.
         session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer)
-        session.optimizer.load_state_dict(resumed.optimizer)
+        with state.reading(saved[-1]):
+            session.optimizer.load_state_dict(resumed.optimizer)
         session.step, session.seconds, session.last_good = resumed.step, resumed.seconds, saved[-1]
         return session
 

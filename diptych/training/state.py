@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,13 @@ import torch
 
 from diptych import config
 from diptych.checkpoints.bundle import Bundle, read, write
-from diptych.errors import TrainingError
+from diptych.errors import DiptychError, TrainingError
 from diptych.training.recipe import Recipe
 
 NAME = re.compile(r"step-(\d{9})")
 # What may change between a run and its resumption, since no weight depends on it.
+# What torch.load and an optimizer raise on bytes and values that they did not write.
+_DAMAGE = (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, AttributeError, IndexError)
 FREE_ON_RESUME = ("checkpoints.", "evaluate_every", "data.workers", "data.max_failures")
 
 
@@ -63,34 +68,53 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def load(checkpoint: Path) -> tuple[Bundle, State]:
     """A checkpoint's bundle and the rest. Raises TrainingError where it cannot be read."""
-    try:
+    with reading(checkpoint):
         saved = torch.load(checkpoint / "training.pt", weights_only=True)
-        bundle = read(checkpoint)
-        return bundle, State(step=saved["step"], seconds=saved["seconds"], optimizer=saved["optimizer"])
-    except Exception as problem:  # a damaged pickle fails in every way
+        state = State(step=saved["step"], seconds=saved["seconds"], optimizer=saved["optimizer"])
+        if checkpoint.name != f"step-{state.step:09d}":
+            raise ValueError(f"it is of step {state.step}")
+        return read(checkpoint), state
+
+
+@contextmanager
+def reading(checkpoint: Path) -> Generator[None]:
+    """Turns whatever a damaged checkpoint makes of reading it into a TrainingError that names it."""
+    try:
+        yield
+    except (DiptychError, OSError, *_DAMAGE) as problem:
+        said = (str(problem) or type(problem).__name__).split(". ")[0].splitlines()[0]  # PyTorch adds paragraphs
         raise TrainingError(
-            f"the checkpoint {checkpoint} cannot be read ({problem}); remove it to resume from the one before"
+            f"the checkpoint {checkpoint} cannot be read ({said}); remove it to resume from the one before"
         ) from problem
 
 
 def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     """Make ``folder`` this recipe's, or check that it is. Raises TrainingError where it holds another run."""
     path = folder / "recipe.json"
-    if not path.exists():
+    begun = [name for name in ("metrics.jsonl", "checkpoints", "model") if _holds_something(folder / name)]
+    if not begun:  # a run that failed before its first step keeps nobody out
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, recipe)
         return
+    if not path.exists():
+        raise TrainingError(f"{folder} holds {', '.join(begun)} but no recipe.json; give another folder")
     if not resume:
         raise TrainingError(f"{folder} already holds a run; pass resume (--resume) to go on with it, or another folder")
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as problem:
+        if not isinstance(before, dict):
+            raise ValueError(f"it holds {before!r:.40}")
+    except (OSError, ValueError) as problem:
         raise TrainingError(f"{path} is not the recipe of a run: {problem}") from problem
     now = config.to_dict(recipe)
     different = [name for name in _differences(before, now) if not name.startswith(FREE_ON_RESUME)]
     if different:
         raise TrainingError(f"{folder} holds a run of another recipe; they differ in {', '.join(different)}")
     write_json(path, recipe)
+
+
+def _holds_something(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
 
 
 def write_json(path: Path, value: object) -> None:

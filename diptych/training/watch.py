@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from diptych.errors import TrainingError
+from diptych.progress import say
 
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal to redraw
 
@@ -69,7 +71,8 @@ class Watch:
 
     def say(self, text: str) -> None:
         """A line above the progress bar."""
-        self.bar.write(text, file=self.stream)
+        with contextlib.suppress(OSError):  # as say
+            self.bar.write(text, file=self.stream)
 
     def close(self) -> None:
         """Flush everything to disk."""
@@ -83,7 +86,7 @@ class Watch:
             return
         self.last_plain = now
         left = (now - self.started) / (step - self.first_step) * (self.steps - step)
-        print(f"step {step}/{self.steps}  {shown}  {_clock(left)} left", file=self.stream, flush=True)
+        say(f"step {step}/{self.steps}  {shown}  {_clock(left)} left", self.stream)
 
 
 def _clock(seconds: float) -> str:

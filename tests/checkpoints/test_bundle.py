@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from twins import RELEASED, bundle, random_weights, twin
 
 from diptych.checkpoints import bundle as bundle_module
@@ -194,3 +195,30 @@ def test_fingerprints_tell_any_change():
     assert before != fingerprint(create_model(twin("RN50"), seed=0).state_dict())
     weights["image.stem.1.bias"] = weights["image.stem.1.bias"] + 1e-6
     assert before != fingerprint(weights)
+
+
+def test_a_folder_above_bundles_says_where_they_are(tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "run" / "model")
+    with pytest.raises(CheckpointError, match="run/model"):
+        read(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("tower", "layers"), [("text", 10**9), ("image", 10**9)])
+def test_a_description_with_a_billion_layers_is_refused_at_once(tmp_path, tower, layers):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    path = tmp_path / "a" / "diptych.json"
+    description = json.loads(path.read_text())
+    description["spec"][tower]["layers"] = layers
+    path.write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match=r"1,000,000,\d+ layers"):
+        read(tmp_path / "a")
+
+
+def test_a_full_disk_is_a_checkpoint_error(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(bundle_module, "save_file", full)
+    with pytest.raises(CheckpointError, match="cannot be written: No space left"):
+        write(bundle("ViT-B/32"), tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []

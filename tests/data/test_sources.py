@@ -366,3 +366,31 @@ def test_scanning_agrees_with_tarfile(shared_data):
     with tarfile.open(path) as archive:
         begins = [member.offset for member in archive if member.name.endswith(".jpg")]
     assert np.array_equal(scan(path).starts[:-1], begins)
+
+
+def test_odd_rows_do_not_spoil_a_table(tmp_path):
+    (tmp_path / "a.png").write_bytes(jpeg(0))
+    (tmp_path / "long.csv").write_text("image,caption\na.png,one,two,three\n")
+    assert open_source(tmp_path / "long.csv").read(0).captions == ("one",)
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000 + '\n{"image": "a.png", "caption": "one"}\n')
+    assert open_source(tmp_path / "deep.jsonl").read(0).captions == ("one",)
+    (tmp_path / "utf16.csv").write_text("image,caption\na.png,one\n", encoding="utf-16")
+    with pytest.raises(DataError, match="UTF-16"):
+        open_source(tmp_path / "utf16.csv")
+    (tmp_path / "latin.csv").write_text("image,caption\na.png,café\n", encoding="latin-1")
+    with pytest.raises(DataError, match="caption is not UTF-8"):
+        read(open_source(tmp_path / "latin.csv"), 0)
+
+
+def test_links_that_lead_upwards_are_not_followed(tmp_path):
+    (tmp_path / "set" / "cat").mkdir(parents=True)
+    (tmp_path / "set" / "cat" / "a.jpg").write_bytes(jpeg(0))
+    (tmp_path / "set" / "cat" / "up").symlink_to("../../set")
+    (tmp_path / "set" / "cat" / "self").symlink_to("self")
+    assert len(open_source(tmp_path / "set")) == 1
+
+
+@pytest.mark.parametrize(("location", "message"), [("", "no location"), ("{9..1}.tar", "backwards")])
+def test_locations_that_mean_nothing(location, message):
+    with pytest.raises(DataError, match=message):
+        open_source(location)

@@ -1,5 +1,6 @@
 import io
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,9 +187,26 @@ def test_mistakes_are_found_before_the_images_are_read(clip: Clip) -> None:
 def test_real_data(clip: Clip, shared_data: Path, where: str, options: dict[str, str], task: str) -> None:
     from diptych.data.sources import open_source
 
-    result = evaluate(clip, open_source(shared_data / where, **options), distinct_captions=True)
+    result = evaluate(clip, open_source(shared_data / where, **options), distinct_captions=task.endswith("retrieval"))
     assert result.task == task
     assert result.skipped == ()
     assert result.samples == {"zeroshot_classification": 2804, "zeroshot_retrieval": 278}[task]
     first = next(iter(result.metrics))
     assert result.intervals[first][0] < 4 * result.chance[first]  # random weights know nothing
+
+
+def test_options_of_the_other_task_are_refused(clip: Clip) -> None:
+    with pytest.raises(ConfigError, match="zero-shot"):
+        evaluate(clip, Captioned(), templates="photo")
+    with pytest.raises(ConfigError, match="retrieval"):
+        evaluate(clip, Colours(), distinct_captions=True)
+
+
+def test_an_evaluation_shows_a_bar_on_a_terminal_only(
+    clip: Clip, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(clip, Colours())
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    evaluate(clip, Colours())
+    assert "embedding colours" in capsys.readouterr().err

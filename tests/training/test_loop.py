@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,51 @@ def test_a_damaged_run_folder_is_an_error(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "recipe.json").write_text("{")
     with pytest.raises(TrainingError, match=r"recipe\.json"):
         train(small.recipe(data), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "duration=... steps",
+        "duration=0.2 steps",
+        "optimizer.learning_rate=NaN",
+        "optimizer.beta2=2",
+        "max_logit_scale=-1",
+        "seed=99999999999999999999",
+        "data.workers=-1",
+        "data.max_failures=7",
+    ],
+)
+def test_values_that_could_not_train_are_refused_at_once(data: Path, assignment: str) -> None:
+    with pytest.raises(ConfigError, match=assignment.partition("=")[0].rpartition(".")[2]):
+        override(small.recipe(data), [assignment])
+
+
+def test_a_caption_that_is_not_utf8_does_not_stop_the_vocabulary(tmp_path: Path) -> None:
+    path = small.make_data(tmp_path / "data")
+    path.write_bytes(path.read_bytes().replace(b"card number 5", b"caf\xe9"))
+    recipe = override(small.recipe(path, steps=2), ["data.max_failures=0.5"])
+    assert train(recipe, tmp_path / "run").finished
+
+
+def test_a_damaged_source_is_told_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = small.make_data(tmp_path / "data")
+    path.write_text(path.read_text() + "\tno image\n")
+    train(small.recipe(path, steps=1), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert 0 < said.index("row 25 has no image") < said.index("step 1/1")
+
+
+def test_a_run_that_never_began_keeps_nobody_out(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="vocabulary"):
+        train(override(small.recipe(data), ["vocabulary=3"]), tmp_path / "run")
+    assert train(small.recipe(data, steps=1), tmp_path / "run").finished
+
+
+def test_a_run_outlives_the_reader_of_its_progress(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> int:
+        raise BrokenPipeError
+
+    recipe = small.recipe(data, steps=2)
+    monkeypatch.setattr(sys.stderr, "write", gone)
+    assert train(recipe, tmp_path / "run").finished

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -165,13 +164,51 @@ def test_a_run_is_not_resumed_with_another_recipe(data: Path, uninterrupted: Pat
         train(small.recipe(data, steps=99), uninterrupted, resume=True)
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[:1000], lambda whole: b"", lambda whole: b"\x80\x02c" * 9])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("training.pt", None),
+        ("training.pt", b""),
+        ("training.pt", b"not a pickle"),
+        ("training.pt", {}),
+        ("training.pt", {"step": 99, "seconds": 1.0, "optimizer": {}}),
+        ("training.pt", {"step": 12, "seconds": 1.0, "optimizer": {}}),
+        ("tokenizer.json", b"null"),
+        ("diptych.json", b""),
+    ],
+)
 def test_a_damaged_checkpoint_is_named(
-    data: Path, uninterrupted: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+    data: Path, uninterrupted: Path, tmp_path: Path, name: str, content: bytes | dict[str, object] | None
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(uninterrupted, folder)
     last = state.checkpoints(folder / "checkpoints")[-1]
-    (last / "training.pt").write_bytes(damage((last / "training.pt").read_bytes()))
+    if isinstance(content, dict):
+        torch.save(content, last / name)
+    else:
+        (last / name).write_bytes((last / name).read_bytes()[:1000] if content is None else content)
     with pytest.raises(TrainingError, match=last.name):
         small.run(data, folder)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"null", b"\xff"])
+def test_a_run_whose_recipe_is_lost_is_not_taken_over(
+    data: Path, uninterrupted: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    (folder / "recipe.json").unlink()
+    if content is not None:
+        (folder / "recipe.json").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"recipe\.json"):
+        train(small.recipe(data), folder, resume=True)
+
+
+def test_strange_files_among_checkpoints_are_left_alone(data: Path, tmp_path: Path) -> None:
+    strange = tmp_path / "run" / "checkpoints" / ".DS_Store"
+    train(small.recipe(data, steps=1), tmp_path / "run")
+    strange.touch()
+    shutil.rmtree(tmp_path / "run" / "model")
+    shutil.rmtree(state.checkpoints(strange.parent)[-1])
+    assert train(small.recipe(data, steps=1), tmp_path / "run", resume=True).finished
+    assert strange.exists()
