@@ -28,6 +28,8 @@ from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
 from diptych.training.watch import Watch
 
+PROBLEMS_TOLD = 5  # damaged files that are named before the first step; all of them are in the end
+
 
 @dataclass(frozen=True)
 class Run:
@@ -78,6 +80,8 @@ def train(
         session.loader(source) as loader,
         Interrupt() as interrupt,
     ):
+        for problem in getattr(source, "problems", ())[:PROBLEMS_TOLD]:
+            watch.say(problem)
         if session.step and evaluation_due() and not watch.evaluated:  # killed between a checkpoint and its evaluation
             watch.evaluation(session.step, session.evaluate(evaluators or {}))
         try:
