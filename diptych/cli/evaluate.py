@@ -14,7 +14,7 @@ def evaluate(
     *,
     task: Literal["zero-shot", "retrieval"] | None = None,
     split: str | None = None,
-    captions: tuple[str, ...] = (),
+    captions: tuple[str, ...] | None = None,
     where: str | None = None,
     distinct_captions: bool = False,
     templates: str | None = None,

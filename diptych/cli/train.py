@@ -14,10 +14,10 @@ def train(
     out: Path,
     validation: str | None = None,
     split: str | None = None,
-    captions: tuple[str, ...] = (),
+    captions: tuple[str, ...] | None = None,
     where: str | None = None,
     resume: bool = False,
-    set: tuple[str, ...] = (),
+    set: tuple[str, ...] | None = None,
 ) -> None:
     """Train a model by a named recipe; Ctrl-C saves and stops, --resume goes on bit for bit.
 
@@ -54,7 +54,7 @@ def train(
     resolved = recipes.find(recipe)(data)
     told = {"split": split, "captions": captions or None, "where": where}
     told = {name: value for name, value in told.items() if value is not None}
-    resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set)
+    resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set or ())
     evaluators: dict[str, loop.Evaluator] = {}
     if validation:
         held_out = open_source(validation, captions=resolved.data.captions, where=resolved.data.where)
