@@ -101,12 +101,12 @@ def small_drawings(data: str) -> Recipe:
     return _laptop("small-drawings", "RN-mini", pairs, steps=1600, loss=loss, batch_size=256)
 
 
-def demo(seed: int = 0, steps: int = 1200) -> Recipe:
+def demo(seed: int = 0, steps: int = 1000) -> Recipe:
     """What ``diptych demo`` trains on the scenes it draws: minutes on two cores."""
-    scenes = DataSpec(source="drawn scenes", workers=1)
-    loss = LossSpec(equal_captions="positives")
+    scenes = DataSpec(source="drawn scenes", captions_per_image=2, workers=1)
+    loss = LossSpec(equal_captions="positives", caption_contrast=0.5)
     recipe = _laptop("demo", "RN-micro", scenes, steps=steps, loss=loss, batch_size=128)
-    optimizer = dataclasses.replace(recipe.optimizer, learning_rate=2e-3)
+    optimizer = dataclasses.replace(recipe.optimizer, learning_rate=3e-3, weight_decay=0.1)
     return dataclasses.replace(recipe, optimizer=optimizer, vocabulary=1024, seed=seed)
 
 
