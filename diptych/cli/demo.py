@@ -31,7 +31,9 @@ def demo(*, out: Path = Path("diptych-demo"), seed: int = 0, steps: int | None =
     from diptych.cli.demo_report import quick_accuracy
     from diptych.data.scenes import Scenes
     from diptych.training import loop, recipes
+    from diptych.training.allocator import keep_freed_memory
 
+    keep_freed_memory()
     recipe = recipes.demo(seed=seed) if steps is None else recipes.demo(seed=seed, steps=steps)
     count = recipe.steps(samples=1)
     scenes = Scenes("train", count=count * recipe.batch_size, size=recipe.model.preprocess.size, seed=seed)

@@ -50,7 +50,9 @@ def train(
     from diptych.encoder import Clip
     from diptych.evaluation.tasks import evaluate
     from diptych.training import loop, recipes
+    from diptych.training.allocator import keep_freed_memory
 
+    keep_freed_memory()
     resolved = recipes.find(recipe)(data)
     told = {"split": split, "captions": captions or None, "where": where}
     told = {name: value for name, value in told.items() if value is not None}
