@@ -39,13 +39,21 @@ class CLIP(nn.Module):
 
     def encode_text(self, tokens: Tokens | Tensor) -> Tensor:
         """Unnormalised text embeddings (B, E) of ``Tokens``, or of ids (B, L) whose end token is the highest id."""
-        if isinstance(tokens, Tensor):
-            tokens = Tokens(tokens, tokens.argmax(dim=1) + 1)
-        return self.text(tokens)[0]
+        return self.text(_tokens(tokens))[0]
 
     def forward(self, pixels_BCHW: Tensor, tokens: Tokens | Tensor) -> tuple[Tensor, Tensor]:
-        """Unnormalised image and text embeddings, each (B, E)."""
-        return self.encode_image(pixels_BCHW), self.encode_text(tokens)
+        """Unnormalised embeddings of images and texts, each with a row for each.
+
+        The shorter half of the texts runs apart from the longer one, each only to its own longest.
+        """
+        tokens = _tokens(tokens)
+        order_B = tokens.lengths_B.argsort(stable=True)
+        halves = [self.encode_text(Tokens(tokens.ids_BL[half], tokens.lengths_B[half])) for half in order_B.chunk(2)]
+        return self.encode_image(pixels_BCHW), torch.cat(halves)[order_B.argsort()]
+
+
+def _tokens(tokens: Tokens | Tensor) -> Tokens:
+    return Tokens(tokens, tokens.argmax(dim=1) + 1) if isinstance(tokens, Tensor) else tokens
 
 
 def create_model(spec: ModelSpec, *, seed: int) -> CLIP:

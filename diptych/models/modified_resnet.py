@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.models.layers import fan_in_uniform
+from diptych.models.layers import attend, fan_in_uniform
 from diptych.models.tower import Intermediates, TowerOutput
 from diptych.specs import ModifiedResNetSpec
 
@@ -62,7 +62,7 @@ class AttentionPool(nn.Module):
         x_BND = x_BND + self.positional_embedding.to(x_BND.dtype)
         q_BHNK = self._heads(self.query(x_BND[:, :1]))
         k_BHNK, v_BHNK = self._heads(self.key(x_BND)), self._heads(self.value(x_BND))
-        return self.output(F.scaled_dot_product_attention(q_BHNK, k_BHNK, v_BHNK).flatten(1))
+        return self.output(attend(q_BHNK, k_BHNK, v_BHNK).flatten(1))
 
     def _heads(self, x_BND: Tensor) -> Tensor:
         return x_BND.unflatten(2, (self.heads, -1)).transpose(1, 2)

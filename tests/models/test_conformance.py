@@ -56,6 +56,24 @@ def test_running_to_the_longest_caption_equals_running_to_the_full_context(spec:
 
 
 @every_model
+def test_the_forward_pass_gives_each_towers_embeddings_in_order(spec: ModelSpec) -> None:
+    model = random_twin(spec)
+    images, texts = pixels(model.spec), tokens(model.spec, lengths=(9, 3, 12, 2, 7, 5, 4))
+    with torch.no_grad():
+        images_BE, texts_BE = model(images, texts)
+        torch.testing.assert_close(images_BE, model.encode_image(images), rtol=0, atol=0)
+        torch.testing.assert_close(texts_BE, model.encode_text(texts), rtol=1e-5, atol=1e-5)
+
+
+def test_short_texts_do_not_run_to_the_length_of_long_ones() -> None:
+    model = random_twin(SPECS["ViT-B/32"])
+    seen: list[tuple[int, ...]] = []
+    model.text.blocks.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[:2])))
+    model(pixels(model.spec), tokens(model.spec, lengths=(9, 3, 12, 2, 7, 5)))
+    assert sorted(seen) == [(3, 5), (3, 12)]
+
+
+@every_model
 def test_what_follows_the_end_token_does_not_matter(spec: ModelSpec) -> None:
     model = random_twin(spec)
     texts = tokens(model.spec)
