@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from diptych.specs import PreprocessSpec
 
+MAX_SCALE = 4.0  # a frame twice as wide as the image
 DRAWS = 16  # random numbers that one image uses, each with its own place below
 
 # Luma and two chroma axes (NTSC): a hue shift turns the chroma plane.
@@ -37,7 +38,8 @@ _BLOCK = 16
 class Augmentation:
     """How much images vary from visit to visit; the default is the paper's: a random square of the resized image.
 
-    scale:    smallest and largest area of the crop, 1 being the largest square that fits
+    scale:    smallest and largest area of the crop, 1 being the largest square that fits; above 1 the image stands
+              somewhere in a larger frame, which is filled from its edge (drawings on white, say)
     aspect:   the crop's width : height is drawn between 1 / aspect and aspect
     flip:     probability of mirroring left and right
     rotation: largest turn either way, in degrees; corners are filled from the edge
@@ -57,8 +59,8 @@ class Augmentation:
     erase: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ConfigError(f"Augmentation.scale must be two ascending shares in (0, 1], not {self.scale}")
+        if not 0 < self.scale[0] <= self.scale[1] <= MAX_SCALE:
+            raise ConfigError(f"Augmentation.scale must be two ascending areas in (0, {MAX_SCALE}], not {self.scale}")
         if self.aspect < 1:
             raise ConfigError(f"Augmentation.aspect must be at least 1, not {self.aspect}")
         for name, largest in {"flip": 1, "rotation": 180, "colour": 1, "hue": 0.5, "grey": 1, "erase": 1}.items():
@@ -90,16 +92,26 @@ def cropped(
         box_width, box_height = width * math.sqrt(area * ratio), height * math.sqrt(area / ratio)
     else:
         box_width, box_height = (min(width, height) * math.sqrt(area * r) for r in (ratio, 1 / ratio))
-    box_width, box_height = min(box_width, width) / width, min(box_height, height) / height
+    most = max(1.0, math.sqrt(augmentation.scale[1]))  # an odd aspect alone never reaches beyond the image
+    box_width, box_height = min(box_width / width, most), min(box_height / height, most)
     pixels_HWC = decode(spec.size / box_width, spec.size / box_height)
     height, width = pixels_HWC.shape[:2]
     box_width, box_height = (max(1, round(share * side)) for share, side in ((box_width, width), (box_height, height)))
     left, top = round(draws[2] * (width - box_width)), round(draws[3] * (height - box_height))
-    crop_HWC = pixels_HWC[top : top + box_height, left : left + box_width]
+    crop_HWC = _framed(pixels_HWC, top, left, box_height, box_width)
     crop_CHW = torch.from_numpy(crop_HWC).permute(2, 0, 1)
     if crop_CHW.shape[1:] == (spec.size, spec.size):
         return crop_CHW
     return F.interpolate(crop_CHW[None], (spec.size, spec.size), mode=spec.interpolation, antialias=True)[0]
+
+
+def _framed(pixels_HWC: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """A box cut from an image; what lies outside of the image repeats its edge."""
+    crop_HWC = pixels_HWC[max(0, top) : top + height, max(0, left) : left + width]
+    if crop_HWC.shape[:2] == (height, width):
+        return crop_HWC
+    below, right = top + height - pixels_HWC.shape[0], left + width - pixels_HWC.shape[1]
+    return np.pad(crop_HWC, ((max(0, -top), max(0, below)), (max(0, -left), max(0, right)), (0, 0)), mode="edge")
 
 
 def vary(pixels_CHW: Tensor, augmentation: Augmentation, draws: np.ndarray, fill: tuple[float, float, float]) -> None:

@@ -57,15 +57,28 @@ def test_the_papers_crop_moves_along_the_long_side():
     height=st.integers(1, 90),
     seed=st.integers(0, 99),
     resize=st.sampled_from(["shortest", "squash"]),
+    largest=st.sampled_from([1.0, 4.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_image_and_any_draw_give_a_full_square(width, height, seed, resize):
+def test_any_image_and_any_draw_give_a_full_square(width, height, seed, resize, largest):
     image = png(np.full((height, width, 3), 77))
-    augmentation = Augmentation(scale=(0.01, 1.0), aspect=3.0)
+    augmentation = Augmentation(scale=(0.01, largest), aspect=3.0)
     spec = PreprocessSpec(size=32, resize=resize)
     pixels = cropped(image, spec, augmentation, uniforms(seed, count=DRAWS))
     assert pixels.shape == (3, 32, 32)
     assert (pixels == 77).all()
+
+
+@pytest.mark.parametrize(("x", "y"), [(0.0, 0.0), (1.0, 0.0), (0.5, 0.5)])
+def test_a_frame_larger_than_the_image_repeats_its_edge(x, y):
+    image_HWC = np.full((64, 64, 3), 200)
+    image_HWC[8:-8, 8:-8] = 50
+    pixels_HW = cropped(png(image_HWC), SPEC, Augmentation(scale=(4.0, 4.0)), draws(_2=x, _3=y))[0]
+    dark = (pixels_HW < 125).nonzero()
+    left, top = round(16 * x), round(16 * y)  # half as wide as the frame
+    assert dark.min(dim=0).values.tolist() == [top + 2, left + 2]
+    assert dark.max(dim=0).values.tolist() == [top + 13, left + 13]
+    assert {int(pixels_HW[row, column]) for row in (0, -1) for column in (0, -1)} == {200}
 
 
 def test_large_jpegs_are_decoded_small_without_changing_what_is_seen():
