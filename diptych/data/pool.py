@@ -180,8 +180,13 @@ def _chunks(start: int, stop: int) -> list[tuple[int, int]]:
 
 def _work(job: Job, memory: Any, shape: Sequence[int], pipe: Connection, others: list[Connection]) -> None:
     """The life of a worker: until the parent closes its end, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in (
+        "SIGINT",
+        "SIGTERM",
+        "SIGHUP",
+    ):  # often sent to all processes of a job; they are the parent's to handle
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads of the parent's tokenizer did not come along
     for other in others:
         other.close()
@@ -209,9 +214,6 @@ def _stop(processes: list[Any], pipes: list[Connection]) -> None:
     for pipe in pipes:
         pipe.close()
     for process in processes:
-        process.terminate()
+        process.kill()  # they hold nothing that could be left half done
     for process in processes:
-        process.join(5)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        process.join()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two steps, so that it can be saved and resumed."""
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP) end a run between two steps, so that it can be saved and resumed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 class Interrupt:
-    """Within it, the first SIGINT or SIGTERM only sets ``asked``; a second one acts as usual."""
+    """Within it, the first of these signals only sets ``asked``; a second one acts as usual."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -17,8 +19,9 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+            for number in _SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup asks
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(

@@ -69,7 +69,7 @@ def train(
         say(f"decoding {len(source):,} images into memory")
         source = InMemory(source, side=2 * recipe.model.preprocess.size)
     state.claim(folder, recipe, resume=resume)
-    session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe, source))
+    session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe, source), samples=len(source))
     steps = recipe.steps(len(source))
 
     def evaluation_due() -> bool:

@@ -16,7 +16,7 @@ from diptych.checkpoints.bundle import Bundle, build, write
 from diptych.data.loader import Batch, Loader
 from diptych.data.sources import Source
 from diptych.encoder import Clip
-from diptych.errors import NonFiniteLoss
+from diptych.errors import NonFiniteLoss, TrainingError
 from diptych.models.clip import CLIP, create_model
 from diptych.text.tokenizer import Tokenizer
 from diptych.tokens import Tokens
@@ -33,8 +33,8 @@ Evaluator = Callable[[Clip], Mapping[str, float]]
 class Session:
     """One step, one evaluation, one checkpoint at a time; the loop decides when. ``step`` counts the steps done."""
 
-    def __init__(self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: Tokenizer) -> None:
-        self.recipe, self.folder, self.tokenizer = recipe, folder, tokenizer
+    def __init__(self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: Tokenizer, *, samples: int) -> None:
+        self.recipe, self.folder, self.tokenizer, self.samples = recipe, folder, tokenizer, samples
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device).train()
         for parameter in self.model.parameters():
@@ -48,18 +48,25 @@ class Session:
         self._clock = self._saved_at = time.monotonic()
 
     @classmethod
-    def begin(cls, recipe: Recipe, folder: Path, tokenizer: Callable[[], Tokenizer]) -> Session:
-        """From the last checkpoint in the run's folder where there is one, else from random weights."""
+    def begin(cls, recipe: Recipe, folder: Path, tokenizer: Callable[[], Tokenizer], *, samples: int) -> Session:
+        """From the last checkpoint in the run's folder where there is one, else from random weights.
+
+        ``samples``: of the source; TrainingError where the checkpoint belongs to a source with more or fewer.
+        """
         saved = state.checkpoints(folder / "checkpoints")
         if not saved:
             learned = tokenizer()
             spec = recipe.model.with_vocabulary(learned.vocabulary_size)
-            return cls(recipe, folder, create_model(spec, seed=recipe.seed), learned)
+            return cls(recipe, folder, create_model(spec, seed=recipe.seed), learned, samples=samples)
         bundle, resumed = state.load(saved[-1])
+        if resumed.samples != samples:
+            raise TrainingError(
+                f"{folder} holds a run over {resumed.samples:,} samples, but {recipe.data.source} has {samples:,} now"
+            )
         if bundle.tokenizer is None:
             raise AssertionError("a run's checkpoint always holds its tokenizer")
         # A copy, since the weights read are mapped from the checkpoint's file.
-        session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer)
+        session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer, samples=samples)
         with state.reading(saved[-1]):
             session.optimizer.load_state_dict(resumed.optimizer)
         session.step, session.seconds, session.last_good = resumed.step, resumed.seconds, saved[-1]
@@ -126,7 +133,9 @@ class Session:
 
     def save(self) -> None:
         """Write a checkpoint of this very step."""
-        resumable = state.State(step=self.step, seconds=self.seconds, optimizer=self.optimizer.state_dict())
+        resumable = state.State(
+            step=self.step, samples=self.samples, seconds=self.seconds, optimizer=self.optimizer.state_dict()
+        )
         keep = self.recipe.checkpoints.keep
         self.last_good = state.save(self.folder / "checkpoints", self._bundle(), resumable, keep=keep)
         self._saved_at = time.monotonic()

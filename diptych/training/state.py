@@ -21,17 +21,22 @@ from diptych.errors import DiptychError, TrainingError
 from diptych.training.recipe import Recipe
 
 NAME = re.compile(r"step-(\d{9})")
-# What may change between a run and its resumption, since no weight depends on it.
 # What torch.load and an optimizer raise on bytes and values that they did not write.
 _DAMAGE = (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, AttributeError, IndexError)
+# What may change between a run and its resumption, since no weight depends on it.
 FREE_ON_RESUME = ("checkpoints.", "evaluate_every", "data.workers", "data.max_failures")
 
 
 @dataclass(frozen=True)
 class State:
-    """What a checkpoint holds beside the bundle. ``step``: optimiser steps done; it is also the place in the data."""
+    """What a checkpoint holds beside the bundle.
+
+    step:    optimiser steps done; it is also the place in the data.
+    samples: of the source that the run began with; with another number the place would be another one.
+    """
 
     step: int
+    samples: int
     seconds: float
     optimizer: dict[str, Any]
 
@@ -48,7 +53,7 @@ def save(folder: Path, bundle: Bundle, state: State, *, keep: int) -> Path:
         shutil.rmtree(litter)
     write(bundle, partial)
     with open(partial / "training.pt", "wb") as file:
-        torch.save({"step": state.step, "seconds": state.seconds, "optimizer": state.optimizer}, file)
+        torch.save(dict(vars(state)), file)
         file.flush()
         os.fsync(file.fileno())
     _sync(partial)
@@ -70,7 +75,7 @@ def load(checkpoint: Path) -> tuple[Bundle, State]:
     """A checkpoint's bundle and the rest. Raises TrainingError where it cannot be read."""
     with reading(checkpoint):
         saved = torch.load(checkpoint / "training.pt", weights_only=True)
-        state = State(step=saved["step"], seconds=saved["seconds"], optimizer=saved["optimizer"])
+        state = State(**saved)
         if checkpoint.name != f"step-{state.step:09d}":
             raise ValueError(f"it is of step {state.step}")
         return read(checkpoint), state

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from diptych.checkpoints.bundle import read
+from diptych.data.sources import open_source
 from diptych.errors import TrainingError
 from diptych.specs import MODELS, ModelSpec
 from diptych.training import state
@@ -61,6 +62,7 @@ def start(data: Path, out: Path, workers: int = 0) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.training.small", str(data), str(out), str(workers)],
             cwd=ROOT,
+            start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             stdout=log,
             stderr=log,
@@ -136,12 +138,15 @@ def test_every_model_of_the_table_resumes_bit_for_bit(data: Path, tmp_path: Path
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
 
 
-def test_sigterm_saves_and_leaves(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    process = start(data, tmp_path / "run")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_with_its_workers_by_a_signal_it_saves_and_leaves(
+    data: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(data, tmp_path / "run", workers=2)
     while not (tmp_path / "run" / "checkpoints").exists():
         time.sleep(0.01)
-    process.terminate()
-    assert process.wait(timeout=60) == 0
+    os.killpg(process.pid, number)  # as job schedulers and closing terminals do it
+    assert process.wait(timeout=60) == 0, (tmp_path / "run.log").read_text()
     assert state.checkpoints(tmp_path / "run" / "checkpoints")
     small.run(data, tmp_path / "run")
     assert_same_run(tmp_path / "run", uninterrupted)
@@ -164,6 +169,12 @@ def test_a_run_is_not_resumed_with_another_recipe(data: Path, uninterrupted: Pat
         train(small.recipe(data, steps=99), uninterrupted, resume=True)
 
 
+def test_a_run_is_not_resumed_over_a_source_that_has_grown(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    grown = small.make_data(tmp_path / "data", images=30)
+    with pytest.raises(TrainingError, match="over 24 samples, but .* has 30 now"):
+        train(small.recipe(data), uninterrupted, resume=True, source=open_source(grown, captions=("caption",)))
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -171,8 +182,8 @@ def test_a_run_is_not_resumed_with_another_recipe(data: Path, uninterrupted: Pat
         ("training.pt", b""),
         ("training.pt", b"not a pickle"),
         ("training.pt", {}),
-        ("training.pt", {"step": 99, "seconds": 1.0, "optimizer": {}}),
-        ("training.pt", {"step": 12, "seconds": 1.0, "optimizer": {}}),
+        ("training.pt", {"step": 99, "samples": 24, "seconds": 1.0, "optimizer": {}}),
+        ("training.pt", {"step": 12, "samples": 24, "seconds": 1.0, "optimizer": {}}),
         ("tokenizer.json", b"null"),
         ("diptych.json", b""),
     ],

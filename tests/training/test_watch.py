@@ -64,7 +64,7 @@ def test_tensorboard_reads_as_one_run_after_a_resume(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("loss")] == list(range(1, 11))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_handlers_come_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with Interrupt() as interrupt:
