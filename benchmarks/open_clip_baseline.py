@@ -1,6 +1,6 @@
-"""What OpenCLIP's own trainer learns from a data set in a given time on this machine.
+"""Trains with OpenCLIP's own trainer on a data set for a given time on this machine; `small_data.py` judges it.
 
-    python benchmarks/open_clip_baseline.py ../shared/data/flickr8k --minutes 20
+    python benchmarks/open_clip_baseline.py ../shared/data/flickr8k --minutes 20 --out runs/open_clip
 
 Runs ``open_clip_train.main`` unchanged, as its users would: webdataset input with workers, first caption (``txt``), its
 49,408-entry vocabulary and 77 tokens, its random crops, AdamW, cosine. A first short run measures seconds per step;
@@ -48,57 +48,30 @@ def train(arguments: list[str]) -> None:
     main(arguments[1:])
 
 
-def run_trainer(work: Path, name: str, options: argparse.Namespace, epochs: int, samples: int) -> tuple[float, Path]:
-    """Train in a process of its own; seconds of wall-clock time and the checkpoint."""
+def run_trainer(name: str, options: argparse.Namespace, *, epochs: int, samples: int) -> Path:
+    """Train in a process of its own; the folder of its checkpoints."""
     shards = sorted(options.data.glob("train-*.tar"))
-    last = f"{len(shards) - 1:04d}"
-    config = work / "small.json"
+    config = options.out / "small.json"
     config.write_text(json.dumps(MODEL))
     arguments = f"""
-        --model small --dataset-type webdataset --train-data {options.data}/train-{{0000..{last}}}.tar
+        --model small --dataset-type webdataset --train-data {options.data}/train-{{0000..{len(shards) - 1:04d}}}.tar
         --train-num-samples {samples} --epochs {epochs} --batch-size {BATCH} --workers {options.workers}
         --lr 1e-3 --wd 0.2 --warmup 60 --lr-scheduler cosine --precision amp_bf16 --device cpu
-        --logs {work} --name {name} --seed {options.seed} --log-every-n-steps 1 --save-frequency 0
+        --logs {options.out} --name {name} --seed {options.seed} --log-every-n-steps 1
+        --save-frequency {max(1, epochs // options.checkpoints)}
     """.split()
-    started = time.monotonic()
-    with open(work / f"{name}.txt", "w") as log:
+    with open(options.out / f"{name}.txt", "w") as log:
         subprocess.run(
             [sys.executable, __file__, "--train", str(config), *arguments], check=True, stdout=log, stderr=log
         )
-    return time.monotonic() - started, work / name / "checkpoints" / f"epoch_{epochs}.pt"
+    return options.out / name / "checkpoints"
 
 
-def seconds_per_step(work: Path, options: argparse.Namespace) -> float:
-    run_trainer(work, "calibrate", options, 1, options.calibration_steps * BATCH)
-    text = (work / "calibrate.txt").read_text()
-    times = [float(t) for t in STEP_LINE.findall(text)]
+def seconds_per_step(log: str) -> float:
+    times = [float(t) for t in STEP_LINE.findall(log)]
     # The log shows running averages, the first steps among them; the mean of the second half follows from two of them.
     half, whole = len(times) // 2, len(times)
     return (times[whole - 1] * whole - times[half - 1] * half) / (whole - half)
-
-
-def evaluate(checkpoint: Path, config: Path, data: Path) -> dict[str, float]:
-    import_open_clip()
-    import open_clip
-    import torch
-    from retrieval import read_pairs, recalls
-
-    open_clip.add_model_config(config)
-    model, _, preprocess = open_clip.create_model_and_transforms("small")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    model.load_state_dict(state)
-    model.eval()
-    images, texts, right = read_pairs(data, "val")
-    tokenize = open_clip.get_tokenizer("small")
-    with torch.no_grad():
-        image_parts = [
-            model.encode_image(torch.stack([preprocess(image) for image in images[i : i + 250]]), normalize=True)
-            for i in range(0, len(images), 250)
-        ]
-        text_parts = [
-            model.encode_text(tokenize(texts[i : i + 250]), normalize=True) for i in range(0, len(texts), 250)
-        ]
-    return recalls(torch.cat(image_parts).numpy(), torch.cat(text_parts).numpy(), right)
 
 
 def main() -> None:
@@ -108,30 +81,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/open_clip"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoints", type=int, default=1, help="how many to save, about")
     parser.add_argument("--calibration-steps", type=int, default=16)
-    parser.add_argument("--seconds-per-step", type=float, help="skip the calibration")
     options = parser.parse_args()
-    work = options.out / f"{options.data.name}-{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    work.mkdir(parents=True)
-    step = options.seconds_per_step or seconds_per_step(work, options)
+    options.out.mkdir(parents=True)
+    run_trainer("calibrate", options, epochs=1, samples=options.calibration_steps * BATCH)
+    step = seconds_per_step((options.out / "calibrate.txt").read_text())
     steps = max(1, int((60 * options.minutes - STARTUP_SECONDS) / step))
-    per_epoch = sum(1 for _ in _keys(options.data)) // BATCH
-    epochs = max(1, round(steps / per_epoch))
+    epochs = max(1, round(steps / (len(_keys(options.data)) // BATCH)))
     batches = steps // epochs // options.workers * options.workers or options.workers
-    before = _processor_seconds()
-    seconds, checkpoint = run_trainer(work, "train", options, epochs, batches * BATCH)
+    before, started = _processor_seconds(), time.time()
+    folder = run_trainer("train", options, epochs=epochs, samples=batches * BATCH)
+    seconds = time.time() - started
+    saved = sorted(folder.glob("epoch_*.pt"), key=lambda path: int(path.stem.removeprefix("epoch_")))
     result = {
-        "data": options.data.name,
-        "seed": options.seed,
         "seconds": round(seconds, 1),
         "processor_seconds": round(_processor_seconds() - before, 1),
         "seconds_per_step_calibrated": round(step, 3),
-        "steps": epochs * batches,
-        "epochs": epochs,
         "samples_seen": epochs * batches * BATCH,
-        **evaluate(checkpoint, work / "small.json", options.data),
+        "checkpoints": [[round(path.stat().st_mtime - started), str(path)] for path in saved],
     }
-    (work / "result.json").write_text(json.dumps(result, indent=1))
+    (options.out / "trained.json").write_text(json.dumps(result, indent=1))
     print(json.dumps(result))
 
 

@@ -171,7 +171,7 @@ def test_a_run_is_not_resumed_with_another_recipe(data: Path, uninterrupted: Pat
 
 def test_a_run_is_not_resumed_over_a_source_that_has_grown(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
     grown = small.make_data(tmp_path / "data", images=30)
-    with pytest.raises(TrainingError, match="over 24 samples, but .* has 30 now"):
+    with pytest.raises(TrainingError, match=r"over 24 samples, but .* has 30 now"):
         train(small.recipe(data), uninterrupted, resume=True, source=open_source(grown, captions=("caption",)))
 
 
