@@ -41,13 +41,13 @@ def fan_in_uniform(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> 
 
 def attend(queries_BHLK: Tensor, keys_BHMK: Tensor, values_BHMK: Tensor, *, causal: bool = False) -> Tensor:
     """Scaled dot-product attention, ``(B, H, L, K)``; a causal one never sees a mask: the kernel knows the triangle."""
-    inputs = (queries_BHLK, keys_BHMK, values_BHMK)
+    attention = F.scaled_dot_product_attention
     if queries_BHLK.dtype == torch.bfloat16 and queries_BHLK.device.type == "cpu" and queries_BHLK.requires_grad:
         # The backward pass in bf16 takes three to six times as long as in fp32 there (torch 2.13).
         with torch.autocast("cpu", enabled=False):
-            x_BHLK = F.scaled_dot_product_attention(*(x.float() for x in inputs), is_causal=causal)
+            x_BHLK = attention(queries_BHLK.float(), keys_BHMK.float(), values_BHMK.float(), is_causal=causal)
         return x_BHLK.to(queries_BHLK.dtype)
-    return F.scaled_dot_product_attention(*inputs, is_causal=causal)
+    return attention(queries_BHLK, keys_BHMK, values_BHMK, is_causal=causal)
 
 
 class Attention(nn.Module):
