@@ -16,7 +16,7 @@ from diptych.cli.main import main
 # Positional parameters before the slash, flags after it. Changing this is changing what people have in scripts.
 SURFACE = {
     "demo": "/ out seed steps",
-    "train": "recipe / data out validation split captions where resume set",
+    "train": "recipe / data out validation split captions keywords where resume set",
     "evaluate": "model source / task split captions where distinct_captions templates precision out json",
     "classify": "model images / labels templates precision json",
     "inspect": "model / activation json",

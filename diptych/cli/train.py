@@ -15,6 +15,7 @@ def train(
     validation: str | None = None,
     split: str | None = None,
     captions: tuple[str, ...] | None = None,
+    keywords: tuple[str, ...] | None = None,
     where: str | None = None,
     resume: bool = False,
     set: tuple[str, ...] | None = None,
@@ -38,6 +39,8 @@ def train(
         Which part of a DATA folder that has several: train, val, test.
     captions
         Where captions stand in DATA and VALIDATION: txt, json.captions.en, a column's name. May be repeated.
+    keywords
+        Where words or tags stand that may be added to captions of DATA: json.keywords.en. May be repeated.
     where
         Take only samples in which this field is true: json.base.
     resume
@@ -54,7 +57,7 @@ def train(
 
     keep_freed_memory()
     resolved = recipes.find(recipe)(data)
-    told = {"split": split, "captions": captions or None, "where": where}
+    told = {"split": split, "captions": captions or None, "keywords": keywords or None, "where": where}
     told = {name: value for name, value in told.items() if value is not None}
     resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set or ())
     evaluators: dict[str, loop.Evaluator] = {}

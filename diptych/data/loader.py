@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diptych.data.augment import DRAWS, Augmentation, colours, cropped, recolour, vary
 from diptych.data.failures import Failures
+from diptych.data.keywords import KEYWORD_DRAWS, joined
 from diptych.data.order import mixed, uniforms, visited
 from diptych.data.pool import Pool
 from diptych.data.sources import Source, naming, read
@@ -28,14 +29,15 @@ from diptych.tokens import Tokens
 Tokenizer = Callable[[Sequence[str]], Tokens]
 
 _ATTEMPTS = 100
-_CAPTION, _REFILL = 1, 2  # keep the random numbers of different uses apart; crops have the key 0
+_CAPTION, _REFILL, _KEYWORDS = 1, 2, 3  # keep the random numbers of different uses apart; crops have the key 0
 
 
 class Batch(NamedTuple):
     """One step's samples. The M = K * B captions are the K of the first image, then those of the second, and so on.
 
     pixels_BCHW: float32, augmented and normalised.
-    image_ids_B: int64 index of each image in the source; text_ids_M: int64, equal for equal captions.
+    image_ids_B: int64 index of each image in the source; text_ids_M: int64, equal for equal captions, whatever keywords
+    were added to them.
     position, epoch: those of the first sample.
     """
 
@@ -122,7 +124,7 @@ class Loader:
             pixels_BCHW=recolour(pixels_BCHW, np.concatenate(changes) if changes else None, self._spec),
             tokens=_joined([chunk.tokens for chunk in chunks if chunk.tokens is not None]),
             image_ids_B=torch.tensor([index for chunk in chunks for index in chunk.indices]),
-            text_ids_M=torch.tensor([_text_id(caption) for chunk in chunks for caption in chunk.captions]),
+            text_ids_M=torch.tensor([_text_id(caption) for chunk in chunks for caption in chunk.bare]),
             captions=tuple(caption for chunk in chunks for caption in chunk.captions),
             keys=tuple(key for chunk in chunks for key in chunk.keys),
             position=chunks[0].start,
@@ -137,6 +139,7 @@ class _Chunk(NamedTuple):
     indices: list[int]
     keys: list[str]
     captions: list[str]
+    bare: list[str]
     tokens: tuple[np.ndarray, np.ndarray, int] | None
     colours: np.ndarray | None
     failed: list[tuple[int, str]]
@@ -156,7 +159,9 @@ class _Training(NamedTuple):
         planned = visited(positions, sizes, self.seed).tolist()
         draws = uniforms(self.seed, positions, 0, count=DRAWS)
         choices = uniforms(self.seed, positions, _CAPTION, count=self.captions_per_image)
-        indices, keys, captions, failed = [], [], [], []
+        additions = uniforms(self.seed, positions, _KEYWORDS, count=self.captions_per_image * KEYWORD_DRAWS)
+        additions = additions.reshape(len(positions), self.captions_per_image, KEYWORD_DRAWS)
+        indices, keys, captions, bare, failed = [], [], [], [], []
         for row, position in enumerate(positions.tolist()):
             for attempt in range(_ATTEMPTS):
                 index = planned[row]
@@ -176,11 +181,15 @@ class _Training(NamedTuple):
             vary(pixels_BCHW[row], self.augmentation, draws[row], self.spec.mean)
             indices.append(index)
             keys.append(sample.key)
-            captions += _drawn(sample.captions, choices[row])
+            own = list(_drawn(sample.captions, choices[row]))
+            bare += own
+            captions += [
+                joined(text, sample.keywords, numbers) for text, numbers in zip(own, additions[row], strict=True)
+            ]
         tokens = self.tokenizer(captions) if self.tokenizer else None
         arrays = tokens and (tokens.ids_BL.numpy(), tokens.lengths_B.numpy(), tokens.truncated)
         changes = colours(pixels_BCHW, self.augmentation, draws)
-        return _Chunk(start, indices, keys, captions, arrays, changes, failed)
+        return _Chunk(start, indices, keys, captions, bare, arrays, changes, failed)
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray, int]]) -> Tokens | None:

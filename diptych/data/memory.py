@@ -34,7 +34,7 @@ class InMemory:
             except DataError as error:
                 pixels_HWC, record = np.zeros((0, 0, 3), np.uint8), str(error)
             else:
-                record = [sample.captions, sample.label, sample.key]
+                record = [sample.captions, sample.label, sample.key, sample.keywords]
             block += pixels_HWC.tobytes()
             if len(block) > limit:
                 raise DataError(
@@ -60,10 +60,11 @@ class InMemory:
         record = json.loads(self._records[i])
         if isinstance(record, str):
             raise DataError(record)
-        captions, label, key = record
+        captions, label, key, keywords = record
         shape = tuple(self._shapes[i].tolist())
         end = int(self._ends[i])
-        return Sample(self._block[end - shape[0] * shape[1] * 3 : end].reshape(shape), tuple(captions), label, key)
+        pixels_HWC = self._block[end - shape[0] * shape[1] * 3 : end].reshape(shape)
+        return Sample(pixels_HWC, tuple(captions), label, key, tuple(keywords))
 
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:

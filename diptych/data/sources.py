@@ -32,13 +32,15 @@ class Sample(NamedTuple):
     """One image, the texts that go with it and the class it belongs to.
 
     ``image``: encoded bytes, a path, or a uint8 array (height, width, 3). ``captions``: none where the source has none;
-    of a class, what its name makes of the templates. ``key``: names the sample in messages and results.
+    of a class, what its name makes of the templates. ``key``: names the sample in messages and results. ``keywords``:
+    words or tags that may be added to a caption.
     """
 
     image: bytes | Path | np.ndarray
     captions: tuple[str, ...]
     label: int | None
     key: str
+    keywords: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -65,7 +67,7 @@ def read(source: Source, index: int) -> Sample:
     """
     try:
         sample = source.read(index)
-        for caption in sample.captions:
+        for caption in sample.captions + sample.keywords:
             caption.encode()  # half a surrogate pair, as JSON may hold, would stop a tokenizer
         return sample._replace(captions=tuple(caption for caption in sample.captions if caption.strip()))
     except UnicodeError as error:
@@ -75,10 +77,13 @@ def read(source: Source, index: int) -> Sample:
 
 
 def captions_of(source: Source, index: int) -> tuple[str, ...]:
-    """The captions of a sample alone; none where it cannot be read."""
+    """All words of a sample, captions and keywords; none where it cannot be read."""
     alone = getattr(source, "captions_of", None)
     try:
-        return alone(index) if alone else read(source, index).captions
+        if alone:
+            return alone(index)
+        sample = read(source, index)
+        return sample.captions + sample.keywords
     except DataError:
         return ()
 
@@ -97,17 +102,24 @@ def open_source(
     *,
     split: str | None = None,
     captions: Sequence[str] | None = None,
+    keywords: Sequence[str] = (),
     where: str | None = None,
 ) -> Source:
     """Open whatever lies at ``location``: a file, folder, ``*`` pattern, ``{000..099}`` range, or a list of those.
 
     ``split``: which part of a folder that has several (train, val, test). ``captions``: the fields captions are taken
     from, together: of tars ``"txt"`` (a caption a line) or a path into JSON, ``"json.captions.en"`` (a string or a
-    list of them); of tables, columns. ``where``: keeps the samples in which a field is true, ``"json.base"``, or has
-    a value, ``"json.vendor=noto"``. Raises DataError that names what is missing and what there is.
+    list of them); of tables, columns. ``keywords``: the same for words that may be added to captions. ``where``: keeps
+    the samples in which a field is true, ``"json.base"``, or has a value, ``"json.vendor=noto"``. Raises DataError
+    that names what is missing and what there is.
 
     >>> open_source("flickr8k", split="train", captions=["json.captions.en"])  # doctest: +SKIP
     """
+    if keywords:
+        from diptych.data.keywords import WithKeywords
+
+        plain = open_source(location, split=split, captions=captions, where=where)
+        return WithKeywords(plain, open_source(location, split=split, captions=keywords, where=where))
     locations = [location] if isinstance(location, str | Path) else list(location)
     paths = [path for item in locations for path in _expanded(str(item))]
     if not paths or "" in map(str, locations):

@@ -64,7 +64,9 @@ def train(
     folder = Path(out)
     if source is None:
         data = recipe.data
-        source = open_source(data.source, split=data.split, captions=data.captions, where=data.where)
+        source = open_source(
+            data.source, split=data.split, captions=data.captions, keywords=data.keywords, where=data.where
+        )
     if recipe.data.in_memory:
         say(f"decoding {len(source):,} images into memory")
         source = InMemory(source, side=2 * recipe.model.preprocess.size)

@@ -20,6 +20,7 @@ class DataSpec:
     source:    whatever ``diptych.data.sources.open_source`` takes; so are ``split``, ``captions`` and ``where``.
     split:     which part of a folder that has several, such as ``train``.
     captions:  where captions stand: ``txt``, ``json.captions.en``, a column's name; null for the source's own place.
+    keywords:  the same for words or tags; half of the captions drawn are joined by one to four of them.
     where:     a field that must be true for a sample to be taken, such as ``json.base``.
     captions_per_image: different captions drawn at each visit of an image; short of them, some come twice.
     in_memory: decode every image once and keep it, at most twice the model's size; for small data sets.
@@ -30,6 +31,7 @@ class DataSpec:
     source: str
     split: str | None = None
     captions: tuple[str, ...] | None = None
+    keywords: tuple[str, ...] = ()
     where: str | None = None
     augmentation: Augmentation = field(default_factory=Augmentation.paper)
     captions_per_image: int = 1
