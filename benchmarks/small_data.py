@@ -37,17 +37,17 @@ CURVE = 6  # checkpoints of a run that are judged
 
 @dataclass(frozen=True)
 class Task:
-    """Which recipe is for a data set, and which images and captions it trains on and is judged by."""
+    """Our recipe for a data set, the captions that it trains on and is judged by, keywords, and which images count."""
 
     recipe: str
-    captions: tuple[str, ...]
-    judged_by: tuple[str, ...]
+    captions: str
+    keywords: str | None = None
     where: str | None = None
 
 
 TASKS = {
-    "emoji": Task("small-drawings", ("txt",), ("txt",), where="json.base"),
-    "flickr8k": Task("small-photographs", ("json.captions.en",), ("json.captions.en",)),
+    "emoji": Task("small-drawings", "txt", keywords="json.keywords.en", where="json.base"),
+    "flickr8k": Task("small-photographs", "json.captions.en"),
 }
 
 
@@ -83,18 +83,18 @@ def done(trainer: str, name: str, seed: int, options: argparse.Namespace) -> Non
         chosen = np.unique(np.linspace(0, len(run["checkpoints"]) - 1, CURVE).round().astype(int))
         merges = options.data / "reference" / "bpe_simple_vocab_16e6.txt.gz" if trainer == "open_clip" else None
         task = TASKS[name]
-        source = open_source(options.data / name, split="val", captions=task.judged_by, where=task.where)
+        source = open_source(options.data / name, split="val", captions=[task.captions], where=task.where)
         results = [judged(*run["checkpoints"][i], source, merges, folder / f"result-{i}.json") for i in chosen]
         (folder / "curve.json").write_text(json.dumps(results))
 
 
 def train_ours(name: str, seed: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     task = TASKS[name]
-    command = [str(Path(sys.executable).with_name("diptych")), "train", task.recipe, "--out", str(folder / "run")]
+    command = [sys.executable, "-m", "diptych", "train", task.recipe, "--out", str(folder / "run")]
     command += ["--data", str(options.data / name), "--split", "train", "--set", f"seed={seed}"]
-    command += [part for field in task.captions for part in ("--captions", field)]
+    command += ["--captions", task.captions, "--set", "checkpoints.keep=100", "--set", "checkpoints.every_minutes=3"]
+    command += ["--keywords", task.keywords] if task.keywords else []
     command += ["--where", task.where] if task.where else []
-    command += ["--set", "checkpoints.keep=100"]
     started, before = time.time(), processor_seconds()
     with open(folder / "log.txt", "w") as log:
         subprocess.run(command, check=True, stdout=log, stderr=log)

@@ -164,12 +164,14 @@ def _divides(spec: object, whole: str, part: str) -> None:
         )
 
 
-def _resnet(name: str, embedding: int, px: int, layers: tuple[int, int, int, int], stem: int, text: int) -> ModelSpec:
+def _resnet(
+    name: str, embedding: int, px: int, layers: tuple[int, int, int, int], stem: int, text: TextTransformerSpec
+) -> ModelSpec:
     return ModelSpec(
         name=name,
         embedding=embedding,
         image=ModifiedResNetSpec(image_size=px, layers=layers, stem_width=stem, heads=stem // 2),
-        text=TextTransformerSpec(width=text, layers=12, heads=text // 64),
+        text=text,
         preprocess=PreprocessSpec(size=px),
     )
 
@@ -179,39 +181,35 @@ def _vit(name: str, embedding: int, px: int, patch: int, layers: int, width: int
         name=name,
         embedding=embedding,
         image=VisionTransformerSpec(image_size=px, patch_size=patch, width=width, layers=layers, heads=width // 64),
-        text=TextTransformerSpec(width=text, layers=12, heads=text // 64),
+        text=_text(text),
         preprocess=PreprocessSpec(size=px),
     )
 
 
-def _small(
-    name: str, embedding: int, layers: tuple[int, int, int, int], stem: int, text: TextTransformerSpec
-) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        embedding=embedding,
-        image=ModifiedResNetSpec(image_size=64, layers=layers, stem_width=stem, heads=stem // 2),
-        text=text,
-        preprocess=PreprocessSpec(size=64),
-    )
+def _text(width: int) -> TextTransformerSpec:
+    return TextTransformerSpec(width=width, layers=12, heads=width // 64)
+
+
+def _small_text(context_length: int, layers: int) -> TextTransformerSpec:
+    return TextTransformerSpec(context_length=context_length, width=128, layers=layers, heads=4)
 
 
 # The nine released models (paper, tables 19 and 20; activations and sizes of the released weights), then small ones.
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
-        _resnet("RN50", 1024, 224, (3, 4, 6, 3), 64, 512),
-        _resnet("RN101", 512, 224, (3, 4, 23, 3), 64, 512),
-        _resnet("RN50x4", 640, 288, (4, 6, 10, 6), 80, 640),
-        _resnet("RN50x16", 768, 384, (6, 8, 18, 8), 96, 768),
-        _resnet("RN50x64", 1024, 448, (3, 15, 36, 10), 128, 1024),
+        _resnet("RN50", 1024, 224, (3, 4, 6, 3), 64, _text(512)),
+        _resnet("RN101", 512, 224, (3, 4, 23, 3), 64, _text(512)),
+        _resnet("RN50x4", 640, 288, (4, 6, 10, 6), 80, _text(640)),
+        _resnet("RN50x16", 768, 384, (6, 8, 18, 8), 96, _text(768)),
+        _resnet("RN50x64", 1024, 448, (3, 15, 36, 10), 128, _text(1024)),
         _vit("ViT-B/32", 512, 224, 32, 12, 768, 512),
         _vit("ViT-B/16", 512, 224, 16, 12, 768, 512),
         _vit("ViT-L/14", 768, 224, 14, 24, 1024, 768),
         _vit("ViT-L/14@336px", 768, 336, 14, 24, 1024, 768),
-        # A convolutional tower at 64 px costs a processor a quarter of a ViT of fewer parameters (docs/LOG.md).
-        _small("RN-mini", 256, (2, 2, 2, 2), 32, TextTransformerSpec(context_length=48, width=128, layers=2, heads=4)),
-        _small("RN-micro", 128, (1, 1, 1, 1), 16, TextTransformerSpec(context_length=32, width=128, layers=1, heads=4)),
+        # Small pictures on a processor: a narrow convolutional tower of many pixels learns most (docs/LOG.md).
+        _resnet("RN-mini", 256, 96, (2, 2, 2, 2), 24, _small_text(48, 2)),
+        _resnet("RN-micro", 128, 64, (1, 1, 1, 1), 16, _small_text(32, 1)),
     )
 }
 
