@@ -33,7 +33,7 @@ class Result:
     metrics:      by CLIP_benchmark's names; fractions from 0 to 1, ranks from 1.
     intervals:    95 % confidence intervals of metrics, as (low, high).
     chance:       what guessing would give.
-    samples:      images that were evaluated; ``skipped`` names those that could not be read, and why.
+    samples:      images that were evaluated; ``skipped`` names the others and damaged files, and why.
     fingerprints: SHA-256 of weights, tokenizer, preprocessing, templates, data.
     predictions:  columns with one entry a sample, for analysis after the fact.
     """
@@ -78,7 +78,7 @@ class Result:
     def __str__(self) -> str:
         lines = [f"{self.task} of {self.model} on {self.dataset}: {self.samples} samples, {self.precision}"]
         if self.skipped:
-            lines.append(f"{len(self.skipped)} samples could not be read")
+            lines.append(f"{len(self.skipped)} samples or files could not be read")
         width = max(map(len, self.metrics), default=0)
         for name, value in self.metrics.items():
             line = f"  {name:{width}}  {value:8.4f}"

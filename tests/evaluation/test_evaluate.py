@@ -84,7 +84,7 @@ def test_zero_shot_end_to_end(clip: Clip, tmp_path: Path) -> None:
     assert {"dataset", "model", "pretrained", "task", "metrics", "language"} <= data.keys()
     assert [file.name for file in path.parent.iterdir()] == ["result.json"]
     assert "acc1" in str(result)
-    assert "2 samples could not be read" in str(result)
+    assert "2 samples or files could not be read" in str(result)
 
 
 def test_retrieval_end_to_end(clip: Clip) -> None:
