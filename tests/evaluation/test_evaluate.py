@@ -2,12 +2,12 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.data.sources import Sample
 from diptych.encoder import Clip, create
 from diptych.errors import ConfigError, DataError, TokenizerError, TooManyFailures
 from diptych.evaluation.features import embed
@@ -17,13 +17,6 @@ from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, Vision
 from diptych.text.tokenizer import Tokenizer
 
 COLOURS = ("red", "green", "blue", "white", "black", "grey")
-
-
-class Sample(NamedTuple):
-    image: bytes | Path
-    captions: tuple[str, ...]
-    label: int | None
-    key: str
 
 
 class Colours:
