@@ -60,10 +60,7 @@ def evaluate(
     opened = open_source(source, split=split, captions=captions or None, where=where)
     clip = encoder.load(model, precision=precision)
     result = tasks.evaluate(clip, opened, task, templates=templates, distinct_captions=distinct_captions)
-    if json:
-        sys.stdout.write(result.to_json())
-    else:
-        print(result)
+    print(result.to_json().rstrip("\n") if json else result)
     if out is not None:  # after it was shown, lest a folder that cannot be written lose it
         result.save(out)
     for problem in result.skipped[:10]:

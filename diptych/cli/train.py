@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diptych.training.recipe import DataSpec
+    from diptych.training.session import Evaluator
 
 
 def train(
@@ -49,9 +54,6 @@ def train(
         A value of the recipe: --set batch_size=512 --set optimizer.learning_rate=1e-3. May be repeated.
     """
     from diptych.config import override
-    from diptych.data.sources import open_source
-    from diptych.encoder import Clip
-    from diptych.evaluation.tasks import evaluate
     from diptych.training import loop, recipes
     from diptych.training.allocator import keep_freed_memory
 
@@ -60,16 +62,17 @@ def train(
     told = {"split": split, "captions": captions or None, "keywords": keywords or None, "where": where}
     told = {name: value for name, value in told.items() if value is not None}
     resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set or ())
-    evaluators: dict[str, loop.Evaluator] = {}
-    if validation:
-        held_out = open_source(validation, captions=resolved.data.captions, where=resolved.data.where)
-
-        def retrieval(clip: Clip) -> dict[str, float]:
-            return evaluate(clip, held_out, "retrieval").metrics
-
-        evaluators["validation"] = retrieval
+    evaluators = {"validation": _retrieval(validation, resolved.data)} if validation else {}
     run = loop.train(resolved, out, resume=resume, evaluators=evaluators)
     if run.finished:
         print(f"the model is in {run.folder / 'model'}")
     else:
         print(f"stopped and saved after step {run.step} of {run.steps}; go on with --resume")
+
+
+def _retrieval(location: str, data: DataSpec) -> Evaluator:
+    from diptych.data.sources import open_source
+    from diptych.evaluation.tasks import evaluate
+
+    held_out = open_source(location, captions=data.captions, where=data.where)
+    return lambda clip: evaluate(clip, held_out, "retrieval").metrics

@@ -180,11 +180,8 @@ def _chunks(start: int, stop: int) -> list[tuple[int, int]]:
 
 def _work(job: Job, memory: Any, shape: Sequence[int], pipe: Connection, others: list[Connection]) -> None:
     """The life of a worker: until the parent closes its end, or is gone."""
-    for name in (
-        "SIGINT",
-        "SIGTERM",
-        "SIGHUP",
-    ):  # often sent to all processes of a job; they are the parent's to handle
+    # Often sent to all processes of a job; they are the parent's to handle.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads of the parent's tokenizer did not come along

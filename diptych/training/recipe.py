@@ -94,8 +94,6 @@ class Recipe:
             raise ConfigError(f"evaluate_every must be positive, not {self.evaluate_every}")
         if self.loss.caption_contrast and self.data.captions_per_image < 2:
             raise ConfigError("loss.caption_contrast needs data.captions_per_image of 2 or more")
-        if not self.max_logit_scale > 0:
-            raise ConfigError(f"max_logit_scale must be positive, not {self.max_logit_scale}")
         if not -(2**63) <= self.seed < 2**63:
             raise ConfigError(f"seed must fit in 64 bits, not {self.seed}")
         self.steps(samples=1)  # so that a wrong duration is told at once

@@ -95,9 +95,8 @@ def small_photographs(data: str) -> Recipe:
 
 def small_drawings(data: str) -> Recipe:
     """A few thousand drawings, icons or emoji with names, and keywords where told: twenty minutes on two cores."""
-    augmentation = Augmentation(
-        scale=(0.5, 2.0), aspect=1.3, flip=0.5, rotation=25, colour=0.4, hue=0.05, grey=0.1
-    )  # other hands draw the same thing otherwise
+    # Strong, since other hands draw the same thing otherwise.
+    augmentation = Augmentation(scale=(0.5, 2.0), aspect=1.3, flip=0.5, rotation=25, colour=0.4, hue=0.05, grey=0.1)
     pairs = DataSpec(source=data, augmentation=augmentation, captions_per_image=2, in_memory=True, workers=1)
     loss = LossSpec(equal_captions="positives", caption_contrast=0.5)
     return _laptop("small-drawings", "RN-mini", pairs, steps=2400, loss=loss, batch_size=128)
