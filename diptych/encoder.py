@@ -263,7 +263,7 @@ def load(
     tokenizer: Tokenizer | str | Path | None = None,
     image_size: int | None = None,
     activation: Activation | None = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> Clip:
     """A CLIP from a folder, a ``.pt`` or ``.safetensors`` file, or ``hf:org/name[@revision]``.
 
@@ -271,6 +271,7 @@ def load(
     tokenizer:  a Tokenizer, or where to find one, for a checkpoint that brings none.
     image_size: another resolution than the checkpoint's; position embeddings are resized.
     activation: ``gelu`` or ``quick_gelu``, for weights that do not say.
+    device:     where the towers run; see `default_device`.
 
     Weights are never invented: what is missing or unclear raises CheckpointError that says what to pass.
     """
@@ -283,8 +284,13 @@ def load(
     clip = Clip(model, given or whole.tokenizer, whole.provenance, precision)
     if precision == "fast":
         _halve(model)
-    model.to(device)
+    model.to(device or default_device())
     return clip
+
+
+def default_device() -> torch.device:
+    """Where towers run unless told: the GPU if there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: Tokenizer | None = None) -> Clip:

@@ -207,8 +207,9 @@ MODELS: dict[str, ModelSpec] = {
         _vit("ViT-B/16", 512, 224, 16, 12, 768, 512),
         _vit("ViT-L/14", 768, 224, 14, 24, 1024, 768),
         _vit("ViT-L/14@336px", 768, 336, 14, 24, 1024, 768),
-        # Small pictures on a processor: a narrow convolutional tower of many pixels learns most (docs/LOG.md).
-        _resnet("RN-mini", 256, 96, (2, 2, 2, 2), 24, _small_text(48, 2)),
+        # Of equal cost on a processor: more channels for drawings, more pixels for photographs (docs/LOG.md).
+        _resnet("RN-mini", 256, 64, (2, 2, 2, 2), 32, _small_text(48, 2)),
+        _resnet("RN-mini@96px", 256, 96, (2, 2, 2, 2), 24, _small_text(48, 2)),
         _resnet("RN-micro", 128, 64, (1, 1, 1, 1), 16, _small_text(32, 1)),
     )
 }

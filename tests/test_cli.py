@@ -5,10 +5,13 @@ import json
 import subprocess
 import sys
 import warnings as python_warnings
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from diptych.cli.main import main
@@ -38,6 +41,17 @@ def test_help_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "Example:" in shown
     assert f"diptych {verb}" in shown
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(10**15), lambda: np.empty(10**15)], ids=["torch", "numpy"])
+def test_too_little_memory_ends_in_a_line(
+    allocate: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("diptych.data.sources.open_source", lambda *_, **__: allocate())
+    assert main(["evaluate", "model", "source"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "a smaller batch" in lines[0]
 
 
 @pytest.mark.parametrize(

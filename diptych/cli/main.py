@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 wrong use.
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import warnings
@@ -59,10 +60,24 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
-    except OSError as error:  # a full disk, a folder that cannot be written
-        print(f"error: {_printable(str(error))}", file=sys.stderr)
+    except (OSError, MemoryError, RuntimeError) as error:  # a full disk, a folder that cannot be written
+        short = _lacks_memory(error)
+        if not short and not isinstance(error, OSError):
+            raise
+        advice = "not enough memory; a smaller batch or model needs less: " if short else ""
+        print(f"error: {advice}{_printable(str(error)).splitlines()[0]}", file=sys.stderr)
         return 1
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether this is one of the ways in which Python, the system and PyTorch's devices say so."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, without importing it
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _warn(

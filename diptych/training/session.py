@@ -15,7 +15,7 @@ from diptych import config
 from diptych.checkpoints.bundle import Bundle, build, write
 from diptych.data.loader import Batch, Loader
 from diptych.data.sources import Source
-from diptych.encoder import Clip
+from diptych.encoder import Clip, default_device
 from diptych.errors import NonFiniteLoss, TrainingError
 from diptych.models.clip import CLIP, create_model
 from diptych.text.tokenizer import Tokenizer
@@ -35,7 +35,7 @@ class Session:
 
     def __init__(self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: Tokenizer, *, samples: int) -> None:
         self.recipe, self.folder, self.tokenizer, self.samples = recipe, folder, tokenizer, samples
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = default_device()
         self.model = model.to(self.device).train()
         for parameter in self.model.parameters():
             if parameter.ndim == 4:  # convolutions are several times faster on this layout; the numbers are the same

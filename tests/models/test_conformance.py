@@ -186,11 +186,24 @@ def test_initialisation_follows_the_paper() -> None:
         block.mlp.expand.weight: (2 * width) ** -0.5,
         block.mlp.contract.weight: (width * 2 * layers) ** -0.5,
         model.image.projection: spec.image.width**-0.5,
+        model.image.positional_embedding: spec.image.width**-0.5,
     }
-    for tensor, std in expected.items():
-        assert tensor.std().item() == pytest.approx(std, rel=0.02)
-        assert tensor.mean().item() == pytest.approx(0, abs=std / 50)
+    check_spread(expected)
+    check_spread({model.image.class_embedding: spec.image.width**-0.5}, within=0.1)  # 768 numbers only
     assert model.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
+
+
+def test_initialisation_of_a_resnet_follows_the_paper() -> None:
+    spec = MODELS["RN50"]
+    pool = create_model(spec, seed=0).image.attention_pool
+    linears = [linear.weight for linear in (pool.query, pool.key, pool.value, pool.output)]
+    check_spread(dict.fromkeys([pool.positional_embedding, *linears], spec.image.width**-0.5))
+
+
+def check_spread(expected: dict[torch.Tensor, float], within: float = 0.02) -> None:
+    for tensor, std in expected.items():
+        assert tensor.std().item() == pytest.approx(std, rel=within)
+        assert tensor.mean().item() == pytest.approx(0, abs=std * within)
 
 
 def test_a_fresh_resnet_block_is_its_shortcut() -> None:

@@ -47,6 +47,25 @@ def test_in_a_pipe_progress_is_plain_lines_with_the_time_left(tmp_path: Path) ->
     assert "\r" not in stream.getvalue()
 
 
+def test_on_a_terminal_progress_is_one_bar_that_messages_do_not_tear(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    watch = Watch(tmp_path, first_step=2, steps=10, stream=stream)
+    watch.bar.mininterval = 0
+    for step in range(3, 11):
+        watch.step(step, METRICS)
+    watch.evaluation(10, {"recall": 0.5})
+    watch.close()
+    written = stream.getvalue()
+    assert "10/10" in written
+    assert "loss 1.500  scale 14.3  100 pairs/s" in written
+    assert [line.split("\r")[-1] for line in written.splitlines() if "recall" in line] == ["step 10: recall 0.5"]
+    assert written.count("\n") == 2  # after the message and after the bar
+
+
 def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
