@@ -99,7 +99,8 @@ def small_drawings(data: str) -> Recipe:
     augmentation = Augmentation(scale=(0.5, 2.0), aspect=1.3, flip=0.5, rotation=25, colour=0.4, hue=0.05, grey=0.1)
     pairs = DataSpec(source=data, augmentation=augmentation, captions_per_image=2, in_memory=True, workers=0)
     loss = LossSpec(equal_captions="positives", caption_contrast=0.5)
-    return _laptop("small-drawings", "RN-mini", pairs, steps=2650, loss=loss, batch_size=128)
+    recipe = _laptop("small-drawings", "RN-mini", pairs, steps=2650, loss=loss, batch_size=128)
+    return dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, weight_decay=1.0))
 
 
 def demo(seed: int = 0, steps: int = 1000) -> Recipe:
