@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from diptych import specs
+from diptych import zoo
+from diptych.checkpoints.writing import FormatName, write
 from diptych.data.preprocess import ImageLike, decode_image, preprocess
 from diptych.errors import ConfigError, TokenizerError, nearest
 from diptych.models.clip import CLIP, create_model
@@ -168,18 +169,18 @@ class Clip:
         """The labels ranked for one image. For several images make a ``classifier`` once."""
         return self.classifier(labels, templates).rank(image)[0]
 
-    def save(self, folder: str | Path, format: Literal["diptych", "open_clip"] = "open_clip") -> Path:
-        """Write model, tokenizer, preprocessing and provenance as a folder that ``load`` and OpenCLIP open.
+    def save(self, folder: str | Path, format: FormatName = "open_clip") -> Path:
+        """Write model, tokenizer, preprocessing and provenance as a folder that ``load`` and the named tool open.
 
         Raises CheckpointError where the format cannot express the model, ConfigError where its weights were rounded.
         """
-        from diptych.checkpoints import bundle
+        from diptych.checkpoints.bundle import Bundle
 
         if any(parameter.dtype == torch.bfloat16 for parameter in self.model.parameters()):
             raise ConfigError("these weights are rounded to bf16; to save them, load them with precision='fp32'")
 
-        whole = bundle.Bundle(self.spec, dict(self.model.state_dict()), self.tokenizer, self.provenance)
-        return bundle.write(whole, folder, format=format)
+        whole = Bundle(self.spec, dict(self.model.state_dict()), self.tokenizer, self.provenance)
+        return write(whole, folder, format=format)
 
     def require_tokenizer(self) -> Tokenizer:
         """The tokenizer. Raises TokenizerError, which says how to get one, where there is none."""
@@ -298,7 +299,7 @@ def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: Tokenizer | N
 
     With a tokenizer, the model's vocabulary and context length become the tokenizer's.
     """
-    spec = specs.find(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
+    spec = zoo.find(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
     if tokenizer is not None:
         spec = spec.with_vocabulary(tokenizer.vocabulary_size, tokenizer.context_length)
     return Clip(create_model(spec, seed=seed), tokenizer, {"weights_from": f"random, seed {seed}"})

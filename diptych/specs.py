@@ -1,4 +1,4 @@
-"""What a model *is*: frozen values without a tensor in them, and the one named table.
+"""What a model *is*: frozen values without a tensor in them. The named ones are in `diptych.zoo`.
 
 Axis legend, used in the names of tensors everywhere (``tokens_BLD``):
 
@@ -10,17 +10,17 @@ Axis legend, used in the names of tensors everywhere (``tokens_BLD``):
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from typing import Literal
 
-from diptych.errors import ConfigError, nearest
+from diptych.errors import ConfigError
 
-Activation = Literal["gelu", "quick_gelu"]
+Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
 
 # Mean and standard deviation of RGB in [0, 1] over CLIP's training images (paper page, section 1).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5)  # SigLIP's mean and standard deviation: pixels from -1 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,10 @@ class VisionTransformerSpec:
     mlp_ratio: float = 4.0
     activation: Activation = "quick_gelu"
     pooling: Literal["class_token", "average"] = "class_token"
+    norm_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        _positive(self, "image_size", "patch_size", "width", "layers", "heads", "mlp_ratio")
+        _positive(self, "image_size", "patch_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
         _divides(self, "width", "heads")
         _divides(self, "image_size", "patch_size")
 
@@ -86,10 +87,94 @@ class TextTransformerSpec:
     heads: int
     mlp_ratio: float = 4.0
     activation: Activation = "quick_gelu"
+    norm_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        _positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio")
+        _positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
         _divides(self, "width", "heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipVisionSpec:
+    """SigLIP's image tower: a Vision Transformer without class token whose patches are pooled by attention to a learned
+    query (arXiv 2303.15343). Its embedding is as wide as the tower; what a patch does not fill at the right and bottom
+    edge is not seen."""
+
+    kind: Literal["siglip_vision"] = "siglip_vision"
+    image_size: int
+    patch_size: int
+    width: int
+    layers: int
+    heads: int
+    mlp_ratio: float = 4.0
+    activation: Activation = "gelu_tanh"
+    norm_epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _positive(self, "image_size", "patch_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
+        _divides(self, "width", "heads")
+        if self.patch_size > self.image_size:
+            raise ConfigError(f"SiglipVisionSpec.patch_size ({self.patch_size}) exceeds image_size ({self.image_size})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipTextSpec:
+    """SigLIP's text tower: every token sees every other, padding included, so texts are always padded to
+    ``context_length`` with ``padding_id``; read out at the last place (arXiv 2303.15343)."""
+
+    kind: Literal["siglip_text"] = "siglip_text"
+    context_length: int = 64
+    vocabulary_size: int = 32_000
+    padding_id: int = 1
+    width: int
+    layers: int
+    heads: int
+    mlp_ratio: float = 4.0
+    activation: Activation = "gelu_tanh"
+    norm_epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
+        _divides(self, "width", "heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertSpec:
+    """BERT as a text tower, read out at its first token (Chinese-CLIP, arXiv 2211.01335; BERT, arXiv 1810.04805).
+
+    ``positions``: position embeddings there are, at least as many as texts may be long.
+    """
+
+    kind: Literal["bert"] = "bert"
+    context_length: int = 52
+    positions: int = 512
+    vocabulary_size: int = 21_128
+    width: int
+    layers: int
+    heads: int
+    mlp_ratio: float = 4.0
+    activation: Activation = "gelu"
+    norm_epsilon: float = 1e-12
+
+    def __post_init__(self) -> None:
+        _positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
+        _divides(self, "width", "heads")
+        if self.context_length > self.positions:
+            raise ConfigError(f"BertSpec.context_length ({self.context_length}) exceeds positions ({self.positions})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BagOfWordsSpec:
+    """Continuous bag of words: the mean of the embeddings of a text's tokens, normalised and projected (paper,
+    figure 3)."""
+
+    kind: Literal["bag_of_words"] = "bag_of_words"
+    context_length: int = 77
+    vocabulary_size: int = 49_408
+    width: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "context_length", "vocabulary_size", "width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +196,8 @@ class PreprocessSpec:
             raise ConfigError(f"PreprocessSpec.std must be positive, not {self.std}")
 
 
-ImageTowerSpec = VisionTransformerSpec | ModifiedResNetSpec
-TextTowerSpec = TextTransformerSpec
+ImageTowerSpec = VisionTransformerSpec | ModifiedResNetSpec | SiglipVisionSpec
+TextTowerSpec = TextTransformerSpec | SiglipTextSpec | BertSpec | BagOfWordsSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +205,8 @@ class ModelSpec:
     """Two towers, the space they share, and how images and texts enter them.
 
     ``embedding``: width of the joint space. ``tokenizer``: the family; its vocabulary travels in the bundle.
+    ``scores``: whether cosine similarities compete (``softmax``), or each answers for itself (``sigmoid``, SigLIP),
+    for which the model has a bias beside its scale.
     """
 
     name: str
@@ -127,10 +214,16 @@ class ModelSpec:
     image: ImageTowerSpec
     text: TextTowerSpec
     preprocess: PreprocessSpec
-    tokenizer: Literal["clip_byte_pair"] = "clip_byte_pair"
+    tokenizer: Literal["clip_byte_pair", "sentence_piece", "word_piece"] = "clip_byte_pair"
+    scores: Literal["softmax", "sigmoid"] = "softmax"
 
     def __post_init__(self) -> None:
         _positive(self, "embedding")
+        if isinstance(self.image, SiglipVisionSpec) and self.image.width != self.embedding:
+            raise ConfigError(
+                f"{self.name}: SigLIP's image tower has no projection, so embedding ({self.embedding}) must be "
+                f"image.width ({self.image.width})"
+            )
         if self.preprocess.size != self.image.image_size:
             raise ConfigError(
                 f"{self.name}: preprocessing gives {self.preprocess.size} px, the image tower expects "
@@ -162,72 +255,3 @@ def _divides(spec: object, whole: str, part: str) -> None:
         raise ConfigError(
             f"{type(spec).__name__}.{part} ({getattr(spec, part)}) must divide {whole} ({getattr(spec, whole)})"
         )
-
-
-def _resnet(
-    name: str, embedding: int, px: int, layers: tuple[int, int, int, int], stem: int, text: TextTransformerSpec
-) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        embedding=embedding,
-        image=ModifiedResNetSpec(image_size=px, layers=layers, stem_width=stem, heads=stem // 2),
-        text=text,
-        preprocess=PreprocessSpec(size=px),
-    )
-
-
-def _vit(name: str, embedding: int, px: int, patch: int, layers: int, width: int, text: int) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        embedding=embedding,
-        image=VisionTransformerSpec(image_size=px, patch_size=patch, width=width, layers=layers, heads=width // 64),
-        text=_text(text),
-        preprocess=PreprocessSpec(size=px),
-    )
-
-
-def _text(width: int) -> TextTransformerSpec:
-    return TextTransformerSpec(width=width, layers=12, heads=width // 64)
-
-
-def _small_text(context_length: int, layers: int) -> TextTransformerSpec:
-    return TextTransformerSpec(context_length=context_length, width=128, layers=layers, heads=4)
-
-
-# The nine released models (paper, tables 19 and 20; activations and sizes of the released weights), then small ones.
-MODELS: dict[str, ModelSpec] = {
-    spec.name: spec
-    for spec in (
-        _resnet("RN50", 1024, 224, (3, 4, 6, 3), 64, _text(512)),
-        _resnet("RN101", 512, 224, (3, 4, 23, 3), 64, _text(512)),
-        _resnet("RN50x4", 640, 288, (4, 6, 10, 6), 80, _text(640)),
-        _resnet("RN50x16", 768, 384, (6, 8, 18, 8), 96, _text(768)),
-        _resnet("RN50x64", 1024, 448, (3, 15, 36, 10), 128, _text(1024)),
-        _vit("ViT-B/32", 512, 224, 32, 12, 768, 512),
-        _vit("ViT-B/16", 512, 224, 16, 12, 768, 512),
-        _vit("ViT-L/14", 768, 224, 14, 24, 1024, 768),
-        _vit("ViT-L/14@336px", 768, 336, 14, 24, 1024, 768),
-        # Of equal cost on a processor: more channels for drawings, more pixels for photographs (docs/LOG.md).
-        _resnet("RN-mini", 256, 64, (2, 2, 2, 2), 32, _small_text(48, 2)),
-        _resnet("RN-mini@96px", 256, 96, (2, 2, 2, 2), 24, _small_text(48, 2)),
-        _resnet("RN-micro", 128, 64, (1, 1, 1, 1), 16, _small_text(32, 1)),
-    )
-}
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower()).removesuffix("px")
-
-
-def find(name: str) -> ModelSpec:
-    """The spec of a named model; case, dashes, slashes and a final ``px`` do not matter.
-
-    Raises ConfigError with the nearest name where there is none.
-
-    >>> find("vit-b-32") is MODELS["ViT-B/32"]
-    True
-    """
-    for spec in MODELS.values():
-        if _plain(spec.name) == _plain(name):
-            return spec
-    raise ConfigError(f"no model is called {name!r}; {nearest(name, MODELS)}")

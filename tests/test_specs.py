@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from diptych import config, specs
+from diptych import config, specs, zoo
 from diptych.errors import ConfigError
 from diptych.models.clip import CLIP
 
@@ -24,7 +24,7 @@ PARAMETERS = {
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_released_models_have_the_published_number_of_parameters(name: str) -> None:
     with torch.device("meta"):
-        model = CLIP(specs.MODELS[name])
+        model = CLIP(zoo.MODELS[name])
     count = sum(p.numel() for p in model.image.parameters()), sum(p.numel() for p in model.parameters())
     assert count == PARAMETERS[name]
 
@@ -34,15 +34,15 @@ def test_released_models_have_the_published_number_of_parameters(name: str) -> N
     [("ViT-B-32", "ViT-B/32"), ("vit_b_16", "ViT-B/16"), ("ViT-L-14-336", "ViT-L/14@336px"), ("rn50X64", "RN50x64")],
 )
 def test_aliases(alias: str, name: str) -> None:
-    assert specs.find(alias) is specs.MODELS[name]
+    assert zoo.find(alias) is zoo.MODELS[name]
 
 
 def test_a_wrong_name_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="ViT-B/32"):
-        specs.find("ViT-B/31")
+        zoo.find("ViT-B/31")
 
 
-@pytest.mark.parametrize("spec", specs.MODELS.values(), ids=specs.MODELS)
+@pytest.mark.parametrize("spec", zoo.MODELS.values(), ids=zoo.MODELS)
 def test_specs_survive_json(spec: specs.ModelSpec) -> None:
     assert config.from_dict(specs.ModelSpec, config.to_dict(spec)) == spec
 
@@ -60,21 +60,21 @@ def test_specs_survive_json(spec: specs.ModelSpec) -> None:
     ],
 )
 def test_bad_values_name_the_place_and_the_remedy(change: dict[str, object], message: str) -> None:
-    data = config.to_dict(specs.MODELS["ViT-B/32"])
+    data = config.to_dict(zoo.MODELS["ViT-B/32"])
     data["image"] |= change
     with pytest.raises(ConfigError, match=message):
         config.from_dict(specs.ModelSpec, data)
 
 
 def test_missing_keys_are_named() -> None:
-    data = config.to_dict(specs.MODELS["RN50"])
+    data = config.to_dict(zoo.MODELS["RN50"])
     del data["image"]["stem_width"]
     with pytest.raises(ConfigError, match="image lacks stem_width"):
         config.from_dict(specs.ModelSpec, data)
 
 
 def test_overrides_apply_together() -> None:
-    spec = specs.MODELS["ViT-B/32"]
+    spec = zoo.MODELS["ViT-B/32"]
     changed = config.override(spec, ["image.image_size=256", "preprocess.size=256", "name=other"])
     assert (changed.image.image_size, changed.preprocess.size, changed.name) == (256, 256, "other")
     assert changed == dataclasses.replace(spec.with_image_size(256), name="other")
@@ -86,4 +86,4 @@ def test_overrides_apply_together() -> None:
 )
 def test_bad_overrides(assignment: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        config.override(specs.MODELS["ViT-B/32"], [assignment])
+        config.override(zoo.MODELS["ViT-B/32"], [assignment])

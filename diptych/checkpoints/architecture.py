@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import (
-    MODELS,
     Activation,
     ModelSpec,
     ModifiedResNetSpec,
@@ -17,6 +16,7 @@ from diptych.specs import (
     TextTransformerSpec,
     VisionTransformerSpec,
 )
+from diptych.zoo import MODELS
 
 HEAD_WIDTH = 64  # of all released models; shapes do not tell it
 
@@ -31,15 +31,15 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
     CLIP's, or 64 does not divide a width.
     """
     try:
-        image = _modified_resnet(shapes) if "visual.layer1.0.conv1.weight" in shapes else _vit(shapes, activation)
+        image = image_tower(shapes, activation)
         width = shapes["ln_final.weight"][0]
         text = TextTransformerSpec(
             context_length=shapes["positional_embedding"][0],
             vocabulary_size=shapes["token_embedding.weight"][0],
             width=width,
-            layers=_count(shapes, r"transformer\.resblocks\.(\d+)\."),
+            layers=count(shapes, r"transformer\.resblocks\.(\d+)\."),
             heads=_heads(width, "the text tower"),
-            mlp_ratio=_ratio(shapes, "transformer.resblocks.0.mlp.c_fc.weight"),
+            mlp_ratio=ratio(*shapes["transformer.resblocks.0.mlp.c_fc.weight"]),
             activation=activation,
         )
         spec = ModelSpec(
@@ -61,22 +61,38 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
     return _named(spec)
 
 
-def _vit(shapes: Shapes, activation: Activation) -> VisionTransformerSpec:
+def infer_own_text(shapes: Shapes, activation: Activation, *, name: str, where: str) -> ModelSpec:
+    """The same under the names of OpenCLIP's models with a text tower of their own."""
+    return infer(
+        {key.removeprefix("text."): shape for key, shape in shapes.items()}, activation, name=name, where=where
+    )
+
+
+def image_tower(
+    shapes: Shapes, activation: Activation, head_width: int = HEAD_WIDTH
+) -> ModifiedResNetSpec | VisionTransformerSpec:
+    """The image tower under OpenAI's names; KeyError and ValueError where there is none or its heads do not fit."""
+    if "visual.layer1.0.conv1.weight" in shapes:
+        return _modified_resnet(shapes)
+    return _vit(shapes, activation, head_width)
+
+
+def _vit(shapes: Shapes, activation: Activation, head_width: int) -> VisionTransformerSpec:
     width, _, patch, _ = shapes["visual.conv1.weight"]
     return VisionTransformerSpec(
         image_size=_grid(shapes["visual.positional_embedding"][0]) * patch,
         patch_size=patch,
         width=width,
-        layers=_count(shapes, r"visual\.transformer\.resblocks\.(\d+)\."),
-        heads=_heads(width, "the image tower"),
-        mlp_ratio=_ratio(shapes, "visual.transformer.resblocks.0.mlp.c_fc.weight"),
+        layers=count(shapes, r"visual\.transformer\.resblocks\.(\d+)\."),
+        heads=_heads(width, "the image tower", head_width),
+        mlp_ratio=ratio(*shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"]),
         activation=activation,
     )
 
 
 def _modified_resnet(shapes: Shapes) -> ModifiedResNetSpec:
     stem = shapes["visual.layer1.0.conv1.weight"][0]
-    a, b, c, d = (_count(shapes, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
+    a, b, c, d = (count(shapes, rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
     return ModifiedResNetSpec(
         image_size=32 * _grid(shapes["visual.attnpool.positional_embedding"][0]),
         layers=(a, b, c, d),
@@ -97,7 +113,8 @@ def _named(spec: ModelSpec) -> ModelSpec:
     return spec
 
 
-def _count(shapes: Shapes, pattern: str) -> int:
+def count(shapes: Shapes, pattern: str) -> int:
+    """How many different numbers the names have where the pattern has its group: the layers of a tower."""
     return len({match[1] for name in shapes if (match := re.match(pattern, name))})
 
 
@@ -108,14 +125,13 @@ def _grid(positions: int) -> int:
     return grid
 
 
-def _heads(width: int, tower: str) -> int:
-    if width % HEAD_WIDTH:
-        raise ValueError(f"{tower} is {width} wide, no multiple of {HEAD_WIDTH}, so its heads are not known")
-    return width // HEAD_WIDTH
+def _heads(width: int, tower: str, head_width: int = HEAD_WIDTH) -> int:
+    if width % head_width:
+        raise ValueError(f"{tower} is {width} wide, no multiple of {head_width}, so its heads are not known")
+    return width // head_width
 
 
-def _ratio(shapes: Shapes, name: str) -> float:
+def ratio(hidden: int, width: int) -> float:
     """The ``mlp_ratio`` for which ``int(width * ratio)`` is the hidden width, whatever rounding does."""
-    hidden, width = shapes[name]
-    ratio = hidden / width
-    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
+    quotient = hidden / width
+    return quotient if int(width * quotient) == hidden else math.nextafter(quotient, math.inf)

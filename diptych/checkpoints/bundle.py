@@ -1,29 +1,20 @@
-"""A bundle: weights, architecture, tokenizer and provenance of one model, read from anywhere and written whole.
-
-On disk it is a folder that OpenCLIP's ``local-dir:`` loader opens as it stands, with ``diptych.json`` beside.
-"""
+"""A bundle: weights, architecture, tokenizer and provenance of one model, read from anywhere."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from diptych.checkpoints import hub, open_clip
-from diptych.checkpoints.contents import CONFIG, DESCRIPTION, WEIGHTS, Contents, find_contents
+from diptych.checkpoints import hub
+from diptych.checkpoints.contents import DESCRIBING, DESCRIPTION, Contents, find_contents
 from diptych.checkpoints.files import read_weights
-from diptych.checkpoints.folder import replaced
-from diptych.checkpoints.keys import renames
-from diptych.checkpoints.resolve import FORMAT_VERSION, resolve
+from diptych.checkpoints.resolve import resolve
 from diptych.checkpoints.tensors import assemble, resized
-from diptych.config import to_dict
 from diptych.errors import CheckpointError, nearest
 from diptych.models.clip import CLIP
 from diptych.specs import Activation, ModelSpec
@@ -68,10 +59,10 @@ def read(
         raise CheckpointError("no location was given; pass a folder, a file or hf:org/name")
     folder, contents = _find(hub.fetch(where) if where.startswith(hub.PREFIX) else Path(location))
     file = read_weights(folder / contents.weights)
-    resolved, provenance = resolve(folder, contents, file, spec=spec, activation=activation)
+    resolved, provenance, format = resolve(folder, contents, file, spec=spec, activation=activation)
     _check_depth(resolved, len(file.entries), where)
-    weights = assemble(file.entries, resolved, renames(resolved, file.layout), where)
-    provenance = {"weights_from": where, "weights_format": file.format} | provenance
+    weights = assemble(file.entries, resolved, format.places(resolved), where)
+    provenance = {"weights_from": where, "weights_format": f"{format.name}, {file.container}"} | provenance
     if image_size and image_size != resolved.image.image_size:
         provenance = {**provenance, "image_size_from": resolved.image.image_size}
         provenance.pop("hashes", None)  # of other weights from here on
@@ -88,39 +79,6 @@ def build(bundle: Bundle) -> CLIP:
     except RuntimeError as error:
         raise CheckpointError(f"the weights are not those of {bundle.spec.name}: {error}") from error
     return model.eval()
-
-
-def write(bundle: Bundle, folder: str | Path, *, format: Literal["diptych", "open_clip"] = "diptych") -> Path:
-    """Write a bundle as a folder, which appears as a whole or not at all and is on the disk when this returns.
-
-    An older bundle of the same name is replaced; a folder with anything else in it is refused. Where OpenCLIP cannot
-    express the model, ``open_clip`` raises CheckpointError that says what; ``diptych`` leaves OpenCLIP's config out.
-    """
-    if format not in ("diptych", "open_clip"):
-        raise CheckpointError(f"there is no format {format!r}; {nearest(format, ('diptych', 'open_clip'))}")
-    names = renames(bundle.spec)
-    if odd := sorted(bundle.weights.keys() ^ names.keys()):
-        raise CheckpointError(f"the weights are not those of {bundle.spec.name}: {', '.join(odd[:4])}")
-    files = bundle.tokenizer.files() if bundle.tokenizer else {}
-    if config := _open_clip_config(bundle, required=format == "open_clip"):
-        files[CONFIG] = _json(config)
-    description = {
-        "format": FORMAT_VERSION,
-        "spec": to_dict(bundle.spec),
-        "provenance": bundle.provenance | {"hashes": _hashes(bundle)},
-        "files": sorted([WEIGHTS, *files]),
-    }
-    files[DESCRIPTION] = _json(description)
-    metadata = {"format": "pt", "diptych": json.dumps(description)}  # so the file can be read where it lies alone
-    with replaced(Path(folder), {WEIGHTS, *files} | _files_of_old(Path(folder))) as new:
-        tensors = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in bundle.weights.items()}
-        try:
-            save_file(tensors, new / WEIGHTS, metadata=metadata)
-        except SafetensorError as error:  # a full disk
-            raise CheckpointError(f"{folder} cannot be written: {error}") from error
-        for name, content in files.items():
-            (new / name).write_bytes(content)
-    return Path(folder)
 
 
 def fingerprint(weights: dict[str, Tensor]) -> str:
@@ -148,16 +106,16 @@ def _find(path: Path) -> tuple[Path, Contents]:
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise CheckpointError(f"there is no file or folder {path}; {nearest(path.name, beside)}")
     names = {entry.name for entry in path.parent.iterdir()}
-    whole = find_contents({*names, path.name}, str(path.parent)) if {DESCRIPTION, CONFIG} & names else None
+    whole = find_contents({*names, path.name}, str(path.parent)) if DESCRIBING & names else None
     if whole and whole.weights == path.name:  # the file of a folder that says what it is
         return path.parent, whole
-    return path.parent, Contents(path.name, None, None, ())
+    return path.parent, Contents(path.name, None, (), ())
 
 
 def _check_depth(spec: ModelSpec, tensors: int, where: str) -> None:
     """A damaged description may promise a billion layers: find out before a name is made for each weight."""
-    image = spec.image.layers
-    layers = spec.text.layers + (image if isinstance(image, int) else sum(image))
+    depths = [getattr(tower, "layers", 0) for tower in (spec.image, spec.text)]
+    layers = sum(depth if isinstance(depth, int) else sum(depth) for depth in depths)
     if layers > tensors:
         raise CheckpointError(f"{where} is described as having {layers:,} layers, but it holds {tensors:,} tensors")
 
@@ -180,29 +138,3 @@ def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, sp
             "pass tokenizer= with the one it was trained with"
         )
     return tokenizer
-
-
-def _hashes(bundle: Bundle) -> dict[str, str]:
-    hashes = {"weights": fingerprint(bundle.weights)}
-    return hashes | ({"tokenizer": bundle.tokenizer.fingerprint} if bundle.tokenizer else {})
-
-
-def _files_of_old(folder: Path) -> set[str]:
-    """The files of the bundle that is to be replaced, by its own account."""
-    try:
-        return set(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-
-
-def _open_clip_config(bundle: Bundle, *, required: bool) -> dict[str, Any] | None:
-    try:
-        return open_clip.from_spec(bundle.spec, own_tokenizer=bundle.tokenizer is not None)
-    except CheckpointError:
-        if required:
-            raise
-        return None
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -9,6 +9,8 @@ from diptych.errors import CheckpointError
 
 DESCRIPTION = "diptych.json"
 CONFIG = "open_clip_config.json"
+HUGGINGFACE_CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+DESCRIBING = frozenset({DESCRIPTION, CONFIG, HUGGINGFACE_CONFIG})  # each says what the weights beside it are
 WEIGHTS = "open_clip_model.safetensors"
 
 # As OpenCLIP's own loader prefers them; the same weights often lie there in two formats.
@@ -22,21 +24,21 @@ _WEIGHTS = (
     "pytorch_model.pth",
     "model.pth",
 )
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "merges.txt")
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
 
 
 class Contents(NamedTuple):
-    """File names: weights always, the others where they are there."""
+    """File names: weights always, the others where they are there. ``configs``: those of OpenCLIP and Transformers."""
 
     weights: str
     description: str | None
-    config: str | None
+    configs: tuple[str, ...]
     tokenizer: tuple[str, ...]
 
     def files(self) -> list[str]:
         """All of them, small ones first."""
-        return [name for name in (self.description, self.config, *self.tokenizer, self.weights) if name]
+        return [name for name in (self.description, *self.configs, *self.tokenizer, self.weights) if name]
 
 
 def find_contents(names: Iterable[str], where: str) -> Contents:
@@ -47,20 +49,14 @@ def find_contents(names: Iterable[str], where: str) -> Contents:
         listed = ", ".join(there[:6])
         raise CheckpointError(
             f"{where} holds no weights ({listed or 'it is empty'}); expected {WEIGHTS}, or another "
-            ".safetensors, .pt, .pth or .bin file"
+            ".safetensors, .pt, .pth, .bin or .npz file"
         )
-    config = CONFIG if CONFIG in there else None
-    if not config and DESCRIPTION not in there:
-        if "config.json" in there and not weights[0].startswith("open_clip"):
-            raise CheckpointError(
-                f"{where} is in the layout of Transformers (config.json); what can be read is OpenCLIP's, a folder "
-                f"with {CONFIG}"
-            )
-        if len(weights) > 1 and weights[0] not in _WEIGHTS:
-            raise CheckpointError(f"{where} holds several files of weights: {', '.join(weights[:8])}; give one of them")
+    configs = tuple(name for name in (CONFIG, HUGGINGFACE_CONFIG, PREPROCESSOR) if name in there)
+    if DESCRIPTION not in there and len(weights) > 1 and weights[0] not in _WEIGHTS:
+        raise CheckpointError(f"{where} holds several files of weights: {', '.join(weights[:8])}; give one of them")
     return Contents(
         weights[0],
         DESCRIPTION if DESCRIPTION in there else None,
-        config,
+        configs,
         tuple(name for name in _TOKENIZER if name in there),
     )

@@ -1,4 +1,4 @@
-"""One file of weights, whatever wrote it: recognised by its bytes, its tensors under the names of the flat layout."""
+"""One file of weights, whatever wrote it: its container is recognised by its bytes, its tensors keep their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diptych.checkpoints.keys import Layout
+from diptych.checkpoints.big_vision import read_npz
 from diptych.checkpoints.openai import is_archive, read_archive
 from diptych.checkpoints.tensors import Entry, read_safetensors
 from diptych.errors import CheckpointError
@@ -23,29 +23,25 @@ from diptych.specs import Activation
 _OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 # What wrappers put before every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = re.compile(r"(module\.|_orig_mod\.)+")
-_TEXT_TOWER = ("positional_embedding", "token_embedding.weight", "ln_final.weight", "text_projection")
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """The tensors of one file and how its text tower is named; where the file tells, the activation, or all of what
-    ``diptych.json`` would say."""
+    """The tensors of one file; where the file tells, the activation, or all of what ``diptych.json`` would say."""
 
-    format: str
+    container: str
     entries: dict[str, Entry]
-    layout: Layout
     activation: Activation | None = None
     activation_from: str = ""
     description: str | None = None
 
-    def flat_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes under the names of the flat layout."""
-        prefix = "text." if self.layout == "text" else ""
-        return {name.removeprefix(prefix): entry.shape for name, entry in self.entries.items()}
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor."""
+        return {name: entry.shape for name, entry in self.entries.items()}
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """A safetensors file, an OpenAI TorchScript archive, or a pickle of tensors, bare or in a training checkpoint.
+    """A safetensors file, an OpenAI TorchScript archive, an npz, a pickle of tensors, bare or in a training checkpoint.
 
     Nothing in the file is executed. Raises CheckpointError for a file that is none of these, cut off, or wants to run
     code.
@@ -56,21 +52,24 @@ def read_weights(path: Path) -> WeightsFile:
         entries, metadata = read_safetensors(path)
         return replace(_weights(entries, "safetensors"), description=metadata.get("diptych"))
     if start[:4] == b"PK\x03\x04":
-        if _is_archive(path):
+        names = _members(path)
+        if is_archive(names):
             return _openai(path)
+        if all(name.endswith(".npy") for name in names):
+            return WeightsFile("npz", read_npz(path))
         return _weights(_read_pickle(path, mapped=True), "pickle")
     if start[:1] == b"\x80":
         return _weights(_read_pickle(path, mapped=False), "pickle")
     what = "is empty" if not start else f"starts with {start[:4]!r}"
     raise CheckpointError(
-        f"{path} is not a checkpoint: it {what}; give a .safetensors, .pt, .pth or .bin file of weights"
+        f"{path} is not a checkpoint: it {what}; give a .safetensors, .pt, .pth, .bin or .npz file of weights"
     )
 
 
-def _is_archive(path: Path) -> bool:
+def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return is_archive(archive.namelist())
+            return archive.namelist()
     except zipfile.BadZipFile as error:
         raise CheckpointError(f"{path} is cut off ({error}); fetch or write it again") from error
 
@@ -83,14 +82,13 @@ def _openai(path: Path) -> WeightsFile:
 
 
 def _weights(
-    entries: dict[str, Entry], form: str, activation: Activation | None = None, activation_from: str = ""
+    entries: dict[str, Entry], container: str, activation: Activation | None = None, activation_from: str = ""
 ) -> WeightsFile:
     entries = _unwrapped(entries)
     if activation is None and all(number in entries for number in _OPENAI_NUMBERS):
         activation, activation_from = "quick_gelu", f"the file keeps {', '.join(_OPENAI_NUMBERS)}, as OpenAI's do"
     kept = {name: entry for name, entry in entries.items() if not _is_constant(name)}
-    layout: Layout = "text" if any(f"text.{name}" in kept for name in _TEXT_TOWER) else "flat"
-    return WeightsFile(form, kept, layout, activation, activation_from)
+    return WeightsFile(container, kept, activation, activation_from)
 
 
 def _unwrapped(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -104,8 +102,8 @@ def _unwrapped(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def _is_constant(name: str) -> bool:
-    """Not weights: OpenAI's numbers, and the causal triangle that older files stored."""
-    return name in _OPENAI_NUMBERS or name.rpartition(".")[2] == "attn_mask"
+    """Not weights: OpenAI's numbers, and the causal triangle and the counting of places that older files stored."""
+    return name in _OPENAI_NUMBERS or name.rpartition(".")[2] in ("attn_mask", "position_ids")
 
 
 def _read_pickle(path: Path, *, mapped: bool) -> dict[str, Entry]:

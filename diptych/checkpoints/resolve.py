@@ -5,46 +5,62 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from diptych.checkpoints import open_clip
-from diptych.checkpoints.architecture import infer
-from diptych.checkpoints.contents import Contents
+from diptych.checkpoints import huggingface, open_clip
+from diptych.checkpoints.contents import CONFIG, HUGGINGFACE_CONFIG, PREPROCESSOR, Contents
 from diptych.checkpoints.files import WeightsFile
+from diptych.checkpoints.formats import HUGGINGFACE, Format, recognised
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, ConfigError, nearest
 from diptych.specs import Activation, ModelSpec
 
 FORMAT_VERSION = 1
 
+Known = tuple[ModelSpec, dict[str, Any]]
+
 
 def resolve(
     folder: Path, contents: Contents, file: WeightsFile, *, spec: ModelSpec | None, activation: Activation | None
-) -> tuple[ModelSpec, dict[str, Any]]:
-    """The spec, and where it came from (provenance).
+) -> tuple[ModelSpec, dict[str, Any], Format]:
+    """The spec, where it came from (provenance), and whose names the tensors have.
 
-    In this order: the caller's ``spec``, ``diptych.json``, ``open_clip_config.json``, what Diptych wrote into the file
-    of weights itself, the shapes of its tensors. Raises CheckpointError where ``activation`` contradicts the first of
-    these, or is needed and missing.
+    In this order: the caller's ``spec``, ``diptych.json``, the config of whoever named the tensors, what Diptych wrote
+    into the file of weights itself, the shapes of its tensors. Raises CheckpointError where ``activation`` contradicts
+    the first of these, or is needed and missing.
     """
-    if activation not in (None, "gelu", "quick_gelu"):
-        raise CheckpointError(f"there is no activation {activation!r}; {nearest(activation, ('gelu', 'quick_gelu'))}")
+    if activation not in (None, *get_args(Activation)):
+        raise CheckpointError(f"there is no activation {activation!r}; {nearest(activation, get_args(Activation))}")
+    path = folder / contents.weights
+    format = recognised(file.entries, str(path))
+    known, source = _told(folder, contents, file, format, spec)
+    if known:
+        return _agreed(known[0], activation, source), known[1], format
+    return *_inferred(path, file, format, activation), format
+
+
+def _told(
+    folder: Path, contents: Contents, file: WeightsFile, format: Format, spec: ModelSpec | None
+) -> tuple[Known | None, str]:
     if spec:
-        return _agreed(spec, activation, "spec="), {"architecture_from": "spec=", "activation_from": "spec="}
+        return (spec, {"architecture_from": "spec=", "activation_from": "spec="}), "spec="
     if contents.description:
         path = folder / contents.description
-        spec, provenance = _described(_json(path), path)
-        return _agreed(spec, activation, str(path)), provenance
-    if contents.config:
-        path = folder / contents.config
-        spec = open_clip.to_spec(_json(path), folder.name, str(path))
-        provenance = {"architecture_from": contents.config, "activation_from": contents.config}
-        return _agreed(spec, activation, str(path)), provenance
+        return _described(_json(path), path), str(path)
+    name = HUGGINGFACE_CONFIG if format == HUGGINGFACE else CONFIG
+    if name in contents.configs:
+        path = folder / name
+        provenance = {"architecture_from": name, "activation_from": name}
+        return (_configured(path, format, contents), provenance), str(path)
     path = folder / contents.weights
-    if file.description:
-        spec, provenance = _described(_parsed(file.description, path), path)
-        return _agreed(spec, activation, str(path)), provenance
-    return _inferred(path, file, activation)
+    return _described(_parsed(file.description, path), path) if file.description else None, str(path)
+
+
+def _configured(path: Path, format: Format, contents: Contents) -> ModelSpec:
+    if format != HUGGINGFACE:
+        return open_clip.to_spec(_json(path), path.parent.name, str(path))
+    preprocessor = _json(path.with_name(PREPROCESSOR)) if PREPROCESSOR in contents.configs else None
+    return huggingface.to_spec(_json(path), preprocessor, path.parent.name, str(path))
 
 
 def _described(description: Mapping[str, Any], path: Path) -> tuple[ModelSpec, dict[str, Any]]:
@@ -62,32 +78,38 @@ def _described(description: Mapping[str, Any], path: Path) -> tuple[ModelSpec, d
     return spec, provenance
 
 
-def _inferred(path: Path, file: WeightsFile, activation: Activation | None) -> tuple[ModelSpec, dict[str, Any]]:
+def _inferred(path: Path, file: WeightsFile, format: Format, activation: Activation | None) -> Known:
+    if format.infer is None:
+        raise CheckpointError(
+            f"{path} holds the tensors of {format.name} without its config beside it; pass the folder"
+        )
     if activation and file.activation and activation != file.activation:
         raise CheckpointError(
             f"activation={activation!r} contradicts {path}, which is {file.activation}: {file.activation_from}. "
             "Leave it out, or pass spec= to insist"
         )
-    known = activation or file.activation
-    spec = infer(file.flat_shapes(), known or "gelu", name=path.stem, where=str(path))
+    known = activation or file.activation or format.activation
+    spec = format.infer(file.shapes(), known or "gelu", name=path.stem, where=str(path))
     if not known:
         raise CheckpointError(
             f"{path} does not tell its activation, and the wrong one gives wrong embeddings without any other sign. "
             "Pass activation='quick_gelu' (OpenAI's weights and those trained from them) or activation='gelu' (most of "
             "OpenCLIP's), or spec="
         )
+    family = f"all models of {format.name} have it"
     return spec, {
         "architecture_from": "shapes of the tensors",
-        "activation_from": "activation=" if activation else file.activation_from,
-        "assumed": ["heads of width 64", "class token pooled", "CLIP's preprocessing"],
+        "activation_from": "activation=" if activation else file.activation_from or family,
+        "assumed": list(format.assumed),
     }
 
 
 def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> ModelSpec:
-    if activation and activation != spec.text.activation:
+    has = {getattr(tower, "activation", activation) for tower in (spec.image, spec.text)}
+    if activation and activation not in has:
         raise CheckpointError(
-            f"activation={activation!r} contradicts {source}, which says {spec.text.activation!r}; leave it out, or "
-            "pass spec= to insist"
+            f"activation={activation!r} contradicts {source}, which says {' and '.join(sorted(has))!r}; leave it out, "
+            "or pass spec= to insist"
         )
     return spec
 

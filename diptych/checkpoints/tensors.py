@@ -10,10 +10,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from diptych.checkpoints.keys import expected
+from diptych.checkpoints.places import Place
 from diptych.errors import CheckpointError, nearest
+from diptych.models.clip import CLIP
 from diptych.models.positions import resize_positions
-from diptych.specs import ModelSpec, ModifiedResNetSpec
+from diptych.specs import ModelSpec, ModifiedResNetSpec, SiglipVisionSpec
 
 _LISTED = 4  # names in an error message before "and N more"
 
@@ -47,18 +48,26 @@ def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); fetch or write it again") from error
 
 
-def assemble(entries: dict[str, Entry], spec: ModelSpec, names: Mapping[str, str], where: str) -> dict[str, Tensor]:
-    """The model's weights in fp32 under our names; ``names`` gives for each of ours the one in the file.
+def expected(spec: ModelSpec) -> dict[str, Tensor]:
+    """Every tensor of the model by its name, on the meta device: shapes and types without memory."""
+    with torch.device("meta"):
+        return CLIP(spec).state_dict()
 
-    Entries are taken out one by one and freed, so at most one tensor exists twice; fp32 is handed on as it is.
-    Raises CheckpointError that lists missing, extra and wrongly shaped tensors under the file's own names.
+
+def assemble(entries: dict[str, Entry], spec: ModelSpec, places: Mapping[str, Place], where: str) -> dict[str, Tensor]:
+    """The model's weights in fp32 under our names; ``places`` tells where each of them lies in the file.
+
+    Entries are taken out one by one and freed, so at most one tensor exists twice; fp32 that lies there as it is here
+    is handed on. Raises CheckpointError that lists missing, extra and wrongly shaped tensors by the file's own names.
     """
     shapes = expected(spec)
-    _fill_counters(entries, names)
-    _check(entries, shapes, names, where)
+    _fill_counters(entries, places)
+    _check(entries, shapes, places, where)
     weights = {}
     for name, like in shapes.items():
-        tensor = entries.pop(names[name]).load()
+        stored = places[name].shapes(tuple(like.shape))
+        parts = [entries.pop(part).load().reshape(shape) for part, shape in stored.items()]
+        tensor = places[name].join(parts)
         weights[name] = tensor.to(like.dtype).reshape(like.shape).contiguous()
     return weights
 
@@ -70,34 +79,39 @@ def resized(weights: dict[str, Tensor], spec: ModelSpec, image_size: int) -> tup
         name, grid = "image.attention_pool.positional_embedding", image_size // 32
     else:
         name, grid = "image.positional_embedding", image_size // spec.image.patch_size
-    return weights | {name: resize_positions(weights[name], grid)}, spec
+    first = 0 if isinstance(spec.image, SiglipVisionSpec) else 1
+    return weights | {name: resize_positions(weights[name], grid, first=first)}, spec
 
 
-def _fill_counters(entries: dict[str, Entry], names: Mapping[str, str]) -> None:
+def _fill_counters(entries: dict[str, Entry], places: Mapping[str, Place]) -> None:
     """Batch norm's step counter takes no part in any computation here, and old writers left it out."""
-    for name in names.values():
+    for name in (part for place in places.values() for part in place.names):
         if name.endswith("num_batches_tracked") and name not in entries:
             entries[name] = Entry.of(torch.zeros((), dtype=torch.int64))
 
 
-def _check(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], names: Mapping[str, str], where: str) -> None:
-    wanted = {names[name]: like for name, like in shapes.items()}
+def _check(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], places: Mapping[str, Place], where: str) -> None:
+    wanted = {
+        part: (shape, like.is_floating_point())
+        for name, like in shapes.items()
+        for part, shape in places[name].shapes(tuple(like.shape)).items()
+    }
     problems = []
     if missing := [name for name in wanted if name not in entries]:
         problems.append(f"missing {_listed(missing)}")
     if extra := [name for name in entries if name not in wanted]:
         problems.append(f"not part of this model: {_listed(extra)} ({nearest(extra[0], missing or wanted)})")
     wrong = [
-        f"{name} is {entries[name].shape}, must be {tuple(like.shape)}"
-        for name, like in wanted.items()
-        if name in entries and not _fits(entries[name].shape, tuple(like.shape))
+        f"{name} is {entries[name].shape}, must be {shape}"
+        for name, (shape, _) in wanted.items()
+        if name in entries and not _fits(entries[name].shape, shape)
     ]
     if wrong:
         problems.append(f"wrong shape: {_listed(wrong)}")
     integers = [
         f"{name} ({entries[name].dtype})"
-        for name, like in wanted.items()
-        if name in entries and like.is_floating_point() and not entries[name].dtype.is_floating_point
+        for name, (_, floating) in wanted.items()
+        if name in entries and floating and not entries[name].dtype.is_floating_point
     ]
     if integers:
         problems.append(f"not floating point: {_listed(integers)}; quantised weights cannot be read")
@@ -107,7 +121,7 @@ def _check(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], names: Ma
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     # A scale is written as () by some and as (1,) by others.
-    return shape == wanted or (wanted == () and shape == (1,))
+    return shape == wanted or {shape, wanted} == {(), (1,)}
 
 
 def _listed(names: list[str]) -> str:

@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from diptych import specs
+from diptych.models.bag_of_words import BagOfWords
+from diptych.models.bert import Bert
 from diptych.models.modified_resnet import ModifiedResNet
+from diptych.models.siglip import SiglipText, SiglipVision
 from diptych.models.text_transformer import TextTransformer
+from diptych.models.tower import ImageTower, TextTower
 from diptych.models.vision_transformer import VisionTransformer
-from diptych.specs import ModelSpec, ModifiedResNetSpec
+from diptych.specs import ModelSpec
 from diptych.tokens import Tokens
 
-INITIAL_LOGIT_SCALE = math.log(1 / 0.07)  # paper, section 2.5
+INITIAL_LOGIT_SCALE = {"softmax": math.log(1 / 0.07), "sigmoid": math.log(10)}  # paper, section 2.5; SigLIP, 3.2
+INITIAL_LOGIT_BIAS = -10.0  # SigLIP, section 3.2
+
+IMAGE_TOWERS: dict[type, Callable[[Any, int], ImageTower]] = {
+    specs.VisionTransformerSpec: VisionTransformer,
+    specs.ModifiedResNetSpec: ModifiedResNet,
+    specs.SiglipVisionSpec: SiglipVision,
+}
+TEXT_TOWERS: dict[type, Callable[[Any, int], TextTower]] = {
+    specs.TextTransformerSpec: TextTransformer,
+    specs.SiglipTextSpec: SiglipText,
+    specs.BertSpec: Bert,
+    specs.BagOfWordsSpec: BagOfWords,
+}
 
 
 class CLIP(nn.Module):
-    """Image tower, text tower and ``logit_scale``, the log of what cosine similarities are multiplied by.
+    """Image tower, text tower and ``logit_scale``, the log of what cosine similarities are multiplied by; where scores
+    are sigmoids, also ``logit_bias``, which is added to them.
 
     Construct it on the meta device to count or to load weights into it; ``create_model`` gives initialised weights.
     """
@@ -25,35 +46,33 @@ class CLIP(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.image: VisionTransformer | ModifiedResNet
-        if isinstance(spec.image, ModifiedResNetSpec):
-            self.image = ModifiedResNet(spec.image, spec.embedding)
-        else:
-            self.image = VisionTransformer(spec.image, spec.embedding)
-        self.text = TextTransformer(spec.text, spec.embedding)
+        self.image = IMAGE_TOWERS[type(spec.image)](spec.image, spec.embedding)
+        self.text = TEXT_TOWERS[type(spec.text)](spec.text, spec.embedding)
         self.logit_scale = nn.Parameter(torch.empty(()))
+        if spec.scores == "sigmoid":
+            self.logit_bias = nn.Parameter(torch.empty(()))
 
     def encode_image(self, pixels_BCHW: Tensor) -> Tensor:
         """Unnormalised image embeddings (B, E) of preprocessed pixels."""
         return self.image(pixels_BCHW)[0]
 
     def encode_text(self, tokens: Tokens | Tensor) -> Tensor:
-        """Unnormalised text embeddings (B, E) of ``Tokens``, or of ids (B, L) whose end token is the highest id."""
-        return self.text(_tokens(tokens))[0]
+        """Unnormalised text embeddings (B, E) of ``Tokens``, or of bare ids (B, L), padded as is usual for the tower
+        (CLIP's own: the end token is the highest id)."""
+        return self.text(self._tokens(tokens))[0]
 
     def forward(self, pixels_BCHW: Tensor, tokens: Tokens | Tensor) -> tuple[Tensor, Tensor]:
         """Unnormalised embeddings of images and texts, each with a row for each.
 
         The shorter half of the texts runs apart from the longer one, each only to its own longest.
         """
-        tokens = _tokens(tokens)
+        tokens = self._tokens(tokens)
         order_B = tokens.lengths_B.argsort(stable=True)
         halves = [self.encode_text(Tokens(tokens.ids_BL[half], tokens.lengths_B[half])) for half in order_B.chunk(2)]
         return self.encode_image(pixels_BCHW), torch.cat(halves)[order_B.argsort()]
 
-
-def _tokens(tokens: Tokens | Tensor) -> Tokens:
-    return Tokens(tokens, tokens.argmax(dim=1) + 1) if isinstance(tokens, Tensor) else tokens
+    def _tokens(self, tokens: Tokens | Tensor) -> Tokens:
+        return Tokens(tokens, self.text.lengths(tokens)) if isinstance(tokens, Tensor) else tokens
 
 
 def create_model(spec: ModelSpec, *, seed: int) -> CLIP:
@@ -68,5 +87,7 @@ def create_model(spec: ModelSpec, *, seed: int) -> CLIP:
     model.image.initialise(generator)
     model.text.initialise(generator)
     with torch.no_grad():
-        model.logit_scale.fill_(INITIAL_LOGIT_SCALE)
+        model.logit_scale.fill_(INITIAL_LOGIT_SCALE[spec.scores])
+        if spec.scores == "sigmoid":
+            model.logit_bias.fill_(INITIAL_LOGIT_BIAS)
     return model

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.specs import Activation, TextTransformerSpec, VisionTransformerSpec
+from diptych.specs import Activation, SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec, VisionTransformerSpec
+
+BlockSpec = VisionTransformerSpec | TextTransformerSpec | SiglipVisionSpec | SiglipTextSpec
 
 
 class LayerNorm(nn.LayerNorm):
@@ -27,7 +30,9 @@ class QuickGELU(nn.Module):
 
 def activation(name: Activation) -> nn.Module:
     """The module of a named activation."""
-    return QuickGELU() if name == "quick_gelu" else nn.GELU()
+    if name == "quick_gelu":
+        return QuickGELU()
+    return nn.GELU(approximate="tanh" if name == "gelu_tanh" else "none")
 
 
 @torch.no_grad()
@@ -39,21 +44,32 @@ def fan_in_uniform(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> 
         layer.bias.uniform_(-bound, bound, generator=generator)
 
 
-def attend(queries_BHLK: Tensor, keys_BHMK: Tensor, values_BHMK: Tensor, *, causal: bool = False) -> Tensor:
-    """Scaled dot-product attention, ``(B, H, L, K)``; a causal one never sees a mask: the kernel knows the triangle."""
-    attention = F.scaled_dot_product_attention
+def attend(
+    queries_BHLK: Tensor,
+    keys_BHMK: Tensor,
+    values_BHMK: Tensor,
+    *,
+    causal: bool = False,
+    inside_BM: Tensor | None = None,
+) -> Tensor:
+    """Scaled dot-product attention, ``(B, H, L, K)``; a causal one never sees a mask: the kernel knows the triangle.
+
+    ``inside_BM``: which of the keys are no padding; by default all.
+    """
+    mask_B11M = None if inside_BM is None else inside_BM[:, None, None]
+    attention = partial(F.scaled_dot_product_attention, attn_mask=mask_B11M, is_causal=causal)
     if queries_BHLK.dtype == torch.bfloat16 and queries_BHLK.device.type == "cpu" and queries_BHLK.requires_grad:
         # The backward pass in bf16 takes three to six times as long as in fp32 there (torch 2.13).
         with torch.autocast("cpu", enabled=False):
-            x_BHLK = attention(queries_BHLK.float(), keys_BHMK.float(), values_BHMK.float(), is_causal=causal)
+            x_BHLK = attention(queries_BHLK.float(), keys_BHMK.float(), values_BHMK.float())
         return x_BHLK.to(queries_BHLK.dtype)
-    return attention(queries_BHLK, keys_BHMK, values_BHMK, is_causal=causal)
+    return attention(queries_BHLK, keys_BHMK, values_BHMK)
 
 
 class Attention(nn.Module):
     """Multi-head self-attention with one matrix for queries, keys and values.
 
-    ``x_BLD`` to ``x_BLD``.
+    ``x_BLD`` to ``x_BLD``; ``inside_BL`` tells what is no padding, by default everything.
     """
 
     def __init__(self, width: int, heads: int, *, causal: bool) -> None:
@@ -62,12 +78,12 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
+    def forward(self, x_BLD: Tensor, inside_BL: Tensor | None = None) -> Tensor:
         B, L, D = x_BLD.shape
         q_BHLK, k_BHLK, v_BHLK = (
             self.query_key_value(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         )
-        x_BHLK = attend(q_BHLK, k_BHLK, v_BHLK, causal=self.causal)
+        x_BHLK = attend(q_BHLK, k_BHLK, v_BHLK, causal=self.causal, inside_BM=inside_BL)
         return self.output(x_BHLK.transpose(1, 2).reshape(B, L, D))
 
 
@@ -87,11 +103,11 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block: attention, then MLP."""
 
-    def __init__(self, spec: VisionTransformerSpec | TextTransformerSpec, *, causal: bool) -> None:
+    def __init__(self, spec: BlockSpec, *, causal: bool) -> None:
         super().__init__()
-        self.norm_attention = LayerNorm(spec.width)
+        self.norm_attention = LayerNorm(spec.width, spec.norm_epsilon)
         self.attention = Attention(spec.width, spec.heads, causal=causal)
-        self.norm_mlp = LayerNorm(spec.width)
+        self.norm_mlp = LayerNorm(spec.width, spec.norm_epsilon)
         self.mlp = MLP(spec.width, spec.mlp_ratio, spec.activation)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
@@ -102,7 +118,7 @@ class Block(nn.Module):
 class Transformer(nn.Sequential):
     """The blocks of a tower, one after the other."""
 
-    def __init__(self, spec: VisionTransformerSpec | TextTransformerSpec, *, causal: bool) -> None:
+    def __init__(self, spec: BlockSpec, *, causal: bool) -> None:
         super().__init__(*(Block(spec, causal=causal) for _ in range(spec.layers)))
 
     def each(self) -> Iterator[Block]:

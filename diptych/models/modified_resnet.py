@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.models.layers import attend, fan_in_uniform
-from diptych.models.tower import Intermediates, TowerOutput
+from diptych.models.tower import ImageTower, Intermediates, TowerOutput
 from diptych.specs import ModifiedResNetSpec
 
 
@@ -68,7 +68,7 @@ class AttentionPool(nn.Module):
         return x_BND.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
-class ModifiedResNet(nn.Module):
+class ModifiedResNet(ImageTower):
     """``pixels_BCHW`` to ``embedding_BE``; the attention pool projects into the joint space.
 
     Intermediates: ``grid`` (B, C, H / 32, W / 32), the last stage's output; ``features`` (B, E), what attention

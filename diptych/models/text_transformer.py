@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diptych.models.layers import LayerNorm, Transformer, fan_in_uniform
-from diptych.models.tower import Intermediates, TowerOutput
+from diptych.models.tower import Intermediates, TextTower, TowerOutput
 from diptych.specs import TextTransformerSpec
 from diptych.tokens import Tokens
 
 
-class TextTransformer(nn.Module):
+class TextTransformer(TextTower):
     """``Tokens`` to ``embedding_BE``.
 
     Attention is causal and the feature is the end token's, so nothing after it can matter: the batch runs only to its
@@ -28,7 +28,7 @@ class TextTransformer(nn.Module):
         self.token_embedding = nn.Embedding(spec.vocabulary_size, spec.width)
         self.positional_embedding = nn.Parameter(torch.empty(spec.context_length, spec.width))
         self.blocks = Transformer(spec, causal=True)
-        self.norm_final = LayerNorm(spec.width)
+        self.norm_final = LayerNorm(spec.width, spec.norm_epsilon)
         self.projection = nn.Parameter(torch.empty(spec.width, embedding))
 
     def forward(self, tokens: Tokens, keep: Sequence[str] = ()) -> TowerOutput:
@@ -42,6 +42,10 @@ class TextTransformer(nn.Module):
         features_BD = self.norm_final(end_BD)
         kept.offer("features", features_BD)
         return features_BD @ self.projection.to(features_BD.dtype), kept
+
+    def lengths(self, ids_BL: Tensor) -> Tensor:
+        """Of bare ids, whose end token is the highest."""
+        return lengths_to_highest(ids_BL)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -60,3 +64,8 @@ class TextTransformer(nn.Module):
             block.mlp.contract.weight.normal_(0, residual, generator=generator)
             nn.init.zeros_(block.attention.query_key_value.bias)
             nn.init.zeros_(block.attention.output.bias)
+
+
+def lengths_to_highest(ids_BL: Tensor) -> Tensor:
+    """How many ids each text has, (B,), where its end token is the highest id and the rest is padding."""
+    return ids_BL.argmax(dim=1) + 1

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from diptych.models.layers import LayerNorm, Transformer, fan_in_uniform
-from diptych.models.tower import Intermediates, TowerOutput
+from diptych.models.tower import ImageTower, Intermediates, TowerOutput
 from diptych.specs import VisionTransformerSpec
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(ImageTower):
     """``pixels_BCHW`` to ``embedding_BE``.
 
     Intermediates: ``tokens`` (B, 1 + N, D), all tokens after the last block; ``features`` (B, D), the normalised
@@ -28,9 +28,9 @@ class VisionTransformer(nn.Module):
         self.patch_embedding = nn.Conv2d(3, spec.width, spec.patch_size, spec.patch_size, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(spec.width))
         self.positional_embedding = nn.Parameter(torch.empty(1 + patches, spec.width))
-        self.norm_pre = LayerNorm(spec.width)
+        self.norm_pre = LayerNorm(spec.width, spec.norm_epsilon)
         self.blocks = Transformer(spec, causal=False)
-        self.norm_post = LayerNorm(spec.width)
+        self.norm_post = LayerNorm(spec.width, spec.norm_epsilon)
         self.projection = nn.Parameter(torch.empty(spec.width, embedding))
 
     def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = ()) -> TowerOutput:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from diptych import specs
+from diptych import zoo
 from diptych.data.augment import Augmentation
 from diptych.errors import ConfigError, nearest
 from diptych.training.losses import LossSpec
@@ -21,7 +21,7 @@ from diptych.training.recipe import CheckpointSpec, DataSpec, Recipe
 
 def _paper(model: str, data: str, rate: float) -> Recipe:
     """The paper's values (tables 18 to 20): 32 epochs at batch 32,768, Adam's constants by kind of image tower."""
-    spec = specs.find(model)
+    spec = zoo.find(model)
     if spec.image.kind == "modified_resnet":
         optimizer = OptimizerSpec(learning_rate=rate, beta2=0.999, epsilon=1e-8)
     else:
@@ -73,7 +73,7 @@ def _laptop(name: str, model: str, data: DataSpec, *, steps: int, loss: LossSpec
     """What the small recipes share; found on validation splits (docs/LOG.md)."""
     return Recipe(
         name=name,
-        model=specs.find(model),
+        model=zoo.find(model),
         data=data,
         vocabulary=4096,
         duration=f"{steps} steps",

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from diptych import config
-from diptych.checkpoints.bundle import Bundle, build, write
+from diptych.checkpoints.bundle import Bundle, build
+from diptych.checkpoints.writing import write
 from diptych.data.loader import Batch, Loader
 from diptych.data.sources import Source
 from diptych.encoder import Clip, default_device

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from diptych import config
-from diptych.checkpoints.bundle import Bundle, read, write
+from diptych.checkpoints.bundle import Bundle, read
+from diptych.checkpoints.writing import write
 from diptych.errors import DiptychError, TrainingError
 from diptych.training.recipe import Recipe
 

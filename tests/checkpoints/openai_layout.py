@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from twins import renames
 
-from diptych.checkpoints.keys import renames
 from diptych.specs import ModelSpec, ModifiedResNetSpec, VisionTransformerSpec
 
 

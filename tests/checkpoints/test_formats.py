@@ -10,18 +10,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from test_bundle import equal
-from twins import bundle, random_weights, twin
+from twins import bundle, random_weights, renames, twin
 
-from diptych.checkpoints.bundle import Bundle, read, write
-from diptych.checkpoints.keys import renames
+from diptych.checkpoints.bundle import Bundle, read
+from diptych.checkpoints.formats import OPEN_CLIP, Format
+from diptych.checkpoints.names.open_clip import ROWS_OWN_TEXT
+from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError, DiptychError
 
 SPEC = twin("ViT-B/32")
 WEIGHTS = random_weights(SPEC)
 
+OWN_TEXT = Format("open_clip", "", ROWS_OWN_TEXT)
 
-def state(layout="flat", spec=SPEC, weights=WEIGHTS):
-    names = renames(spec, layout)
+
+def state(format=OPEN_CLIP, spec=SPEC, weights=WEIGHTS):
+    names = renames(spec, format)
     return {names[name]: tensor for name, tensor in weights.items()}
 
 
@@ -34,7 +38,7 @@ def prefixed(prefix):
     "content",
     [
         state(),
-        state("text"),
+        state(OWN_TEXT),
         {"epoch": 3, "name": "run", "state_dict": prefixed("module."), "optimizer": {"state": {}, "groups": [{}]}},
         {"state_dict": prefixed("module._orig_mod.")},
         prefixed("_orig_mod."),
@@ -105,7 +109,7 @@ def test_open_clips_folders(tmp_path):
     for i, (name, content) in enumerate(
         {
             "open_clip_model.safetensors": state(),
-            "open_clip_pytorch_model.bin": state("text"),
+            "open_clip_pytorch_model.bin": state(OWN_TEXT),
             "model.pth": {"state_dict": prefixed("module.")},
         }.items()
     ):
@@ -280,6 +284,6 @@ def test_random_damage_never_escapes(tmp_path):
 def test_open_clips_layouts_of_our_own_weights_are_the_same_model(tmp_path):
     original = bundle("RN50x4")
     write(original, tmp_path / "a")
-    torch.save(state("text", original.spec, original.weights), tmp_path / "b.pt")
+    torch.save(state(OWN_TEXT, original.spec, original.weights), tmp_path / "b.pt")
     assert equal(read(tmp_path / "a").weights, read(tmp_path / "b.pt", spec=original.spec).weights)
     assert isinstance(read(tmp_path / "a"), Bundle)

@@ -7,7 +7,8 @@ import pytest
 from hub_server import COMMIT, hub
 from twins import bundle
 
-from diptych.checkpoints.bundle import fingerprint, read, write
+from diptych.checkpoints.bundle import fingerprint, read
+from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError
 
 # The address of a hub is read when huggingface_hub is imported, so each story runs in a process of its own.

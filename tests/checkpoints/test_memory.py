@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from openai_layout import openai_model, save_archive
-from twins import random_weights, twin
+from twins import random_weights, renames, twin
 
-from diptych.checkpoints.bundle import Bundle, write
-from diptych.checkpoints.keys import renames
+from diptych.checkpoints.bundle import Bundle
+from diptych.checkpoints.writing import write
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 

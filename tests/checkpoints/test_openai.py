@@ -7,12 +7,12 @@ import zipfile
 import pytest
 import torch
 from openai_layout import openai_model, save_archive
-from twins import RELEASED, random_weights, twin
+from twins import RELEASED, random_weights, renames, twin
 
 from diptych.checkpoints.bundle import build, read
 from diptych.checkpoints.openai import read_archive
 from diptych.errors import CheckpointError
-from diptych.specs import find
+from diptych.zoo import find
 
 
 def _inputs(spec):
@@ -70,7 +70,7 @@ def test_the_classes_in_an_archive_decide_the_activation(tmp_path):
 
 def test_names_a_released_architecture():
     from diptych.checkpoints.architecture import infer
-    from diptych.checkpoints.keys import expected, renames
+    from diptych.checkpoints.tensors import expected
 
     for spec in map(find, RELEASED):
         names = renames(spec)

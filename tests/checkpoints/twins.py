@@ -5,8 +5,10 @@ import dataclasses
 import torch
 
 from diptych.checkpoints.bundle import Bundle
+from diptych.checkpoints.formats import OPEN_CLIP, Format
 from diptych.models.clip import create_model
-from diptych.specs import MODELS, ModelSpec, ModifiedResNetSpec, PreprocessSpec, TextTransformerSpec
+from diptych.specs import ModelSpec, ModifiedResNetSpec, PreprocessSpec, TextTransformerSpec
+from diptych.zoo import MODELS
 
 RELEASED = (
     *("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64"),
@@ -54,6 +56,11 @@ def random_weights(spec: ModelSpec, seed: int = 0) -> dict[str, torch.Tensor]:
         else:
             tensor.add_(0.02 * noise)
     return weights
+
+
+def renames(spec: ModelSpec, format: Format = OPEN_CLIP) -> dict[str, str]:
+    """Our names of a CLIP's tensors to OpenAI's and OpenCLIP's, each of which is one tensor there too."""
+    return {name: place.names[0] for name, place in format.places(spec).items()}
 
 
 def bundle(name: str = "ViT-B/32", **options: int) -> Bundle:

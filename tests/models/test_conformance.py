@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from diptych.errors import ConfigError
 from diptych.models.clip import CLIP, create_model
 from diptych.models.modified_resnet import ModifiedResNet
-from diptych.specs import MODELS, ModelSpec
+from diptych.specs import ModelSpec
 from diptych.tokens import Tokens
+from diptych.zoo import MODELS
 from tests.models.twins import pixels, random_twin, tokens, twin
 
 B32 = MODELS["ViT-B/32"]

@@ -15,11 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from twins import RELEASED, random_weights, twin
 
-from diptych.checkpoints.bundle import Bundle, build, read, write
+from diptych.checkpoints.bundle import Bundle, build, read
 from diptych.checkpoints.open_clip import from_spec, to_spec
+from diptych.checkpoints.writing import write
 from diptych.data.preprocess import preprocess
-from diptych.specs import MODELS, ModelSpec, ModifiedResNetSpec, find
+from diptych.specs import ModelSpec, ModifiedResNetSpec
 from diptych.text.tokenizer import Tokenizer
+from diptych.zoo import MODELS, find
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 

@@ -5,8 +5,8 @@ import torch
 
 from diptych.errors import ConfigError
 from diptych.models.clip import create_model
-from diptych.specs import MODELS
 from diptych.training.optimizer import OptimizerSpec, build_optimizer, learning_rate
+from diptych.zoo import MODELS
 from tests.models.twins import twin
 
 

@@ -17,9 +17,10 @@ import torch
 from diptych.checkpoints.bundle import read
 from diptych.data.sources import open_source
 from diptych.errors import TrainingError
-from diptych.specs import MODELS, ModelSpec
+from diptych.specs import ModelSpec
 from diptych.training import state
 from diptych.training.loop import train
+from diptych.zoo import MODELS
 from tests.models.twins import twin
 from tests.training import small
 

@@ -1,0 +1,80 @@
+"""The families of files that can be read and written: what each calls its tensors, and how it is told by them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from diptych.checkpoints import architecture, big_vision, chinese_clip
+from diptych.checkpoints.names import big_vision as big_vision_names
+from diptych.checkpoints.names import chinese_clip as chinese_clip_names
+from diptych.checkpoints.names import huggingface as huggingface_names
+from diptych.checkpoints.names import open_clip as open_clip_names
+from diptych.checkpoints.names import openai as openai_names
+from diptych.checkpoints.places import Place, places
+from diptych.checkpoints.tensors import expected
+from diptych.errors import CheckpointError
+from diptych.specs import Activation, ModelSpec
+
+
+@dataclass(frozen=True)
+class Format:
+    """The names of one family.
+
+    mark:  a pattern that the name of one of its tensors begins with, and no other family's does.
+    rows:  our names of the tensors of each kind of tower to theirs (see `places`); None for our own names.
+    infer: the spec from shapes, where a file comes without a config; None where it never does.
+    activation: what all published models of the family have, where a file does not tell; None where they differ.
+    assumed: what else shapes do not tell and ``infer`` takes for granted.
+    """
+
+    name: str
+    mark: str
+    rows: Mapping[type, Mapping[str, str]] | None
+    infer: Callable[..., ModelSpec] | None = None
+    activation: Activation | None = None
+    assumed: tuple[str, ...] = ("heads of width 64", "class token pooled", "CLIP's preprocessing")
+
+    def places(self, spec: ModelSpec) -> dict[str, Place]:
+        """Where each tensor of the model lies; CheckpointError for towers that this family has no names for."""
+        names = list(expected(spec))
+        if self.rows is None:
+            return {name: Place((name,)) for name in names}
+        rows: dict[str, str] = {}
+        for tower in (spec.image, spec.text):
+            if type(tower) not in self.rows:
+                raise CheckpointError(f"{self.name} has no names for {spec.name}: it knows no {tower.kind}")
+            rows |= self.rows[type(tower)]
+        try:
+            return places(names, rows)
+        except KeyError as error:
+            raise CheckpointError(f"{self.name} has no name for {error.args[0]} of {spec.name}") from error
+
+
+OPEN_CLIP = Format("open_clip", r"visual\.", open_clip_names.ROWS, architecture.infer)
+DIPTYCH = Format("diptych", r"image\.", None)
+OPENAI = Format("openai", r"visual\.", openai_names.ROWS)
+HUGGINGFACE = Format("huggingface", r"vision_model\.", huggingface_names.ROWS)
+
+# In this order: what an earlier one recognises is its own.
+READ = (
+    DIPTYCH,
+    HUGGINGFACE,
+    Format("big_vision", r"img/", big_vision_names.ROWS, big_vision.infer, "gelu_tanh", big_vision.ASSUMED),
+    Format("chinese_clip", r"bert\.", chinese_clip_names.ROWS, chinese_clip.infer, "quick_gelu", chinese_clip.ASSUMED),
+    Format("open_clip", r"text\.(?!\d)", open_clip_names.ROWS_OWN_TEXT, architecture.infer_own_text),
+    OPEN_CLIP,
+)
+
+
+def recognised(names: Collection[str], where: str) -> Format:
+    """The family whose names these are; CheckpointError where there is none."""
+    for format in READ:
+        if any(re.match(format.mark, name) for name in names):
+            return format
+    listed = ", ".join(list(names)[:3]) or "nothing"
+    raise CheckpointError(
+        f"{where} holds tensors of no CLIP that is known ({listed} ...); known are the names of OpenAI, OpenCLIP, "
+        "Transformers, big_vision and Chinese-CLIP"
+    )

@@ -1,0 +1,142 @@
+"""Writing a bundle as a folder, in the format of the tool that is to read it.
+
+Diptych's own is a folder that OpenCLIP's ``local-dir:`` loader opens as it stands, with ``diptych.json`` beside.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diptych.checkpoints import huggingface, open_clip
+from diptych.checkpoints.bundle import Bundle, fingerprint
+from diptych.checkpoints.contents import CONFIG, DESCRIPTION, HUGGINGFACE_CONFIG, PREPROCESSOR, WEIGHTS
+from diptych.checkpoints.folder import replaced
+from diptych.checkpoints.formats import DIPTYCH, HUGGINGFACE, OPEN_CLIP, OPENAI, Format
+from diptych.checkpoints.resolve import FORMAT_VERSION
+from diptych.config import to_dict
+from diptych.errors import CheckpointError, nearest
+from diptych.specs import ModelSpec, TextTransformerSpec, VisionTransformerSpec
+
+FormatName = Literal["diptych", "open_clip", "huggingface", "openai"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be written: the name of the file of weights, the names in it, and the files beside."""
+
+    weights: str
+    names: Format
+    files: dict[str, bytes]
+    described: bool = False
+
+
+def write(bundle: Bundle, folder: str | Path, *, format: FormatName = "diptych") -> Path:
+    """Write a bundle as a folder, which appears as a whole or not at all and is on the disk when this returns.
+
+    ``open_clip`` is for its ``local-dir:``, ``huggingface`` for Transformers' ``from_pretrained``, ``openai`` a
+    ``model.pt`` for its ``clip.load``; each raises CheckpointError that says what of the model it cannot express.
+    ``diptych`` expresses every model, and is OpenCLIP's where that can. An older bundle of the same name is replaced; a
+    folder with anything else in it is refused.
+    """
+    if format not in get_args(FormatName):
+        raise CheckpointError(f"there is no format {format!r}; {nearest(format, get_args(FormatName))}")
+    plan = _plan(bundle, format)
+    places = plan.names.places(bundle.spec)
+    if odd := sorted(bundle.weights.keys() ^ places.keys()):
+        raise CheckpointError(f"the weights are not those of {bundle.spec.name}: {', '.join(odd[:4])}")
+    files, metadata = dict(plan.files), {"format": "pt"}
+    if plan.described:
+        description = _description(bundle, [plan.weights, *files])
+        files[DESCRIPTION] = _json(description)
+        metadata["diptych"] = json.dumps(description)  # so the file can be read where it lies alone
+    with replaced(Path(folder), {plan.weights, *files} | _files_of_old(Path(folder))) as new:
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in bundle.weights.items():
+            tensors |= places[name].split(tensor.detach().cpu())
+        _save(tensors, new / plan.weights, metadata, folder)
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+    return Path(folder)
+
+
+def _plan(bundle: Bundle, format: FormatName) -> _Plan:
+    tokenizer = bundle.tokenizer
+    beside = tokenizer.files() if tokenizer else {}
+    if format == "huggingface":
+        ids = (tokenizer.start_id, tokenizer.end_id) if tokenizer else (None, None)
+        config, preprocessor = huggingface.from_spec(bundle.spec, start_id=ids[0], end_id=ids[1])
+        configs = {HUGGINGFACE_CONFIG: _json(config), PREPROCESSOR: _json(preprocessor)}
+        return _Plan("model.safetensors", HUGGINGFACE, beside | configs)
+    if format == "openai":
+        _refuse_what_openai_has_not(bundle.spec)
+        return _Plan("model.pt", OPENAI, {})
+    try:
+        config = open_clip.from_spec(bundle.spec, own_tokenizer=tokenizer is not None)
+        return _Plan(WEIGHTS, OPEN_CLIP, beside | {CONFIG: _json(config)}, described=True)
+    except CheckpointError:
+        if format == "open_clip":
+            raise
+        return _Plan("model.safetensors", DIPTYCH, beside, described=True)
+
+
+def _refuse_what_openai_has_not(spec: ModelSpec) -> None:
+    """Its ``clip.load`` infers the architecture from shapes and knows one vocabulary."""
+    image, text = spec.image, spec.text
+    wrong = []
+    if not isinstance(text, TextTransformerSpec) or image.kind not in ("vision_transformer", "modified_resnet"):
+        wrong.append(f"towers of the kinds {image.kind} and {text.kind}")
+    for tower, name in ((image, "image"), (text, "text")):
+        if getattr(tower, "activation", "quick_gelu") != "quick_gelu":
+            wrong.append(f"{getattr(tower, 'activation', '')} in the {name} tower")
+        heads, width = getattr(tower, "heads", 1), tower.width
+        if width != 64 * heads:
+            wrong.append(f"{name} heads that are not 64 wide")
+        if getattr(tower, "mlp_ratio", 4.0) != 4.0 or getattr(tower, "norm_epsilon", 1e-5) != 1e-5:
+            wrong.append(f"an {name} tower with another mlp_ratio or norm_epsilon")
+    if isinstance(image, VisionTransformerSpec) and image.pooling != "class_token":
+        wrong.append(f"{image.pooling} pooling")
+    if text.vocabulary_size != open_clip.RELEASED_VOCABULARY:
+        wrong.append("a vocabulary of its own")
+    if wrong:
+        raise CheckpointError(f"OpenAI's layout has no {', no '.join(wrong)}, as {spec.name} has")
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], folder: str | Path) -> None:
+    try:
+        if path.suffix == ".pt":
+            torch.save(tensors, path)
+        else:
+            save_file(tensors, path, metadata=metadata)
+    except (SafetensorError, RuntimeError) as error:  # a full disk
+        raise CheckpointError(f"{folder} cannot be written: {error}") from error
+
+
+def _description(bundle: Bundle, files: list[str]) -> dict[str, Any]:
+    hashes = {"weights": fingerprint(bundle.weights)}
+    hashes |= {"tokenizer": bundle.tokenizer.fingerprint} if bundle.tokenizer else {}
+    return {
+        "format": FORMAT_VERSION,
+        "spec": to_dict(bundle.spec),
+        "provenance": bundle.provenance | {"hashes": hashes},
+        "files": sorted(files),
+    }
+
+
+def _files_of_old(folder: Path) -> set[str]:
+    """The files of the bundle that is to be replaced, by its own account."""
+    try:
+        return set(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["files"]) | {DESCRIPTION}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
