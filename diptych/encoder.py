@@ -24,7 +24,7 @@ from diptych.errors import ConfigError, TokenizerError, nearest
 from diptych.models.clip import CLIP, create_model
 from diptych.specs import Activation, ModelSpec
 from diptych.text import prompts
-from diptych.text.tokenizer import Tokenizer
+from diptych.text.pretrained import AnyTokenizer
 from diptych.tokens import Tokens
 
 Precision = Literal["fp32", "fast"]
@@ -74,7 +74,7 @@ class Clip:
     def __init__(
         self,
         model: CLIP,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: AnyTokenizer | None = None,
         provenance: Mapping[str, Any] | None = None,
         precision: Precision = "fp32",
     ) -> None:
@@ -182,7 +182,7 @@ class Clip:
         whole = Bundle(self.spec, dict(self.model.state_dict()), self.tokenizer, self.provenance)
         return write(whole, folder, format=format)
 
-    def require_tokenizer(self) -> Tokenizer:
+    def require_tokenizer(self) -> AnyTokenizer:
         """The tokenizer. Raises TokenizerError, which says how to get one, where there is none."""
         if self.tokenizer is None:
             raise TokenizerError(
@@ -261,7 +261,7 @@ def load(
     location: str | Path,
     *,
     precision: Precision = "fp32",
-    tokenizer: Tokenizer | str | Path | None = None,
+    tokenizer: AnyTokenizer | str | Path | None = None,
     image_size: int | None = None,
     activation: Activation | None = None,
     device: str | torch.device | None = None,
@@ -278,8 +278,8 @@ def load(
     """
     from diptych.checkpoints import bundle
 
-    given = tokenizer if isinstance(tokenizer, Tokenizer) else None
-    path = tokenizer if not isinstance(tokenizer, Tokenizer) else None
+    given = tokenizer if isinstance(tokenizer, AnyTokenizer) else None
+    path = tokenizer if not isinstance(tokenizer, AnyTokenizer) else None
     whole = bundle.read(location, tokenizer=path, image_size=image_size, activation=activation)
     model = bundle.build(whole).requires_grad_(False)
     clip = Clip(model, given or whole.tokenizer, whole.provenance, precision)
@@ -294,7 +294,7 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: Tokenizer | None = None) -> Clip:
+def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: AnyTokenizer | None = None) -> Clip:
     """A CLIP with random weights, by the name of a released architecture or a spec of one's own.
 
     With a tokenizer, the model's vocabulary and context length become the tokenizer's.
@@ -305,7 +305,7 @@ def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: Tokenizer | N
     return Clip(create_model(spec, seed=seed), tokenizer, {"weights_from": f"random, seed {seed}"})
 
 
-def _check_vocabulary(spec: ModelSpec, tokenizer: Tokenizer) -> None:
+def _check_vocabulary(spec: ModelSpec, tokenizer: AnyTokenizer) -> None:
     text = spec.text
     if tokenizer.vocabulary_size != text.vocabulary_size or tokenizer.context_length > text.context_length:
         raise TokenizerError(

@@ -51,13 +51,20 @@ def _small_text(context_length: int, layers: int) -> TextTransformerSpec:
 
 def _siglip(name: str, px: int, patch: int, size: tuple[int, int, int, float], *, second: bool = False) -> ModelSpec:
     width, layers, heads, ratio = size
-    sizes = {"width": width, "layers": layers, "heads": heads, "mlp_ratio": ratio}
-    vocabulary = {"vocabulary_size": 256_000, "padding_id": 0} if second else {}
+    image = SiglipVisionSpec(image_size=px, patch_size=patch, width=width, layers=layers, heads=heads, mlp_ratio=ratio)
+    text = SiglipTextSpec(
+        vocabulary_size=256_000 if second else 32_000,
+        padding_id=0 if second else 1,
+        width=width,
+        layers=layers,
+        heads=heads,
+        mlp_ratio=ratio,
+    )
     return ModelSpec(
         name=name,
         embedding=width,
-        image=SiglipVisionSpec(image_size=px, patch_size=patch, **sizes),
-        text=SiglipTextSpec(**sizes, **vocabulary),
+        image=image,
+        text=text,
         preprocess=PreprocessSpec(size=px, resize="squash", mean=HALF, std=HALF),
         tokenizer="sentence_piece",
         scores="sigmoid",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import (
     Activation,
+    BagOfWordsSpec,
     ModelSpec,
     ModifiedResNetSpec,
     PreprocessSpec,
@@ -58,7 +59,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
         raise CheckpointError(
             f"the architecture of {where} cannot be told from its tensors: {error}; pass spec=ModelSpec(...)"
         ) from error
-    return _named(spec)
+    return named(spec)
 
 
 def infer_own_text(shapes: Shapes, activation: Activation, *, name: str, where: str) -> ModelSpec:
@@ -101,16 +102,22 @@ def _modified_resnet(shapes: Shapes) -> ModifiedResNetSpec:
     )
 
 
-def _named(spec: ModelSpec) -> ModelSpec:
+def named(spec: ModelSpec) -> ModelSpec:
+    """The spec under the name of the known model that it is but for its activation; else as it is."""
     for known in MODELS.values():
-        activation = spec.text.activation
-        image = known.image
-        if isinstance(image, VisionTransformerSpec):
-            image = dataclasses.replace(image, activation=activation)
-        text = dataclasses.replace(known.text, activation=activation)
-        if dataclasses.replace(known, name=spec.name, image=image, text=text) == spec:
+        if _but_for_activation(dataclasses.replace(known, name=spec.name)) == _but_for_activation(spec):
             return dataclasses.replace(spec, name=known.name)
     return spec
+
+
+def _but_for_activation(spec: ModelSpec) -> ModelSpec:
+    image, text = (
+        tower
+        if isinstance(tower, ModifiedResNetSpec | BagOfWordsSpec)
+        else dataclasses.replace(tower, activation="gelu")
+        for tower in (spec.image, spec.text)
+    )
+    return dataclasses.replace(spec, image=image, text=text)
 
 
 def count(shapes: Shapes, pattern: str) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.checkpoints.architecture import Shapes, count, ratio
+from diptych.checkpoints.architecture import Shapes, count, named, ratio
 from diptych.checkpoints.tensors import Entry
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import HALF, Activation, ModelSpec, PreprocessSpec, SiglipTextSpec, SiglipVisionSpec
@@ -137,7 +137,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
             mlp_ratio=ratio(shapes["txt/Encoder_0/encoderblock_0/MlpBlock_0/Dense_0/kernel"][1], text_width),
             activation=activation,
         )
-        return ModelSpec(
+        spec = ModelSpec(
             name=name,
             embedding=shapes["txt/head/kernel"][1],
             image=image,
@@ -150,3 +150,4 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
         raise CheckpointError(f"{where} has no array {error.args[0]!r}, so it is no SigLIP of big_vision") from error
     except (ConfigError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(f"the architecture of {where} cannot be told from its arrays: {error}") from error
+    return named(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,10 @@ from diptych.checkpoints.resolve import resolve
 from diptych.checkpoints.tensors import assemble, resized
 from diptych.errors import CheckpointError, nearest
 from diptych.models.clip import CLIP
-from diptych.specs import Activation, ModelSpec
+from diptych.specs import Activation, ModelSpec, SiglipTextSpec
 
 if TYPE_CHECKING:
-    from diptych.text.tokenizer import Tokenizer
+    from diptych.text.pretrained import AnyTokenizer
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Bundle:
 
     spec: ModelSpec
     weights: dict[str, Tensor]
-    tokenizer: Tokenizer | None = None
+    tokenizer: AnyTokenizer | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,7 +68,8 @@ def read(
         provenance = {**provenance, "image_size_from": resolved.image.image_size}
         provenance.pop("hashes", None)  # of other weights from here on
         weights, resolved = resized(weights, resolved, image_size)
-    return Bundle(resolved, weights, _tokenizer(tokenizer, folder, contents, resolved), provenance)
+    words = _tokenizer(tokenizer, folder, contents, resolved)
+    return Bundle(_padded_as(words, resolved), weights, words, provenance)
 
 
 def build(bundle: Bundle) -> CLIP:
@@ -120,21 +122,37 @@ def _check_depth(spec: ModelSpec, tensors: int, where: str) -> None:
         raise CheckpointError(f"{where} is described as having {layers:,} layers, but it holds {tensors:,} tensors")
 
 
-def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, spec: ModelSpec) -> Tokenizer | None:
+def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, spec: ModelSpec) -> AnyTokenizer | None:
     if argument is None and not contents.tokenizer:
         return None
-    from diptych.text.tokenizer import Tokenizer
-
     path = folder if argument is None else Path(argument)
-    if path.is_dir():
-        tokenizer = Tokenizer.from_files(path, context_length=spec.text.context_length)
-    elif path.suffix == ".json" and path.is_file():
-        tokenizer = Tokenizer.from_json(path.read_text(encoding="utf-8"), context_length=spec.text.context_length)
-    else:
-        tokenizer = Tokenizer.from_merges(path, context_length=spec.text.context_length)
-    if tokenizer.vocabulary_size != spec.text.vocabulary_size:
+    tokenizer = _read_tokenizer(path, spec)
+    # An embedding may be a little taller than a vocabulary that was trained elsewhere, and never smaller.
+    fits = tokenizer.vocabulary_size == spec.text.vocabulary_size
+    if not fits and not (spec.tokenizer != "clip_byte_pair" and tokenizer.vocabulary_size < spec.text.vocabulary_size):
         raise CheckpointError(
             f"the tokenizer in {path} has {tokenizer.vocabulary_size} tokens, the model {spec.text.vocabulary_size}; "
             "pass tokenizer= with the one it was trained with"
         )
     return tokenizer
+
+
+def _read_tokenizer(path: Path, spec: ModelSpec) -> AnyTokenizer:
+    from diptych.text.pretrained import PretrainedTokenizer
+    from diptych.text.tokenizer import Tokenizer
+
+    length = spec.text.context_length
+    if spec.tokenizer != "clip_byte_pair":
+        return PretrainedTokenizer.from_files(path, family=spec.tokenizer, context_length=length)
+    if path.is_dir():
+        return Tokenizer.from_files(path, context_length=length)
+    if path.suffix == ".json" and path.is_file():
+        return Tokenizer.from_json(path.read_text(encoding="utf-8"), context_length=length)
+    return Tokenizer.from_merges(path, context_length=length)
+
+
+def _padded_as(tokenizer: AnyTokenizer | None, spec: ModelSpec) -> ModelSpec:
+    """Which padding SigLIP was trained with, its tokenizer knows best."""
+    if tokenizer is None or not isinstance(spec.text, SiglipTextSpec):
+        return spec
+    return dataclasses.replace(spec, text=dataclasses.replace(spec.text, padding_id=tokenizer.pad_id))

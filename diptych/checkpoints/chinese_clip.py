@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diptych.checkpoints.architecture import Shapes, count, image_tower, ratio
+from diptych.checkpoints.architecture import Shapes, count, image_tower, named, ratio
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import Activation, BertSpec, ModelSpec, PreprocessSpec
 
@@ -28,7 +28,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
             heads=width // 64,
             mlp_ratio=ratio(shapes["bert.encoder.layer.0.intermediate.dense.weight"][0], width),
         )
-        return ModelSpec(
+        spec = ModelSpec(
             name=name,
             embedding=shapes["text_projection"][1],
             image=image,
@@ -40,6 +40,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
         raise CheckpointError(f"{where} has no tensor {error.args[0]!r}, so it is no Chinese-CLIP") from error
     except (ConfigError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(f"the architecture of {where} cannot be told from its tensors: {error}") from error
+    return named(spec)
 
 
 def _width(shapes: Shapes) -> int:

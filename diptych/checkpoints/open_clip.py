@@ -8,15 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from diptych.checkpoints import open_clip_siglip
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, ConfigError
-from diptych.specs import CLIP_MEAN, CLIP_STD, ModelSpec, ModifiedResNetSpec
+from diptych.specs import CLIP_MEAN, CLIP_STD, ModelSpec, ModifiedResNetSpec, SiglipVisionSpec, TextTransformerSpec
 
 RELEASED_VOCABULARY = 49_408  # what OpenCLIP's built-in tokenizer speaks
 
 # Keys that only matter in training, or that the weights overwrite: any value is fine.
 _IGNORED = {
-    "model_cfg": {"custom_text", "init_logit_scale", "nonscalar_logit_scale", "output_dict", "cast_dtype"},
+    "model_cfg": {
+        "custom_text",
+        "init_logit_scale",
+        "init_logit_bias",
+        "nonscalar_logit_scale",
+        "output_dict",
+        "cast_dtype",
+    },
     "vision_cfg": {
         "patch_dropout",
         "output_tokens",
@@ -51,24 +59,19 @@ def to_spec(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     Raises CheckpointError that names the key of a config that is malformed or describes a model we do not have.
     """
     model = _section(config, "model_cfg", where)
-    vision = _section(model, "vision_cfg", f"{where}: model_cfg")
-    text = _section(model, "text_cfg", f"{where}: model_cfg")
     preprocess = _section({"preprocess_cfg": {}, **config}, "preprocess_cfg", where)
-    activation = "quick_gelu" if model["quick_gelu"] else "gelu"
     try:
-        size = _square(vision["image_size"])
+        towers = _towers(model, where)
+        size = towers["image"]["image_size"]
+        siglip = towers["text"]["kind"] == "siglip_text"
         return from_dict(
             ModelSpec,
             {
                 "name": name,
                 "embedding": model["embed_dim"],
-                "image": _image(vision, size, activation),
-                "text": {
-                    "kind": "text_transformer",
-                    "vocabulary_size": text["vocab_size"],
-                    "activation": activation,
-                    **{key: text[key] for key in ("context_length", "width", "heads", "layers", "mlp_ratio")},
-                },
+                **towers,
+                "tokenizer": "sentence_piece" if siglip else "clip_byte_pair",
+                "scores": "sigmoid" if siglip else "softmax",
                 "preprocess": {
                     # OpenCLIP lets the image tower decide where the two sizes differ.
                     **{"size": size, "mean": preprocess["mean"], "std": preprocess["std"]},
@@ -87,6 +90,12 @@ def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
     OpenCLIP cannot express.
     """
     image, text = spec.image, spec.text
+    if isinstance(image, SiglipVisionSpec):
+        return {"model_cfg": open_clip_siglip.config_of(spec), "preprocess_cfg": _preprocess_config(spec)}
+    if not isinstance(text, TextTransformerSpec):
+        raise CheckpointError(f"OpenCLIP has no {text.kind} of its own, as {spec.name} has")
+    if {getattr(tower, "norm_epsilon", 1e-5) for tower in (image, text)} != {1e-5} or spec.scores != "softmax":
+        raise CheckpointError(f"OpenCLIP has no sigmoid scores and norm_epsilon is 1e-5 there, not so in {spec.name}")
     vision: dict[str, Any] = {"image_size": image.image_size}
     if isinstance(image, ModifiedResNetSpec):
         vision |= {"layers": list(image.layers), "width": image.stem_width, "head_width": image.width // image.heads}
@@ -110,10 +119,32 @@ def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
             "vision_cfg": vision,
             "text_cfg": texts,
         },
-        "preprocess_cfg": {
-            **{"size": spec.preprocess.size, "mode": "RGB"},
-            **{"mean": list(spec.preprocess.mean), "std": list(spec.preprocess.std)},
-            **{"interpolation": spec.preprocess.interpolation, "resize_mode": spec.preprocess.resize},
+        "preprocess_cfg": _preprocess_config(spec),
+    }
+
+
+def _preprocess_config(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        **{"size": spec.preprocess.size, "mode": "RGB"},
+        **{"mean": list(spec.preprocess.mean), "std": list(spec.preprocess.std)},
+        **{"interpolation": spec.preprocess.interpolation, "resize_mode": spec.preprocess.resize},
+    }
+
+
+def _towers(model: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    if isinstance(vision, Mapping) and isinstance(text, Mapping) and open_clip_siglip.is_siglip(vision):
+        return open_clip_siglip.towers(vision, text, where)
+    vision = _section(model, "vision_cfg", f"{where}: model_cfg")
+    text = _section(model, "text_cfg", f"{where}: model_cfg")
+    activation = "quick_gelu" if model["quick_gelu"] else "gelu"
+    return {
+        "image": _image(vision, _square(vision["image_size"]), activation),
+        "text": {
+            "kind": "text_transformer",
+            "vocabulary_size": text["vocab_size"],
+            "activation": activation,
+            **{key: text[key] for key in ("context_length", "width", "heads", "layers", "mlp_ratio")},
         },
     }
 

@@ -29,7 +29,7 @@ def resolve(
     into the file of weights itself, the shapes of its tensors. Raises CheckpointError where ``activation`` contradicts
     the first of these, or is needed and missing.
     """
-    if activation not in (None, *get_args(Activation)):
+    if activation is not None and activation not in get_args(Activation):
         raise CheckpointError(f"there is no activation {activation!r}; {nearest(activation, get_args(Activation))}")
     path = folder / contents.weights
     format = recognised(file.entries, str(path))
@@ -108,7 +108,7 @@ def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> Mode
     has = {getattr(tower, "activation", activation) for tower in (spec.image, spec.text)}
     if activation and activation not in has:
         raise CheckpointError(
-            f"activation={activation!r} contradicts {source}, which says {' and '.join(sorted(has))!r}; leave it out, "
+            f"activation={activation!r} contradicts {source}, which says {' and '.join(sorted(map(str, has)))!r}; leave it out, "
             "or pass spec= to insist"
         )
     return spec

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tokenizers
 from tokenizers import Regex, models, pre_tokenizers, trainers
 
 from diptych.errors import ConfigError, TokenizerError
 from diptych.text import tokenizer_files
+from diptych.text.batching import to_tokens
 from diptych.text.cleaning import clean
 from diptych.text.tokenizer_files import BYTES, END, END_OF_WORD, START, Merge
 from diptych.tokens import Tokens
@@ -110,17 +110,8 @@ class Tokenizer:
         Texts past ``context_length`` are cut, their end token kept, and counted in ``Tokens.truncated``.
         A text with the end token's own name in it ends there: its length says so, as in the released model.
         """
-        import torch
-
         rows = [self.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        limit = self.context_length
-        truncated = sum(len(row) > limit for row in rows)
-        rows = [row if len(row) <= limit else [*row[: limit - 1], self.end_id] for row in rows]
-        ids_BL = np.full((len(rows), max(map(len, rows), default=0)), PAD_ID, dtype=np.int64)
-        for i, row in enumerate(rows):
-            ids_BL[i, : len(row)] = row
-        lengths_B = np.array([row.index(self.end_id) + 1 for row in rows], dtype=np.int64)
-        return Tokens(torch.from_numpy(ids_BL), torch.from_numpy(lengths_B), truncated)
+        return to_tokens(rows, limit=self.context_length, end_id=self.end_id, pad_id=PAD_ID)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text from start to end token, however many they are."""

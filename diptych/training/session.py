@@ -19,7 +19,7 @@ from diptych.data.sources import Source
 from diptych.encoder import Clip, default_device
 from diptych.errors import NonFiniteLoss, TrainingError
 from diptych.models.clip import CLIP, create_model
-from diptych.text.tokenizer import Tokenizer
+from diptych.text.pretrained import AnyTokenizer
 from diptych.tokens import Tokens
 from diptych.training import state
 from diptych.training.objectives import contrastive
@@ -34,7 +34,7 @@ Evaluator = Callable[[Clip], Mapping[str, float]]
 class Session:
     """One step, one evaluation, one checkpoint at a time; the loop decides when. ``step`` counts the steps done."""
 
-    def __init__(self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: Tokenizer, *, samples: int) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: AnyTokenizer, *, samples: int) -> None:
         self.recipe, self.folder, self.tokenizer, self.samples = recipe, folder, tokenizer, samples
         self.device = default_device()
         self.model = model.to(self.device).train()
@@ -49,7 +49,7 @@ class Session:
         self._clock = self._saved_at = time.monotonic()
 
     @classmethod
-    def begin(cls, recipe: Recipe, folder: Path, tokenizer: Callable[[], Tokenizer], *, samples: int) -> Session:
+    def begin(cls, recipe: Recipe, folder: Path, tokenizer: Callable[[], AnyTokenizer], *, samples: int) -> Session:
         """From the last checkpoint in the run's folder where there is one, else from random weights.
 
         ``samples``: of the source; TrainingError where the checkpoint belongs to a source with more or fewer.

@@ -1,0 +1,209 @@
+"""Tokenizers that other models bring: WordPiece (BERT's) and SentencePiece (SigLIP's), as they were trained."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import string
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tokenizers
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from diptych.errors import ConfigError, TokenizerError
+from diptych.text.batching import to_tokens
+from diptych.text.tokenizer import Tokenizer
+from diptych.tokens import Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Family = Literal["sentence_piece", "word_piece"]
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def canonical(text: str) -> str:
+    """A text as SigLIP was trained on it: no punctuation, lower case, single spaces, underscores being spaces.
+
+    >>> canonical("A  photo_of AT&T's café!")
+    'a photo of atts café'
+    """
+    return " ".join(text.replace("_", " ").translate(_PUNCTUATION).lower().split())
+
+
+def as_it_is(text: str) -> str:
+    """WordPiece cleans by itself."""
+    return text
+
+
+_CLEANING: dict[Family, Callable[[str], str]] = {"sentence_piece": canonical, "word_piece": as_it_is}
+_FILES = ("tokenizer.json", "vocab.txt", "spiece.model", "tokenizer.model")
+_PADDING, _ENDS = ("<pad>", "[PAD]"), ("</s>", "<eos>", "[SEP]")
+
+
+class PretrainedTokenizer:
+    """A vocabulary that is used as it is found; texts to ``Tokens`` and back.
+
+    content: the text of a ``tokenizer.json``, or the bytes of a SentencePiece model.
+    family:  decides how texts are cleaned.
+
+    Raises TokenizerError where the content is no tokenizer or has no end token.
+    """
+
+    def __init__(self, content: str | bytes, *, family: Family, context_length: int) -> None:
+        if context_length < 2:
+            raise ConfigError(f"context_length must leave room for an end token, not {context_length}")
+        self.content, self.family, self.context_length = content, family, context_length
+        engine = _Json(content) if isinstance(content, str) else _SentencePiece(content)
+        self._engine: _Json | _SentencePiece = engine
+        self.vocabulary_size = engine.size
+        self.end_id = _first(engine, _ENDS, "an end token")
+        self.pad_id = next((i for token in _PADDING if (i := engine.id_of(token)) is not None), self.end_id)
+        self.start_id = engine.id_of("[CLS]")
+
+    @classmethod
+    def from_files(cls, folder: str | Path, *, family: Family, context_length: int) -> PretrainedTokenizer:
+        """From a folder with a ``tokenizer.json``, BERT's ``vocab.txt`` or a SentencePiece model; or from one of these
+        files. Raises TokenizerError."""
+        path = Path(folder)
+        if path.is_dir():
+            there = [path / name for name in _FILES if (path / name).is_file()]
+            if not there:
+                raise TokenizerError(f"{path} holds no tokenizer; expected one of {', '.join(_FILES)}")
+            path = there[0]
+        try:
+            content: str | bytes = path.read_bytes() if path.suffix == ".model" else path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise TokenizerError(f"cannot read {path}: {problem}") from problem
+        if path.suffix == ".txt":
+            content = _word_piece(str(content), path)
+        return cls(content, family=family, context_length=context_length)
+
+    def __call__(self, texts: str | Sequence[str]) -> Tokens:
+        """``Tokens`` of one text or of several; past ``context_length`` they are cut, their end token kept."""
+        rows = [self.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        return to_tokens(rows, limit=self.context_length, end_id=self.end_id, pad_id=self.pad_id)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of one text, special tokens included, however many they are."""
+        if not isinstance(text, str):
+            raise TokenizerError(f"a text must be a string, not {type(text).__name__}: {text!r:.80}")
+        ids = self._engine.encode(_CLEANING[self.family](text))
+        return ids if ids and ids[-1] == self.end_id else [*ids, self.end_id]
+
+    def decode(self, ids: Sequence[int] | Tensor) -> str:
+        """Readable text of ids, special tokens and what follows the end token left out."""
+        plain = [int(i) for i in ids]
+        if wrong := [i for i in plain if not 0 <= i < self.vocabulary_size]:
+            raise TokenizerError(f"there is no token {wrong[0]}; ids go from 0 to {self.vocabulary_size - 1}")
+        return self._engine.decode(plain[: plain.index(self.end_id)] if self.end_id in plain else plain)
+
+    def files(self) -> dict[str, bytes]:
+        """The files that ``from_files`` reads; a ``tokenizer.json`` is one that Transformers' AutoTokenizer opens."""
+        if isinstance(self.content, bytes):
+            return {"spiece.model": self.content}
+        token = self._engine.token_of
+        special = {"pad_token": token(self.pad_id), "eos_token": token(self.end_id)}
+        special |= (
+            {"cls_token": token(self.start_id), "sep_token": token(self.end_id)} if self.start_id is not None else {}
+        )
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": self.context_length, **special}
+        return {"tokenizer.json": self.content.encode(), "tokenizer_config.json": json.dumps(config, indent=2).encode()}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over vocabulary, family and context length."""
+        content = self.content if isinstance(self.content, bytes) else self.content.encode()
+        return hashlib.sha256(f"{self.family} {self.context_length}\n".encode() + content).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PretrainedTokenizer) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"PretrainedTokenizer({self.family}, {self.vocabulary_size} entries, {self.context_length} long)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.content, self.family, self.context_length)
+
+
+AnyTokenizer = Tokenizer | PretrainedTokenizer
+
+
+def _restore(content: str | bytes, family: Family, context_length: int) -> PretrainedTokenizer:
+    return PretrainedTokenizer(content, family=family, context_length=context_length)
+
+
+def _first(engine: _Json | _SentencePiece, names: Sequence[str], what: str) -> int:
+    for name in names:
+        if (found := engine.id_of(name)) is not None:
+            return found
+    raise TokenizerError(f"the tokenizer has no {what} ({', '.join(names)})")
+
+
+def _word_piece(vocabulary: str, path: Path) -> str:
+    tokens = vocabulary.splitlines()
+    if missing := {"[CLS]", "[SEP]", "[PAD]", "[UNK]"} - set(tokens):
+        raise TokenizerError(f"{path} is no vocabulary of BERT: it has no {', '.join(sorted(missing))}")
+    return BertWordPieceTokenizer({token: i for i, token in enumerate(tokens)}, lowercase=True).to_str()
+
+
+class _Json:
+    """``tokenizer.json`` by the library that wrote it."""
+
+    def __init__(self, content: str) -> None:
+        try:
+            self.tokenizer = tokenizers.Tokenizer.from_str(content)
+        except Exception as problem:  # the library raises Exception itself
+            raise TokenizerError(f"tokenizer.json cannot be read: {problem}") from problem
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.size = self.tokenizer.get_vocab_size()
+
+    def id_of(self, token: str) -> int | None:
+        return self.tokenizer.token_to_id(token)
+
+    def token_of(self, token_id: int) -> str | None:
+        return self.tokenizer.id_to_token(token_id)
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text).ids
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+
+class _SentencePiece:
+    """A SentencePiece model by its own library, which is an extra."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            library = importlib.import_module("sentencepiece")
+        except ImportError as error:
+            raise TokenizerError(
+                "a SentencePiece model needs the extra: pip install 'diptych[sentencepiece]'"
+            ) from error
+        try:
+            self.processor = library.SentencePieceProcessor(model_proto=content)
+        except RuntimeError as problem:
+            raise TokenizerError(f"this is no SentencePiece model: {problem}") from problem
+        self.size = self.processor.vocab_size()
+
+    def id_of(self, token: str) -> int | None:
+        found = self.processor.piece_to_id(token)
+        return found if found != self.processor.unk_id() else None
+
+    def token_of(self, token_id: int) -> str | None:
+        return self.processor.id_to_piece(token_id)
+
+    def encode(self, text: str) -> list[int]:
+        return self.processor.encode(text)
+
+    def decode(self, ids: list[int]) -> str:
+        return self.processor.decode(ids)
