@@ -96,6 +96,11 @@ class Clip:
         """What cosine similarities are multiplied by before the softmax: exp(logit_scale)."""
         return float(self.model.logit_scale.detach().float().exp())
 
+    @property
+    def similarity_bias(self) -> float:
+        """What is added to scaled similarities before the sigmoid (SigLIP's ``logit_bias``); 0 where scores compete."""
+        return float(self.model.logit_bias.detach()) if self.spec.scores == "sigmoid" else 0.0
+
     def encode_images(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 64) -> np.ndarray:
         """Unit-norm float32 embeddings (n, E) of one image or of any number of them.
 
@@ -239,8 +244,13 @@ class Classifier:
     weights_CE: np.ndarray
 
     def predict_proba(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:
-        """Probabilities (n, C) of the labels, in their order, for images as ``Clip.encode_images`` takes them."""
+        """Probabilities (n, C) of the labels, in their order, for images as ``Clip.encode_images`` takes them.
+
+        They sum to one, or, where ``spec.scores`` is ``sigmoid``, each label answers for itself.
+        """
         logits_BC = self.clip.similarity_scale * (self.clip.encode_images(images) @ self.weights_CE.T)
+        if self.clip.spec.scores == "sigmoid":
+            return 1 / (1 + np.exp(-(logits_BC + self.clip.similarity_bias)))
         exponentials_BC = np.exp(logits_BC - logits_BC.max(axis=1, keepdims=True))
         return exponentials_BC / exponentials_BC.sum(axis=1, keepdims=True)
 
@@ -263,6 +273,7 @@ def load(
     precision: Precision = "fp32",
     tokenizer: AnyTokenizer | str | Path | None = None,
     image_size: int | None = None,
+    context_length: int | None = None,
     activation: Activation | None = None,
     device: str | torch.device | None = None,
 ) -> Clip:
@@ -271,6 +282,7 @@ def load(
     precision:  ``fp32``, or ``fast``: weights of matrix products in bf16.
     tokenizer:  a Tokenizer, or where to find one, for a checkpoint that brings none.
     image_size: another resolution than the checkpoint's; position embeddings are resized.
+    context_length: texts of more tokens, or fewer, than the checkpoint's; likewise.
     activation: ``gelu`` or ``quick_gelu``, for weights that do not say.
     device:     where the towers run; see `default_device`.
 
@@ -280,7 +292,7 @@ def load(
 
     given = tokenizer if isinstance(tokenizer, AnyTokenizer) else None
     path = tokenizer if not isinstance(tokenizer, AnyTokenizer) else None
-    whole = bundle.read(location, tokenizer=path, image_size=image_size, activation=activation)
+    whole = bundle.read(location, tokenizer=path, image_size=image_size, context_length=context_length, activation=activation)
     model = bundle.build(whole).requires_grad_(False)
     clip = Clip(model, given or whole.tokenizer, whole.provenance, precision)
     if precision == "fast":

@@ -20,6 +20,7 @@ Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
 # Mean and standard deviation of RGB in [0, 1] over CLIP's training images (paper page, section 1).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)  # SigLIP's mean and standard deviation: pixels from -1 to 1
 
 
@@ -177,6 +178,44 @@ class BagOfWordsSpec:
         _positive(self, "context_length", "vocabulary_size", "width")
 
 
+Projection = Literal["none", "linear", "mlp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmSpec:
+    """An image tower of timm by its name there; its last stage, ``width`` channels, is averaged and projected."""
+
+    kind: Literal["timm"] = "timm"
+    name: str
+    image_size: int
+    width: int
+    projection: Projection = "linear"
+
+    def __post_init__(self) -> None:
+        _positive(self, "image_size", "width")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFaceTextSpec:
+    """A text encoder of Transformers: the ``model_type`` of its config, and what its config says besides.
+
+    ``pooling``: the first token, or the mean or maximum of all that are no padding.
+    """
+
+    kind: Literal["huggingface_text"] = "huggingface_text"
+    architecture: str
+    context_length: int
+    vocabulary_size: int
+    width: int
+    options: dict[str, int | float | str]
+    padding_id: int = 0
+    pooling: Literal["first", "mean", "max"] = "first"
+    projection: Projection = "linear"
+
+    def __post_init__(self) -> None:
+        _positive(self, "context_length", "vocabulary_size", "width")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreprocessSpec:
     """How an image becomes pixels: resize, centre crop to ``size``, scale to [0, 1], normalise.
@@ -196,8 +235,8 @@ class PreprocessSpec:
             raise ConfigError(f"PreprocessSpec.std must be positive, not {self.std}")
 
 
-ImageTowerSpec = VisionTransformerSpec | ModifiedResNetSpec | SiglipVisionSpec
-TextTowerSpec = TextTransformerSpec | SiglipTextSpec | BertSpec | BagOfWordsSpec
+ImageTowerSpec = VisionTransformerSpec | ModifiedResNetSpec | SiglipVisionSpec | TimmSpec
+TextTowerSpec = TextTransformerSpec | SiglipTextSpec | BertSpec | BagOfWordsSpec | HuggingFaceTextSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,17 @@ import re
 from diptych.errors import ConfigError, nearest
 from diptych.specs import (
     HALF,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     BertSpec,
+    HuggingFaceTextSpec,
     ModelSpec,
     ModifiedResNetSpec,
     PreprocessSpec,
     SiglipTextSpec,
     SiglipVisionSpec,
     TextTransformerSpec,
+    TimmSpec,
     VisionTransformerSpec,
 )
 
@@ -85,13 +89,46 @@ def _chinese(name: str, like: ModelSpec, text_layers: int) -> ModelSpec:
     )
 
 
+def _align() -> ModelSpec:
+    """EfficientNet-L2 without its last 1x1 convolution, and BERT-Large (arXiv 2102.05918, section 5)."""
+    return ModelSpec(
+        name="ALIGN",
+        embedding=1376,
+        image=TimmSpec(name="tf_efficientnet_l2", image_size=289, width=1376, projection="none"),
+        text=BertSpec(context_length=64, vocabulary_size=100_000, width=1024, layers=24, heads=16),
+        preprocess=PreprocessSpec(size=289, mean=HALF, std=HALF),
+        tokenizer="word_piece",
+    )
+
+
+def _convirt() -> ModelSpec:
+    """ResNet-50 and BERT, maxima over its tokens, both through a hidden layer (arXiv 2010.00747, section 2.2)."""
+    text = HuggingFaceTextSpec(
+        architecture="bert",
+        context_length=128,
+        vocabulary_size=28_996,
+        width=768,
+        options={"num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+        pooling="max",
+        projection="mlp",
+    )
+    return ModelSpec(
+        name="ConVIRT",
+        embedding=512,
+        image=TimmSpec(name="resnet50", image_size=224, width=2048, projection="mlp"),
+        text=text,
+        preprocess=PreprocessSpec(size=224, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        tokenizer="word_piece",
+    )
+
+
 _RN50 = _resnet("RN50", 1024, 224, (3, 4, 6, 3), 64, _text(512))
 _B16 = _vit("ViT-B/16", 512, 224, 16, 12, 768, 512)
 _L14 = _vit("ViT-L/14", 768, 224, 14, 24, 1024, 768)
 _L14_336 = _vit("ViT-L/14@336px", 768, 336, 14, 24, 1024, 768)
 
 # The nine released models (paper, tables 19 and 20; activations and sizes of the released weights), small ones, SigLIP
-# (arXiv 2303.15343) and SigLIP 2 (arXiv 2502.14786), Chinese-CLIP (arXiv 2211.01335).
+# (arXiv 2303.15343) and SigLIP 2 (arXiv 2502.14786), ALIGN, ConVIRT, Chinese-CLIP (arXiv 2211.01335).
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
@@ -114,6 +151,8 @@ MODELS: dict[str, ModelSpec] = {
         _siglip("ViT-B/16-SigLIP2", 224, 16, _BASE, second=True),
         _siglip("ViT-L/16-SigLIP2-256", 256, 16, _LARGE, second=True),
         _siglip("ViT-SO400M/16-SigLIP2-256", 256, 16, _SO400M, second=True),
+        _align(),
+        _convirt(),
         _chinese("Chinese-CLIP-RN50", _RN50, 3),
         _chinese("Chinese-CLIP-ViT-B/16", _B16, 12),
         _chinese("Chinese-CLIP-ViT-L/14", _L14, 12),

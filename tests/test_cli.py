@@ -23,6 +23,7 @@ SURFACE = {
     "evaluate": "model source / task split captions where distinct_captions templates precision out json",
     "classify": "model images / labels templates precision json",
     "inspect": "model / activation json",
+    "convert": "model destination / format tokenizer activation image_size json",
 }
 
 

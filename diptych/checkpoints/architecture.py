@@ -11,10 +11,12 @@ from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import (
     Activation,
     BagOfWordsSpec,
+    HuggingFaceTextSpec,
     ModelSpec,
     ModifiedResNetSpec,
     PreprocessSpec,
     TextTransformerSpec,
+    TimmSpec,
     VisionTransformerSpec,
 )
 from diptych.zoo import MODELS
@@ -111,12 +113,11 @@ def named(spec: ModelSpec) -> ModelSpec:
 
 
 def _but_for_activation(spec: ModelSpec) -> ModelSpec:
-    image, text = (
-        tower
-        if isinstance(tower, ModifiedResNetSpec | BagOfWordsSpec)
-        else dataclasses.replace(tower, activation="gelu")
-        for tower in (spec.image, spec.text)
-    )
+    image, text = spec.image, spec.text
+    if not isinstance(image, ModifiedResNetSpec | TimmSpec):
+        image = dataclasses.replace(image, activation="gelu")
+    if not isinstance(text, BagOfWordsSpec | HuggingFaceTextSpec):
+        text = dataclasses.replace(text, activation="gelu")
     return dataclasses.replace(spec, image=image, text=text)
 
 

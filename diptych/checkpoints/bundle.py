@@ -15,9 +15,9 @@ from diptych.checkpoints import hub
 from diptych.checkpoints.contents import DESCRIBING, DESCRIPTION, Contents, find_contents
 from diptych.checkpoints.files import read_weights
 from diptych.checkpoints.resolve import resolve
-from diptych.checkpoints.tensors import assemble, resized
+from diptych.checkpoints.tensors import assemble, resized, stretched
 from diptych.errors import CheckpointError, nearest
-from diptych.models.clip import CLIP
+from diptych.models.clip import CLIP, hollow
 from diptych.specs import Activation, ModelSpec, SiglipTextSpec
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ def read(
     spec: ModelSpec | None = None,
     activation: Activation | None = None,
     image_size: int | None = None,
+    context_length: int | None = None,
 ) -> Bundle:
     """A checkpoint from a folder, a file, or ``hf:org/name[@revision]``; weights become fp32. Nothing in it is run.
 
     Folders are Diptych's and OpenCLIP's; files are safetensors, OpenAI's TorchScript archives and pickles of tensors.
     ``tokenizer``: a merges file, a tokenizer.json or a folder, for checkpoints that bring none (or another one).
     ``spec``, ``activation``: what a bare file does not tell. ``image_size``: pixels; position embeddings are resampled.
+    ``context_length``: tokens; likewise.
     Raises CheckpointError that names what is wrong, missing or unknown, and what to pass.
     """
     where = str(location)
@@ -68,14 +70,17 @@ def read(
         provenance = {**provenance, "image_size_from": resolved.image.image_size}
         provenance.pop("hashes", None)  # of other weights from here on
         weights, resolved = resized(weights, resolved, image_size)
+    if context_length and context_length != resolved.text.context_length:
+        provenance = {**provenance, "context_length_from": resolved.text.context_length}
+        provenance.pop("hashes", None)
+        weights, resolved = stretched(weights, resolved, context_length)
     words = _tokenizer(tokenizer, folder, contents, resolved)
     return Bundle(_padded_as(words, resolved), weights, words, provenance)
 
 
 def build(bundle: Bundle) -> CLIP:
     """The model of a bundle, in evaluation mode; its parameters *are* the bundle's tensors, nothing is copied."""
-    with torch.device("meta"):
-        model = CLIP(bundle.spec)
+    model = hollow(bundle.spec)
     try:
         model.load_state_dict(bundle.weights, assign=True)
     except RuntimeError as error:

@@ -108,8 +108,8 @@ def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> Mode
     has = {getattr(tower, "activation", activation) for tower in (spec.image, spec.text)}
     if activation and activation not in has:
         raise CheckpointError(
-            f"activation={activation!r} contradicts {source}, which says {' and '.join(sorted(map(str, has)))!r}; leave it out, "
-            "or pass spec= to insist"
+            f"activation={activation!r} contradicts {source}, which says {' and '.join(sorted(map(str, has)))!r}; "
+            "leave it out, or pass spec= to insist"
         )
     return spec
 

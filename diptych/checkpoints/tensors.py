@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from diptych.checkpoints.places import Place
 from diptych.errors import CheckpointError, nearest
 from diptych.models.clip import CLIP
 from diptych.models.positions import resize_positions
-from diptych.specs import ModelSpec, ModifiedResNetSpec, SiglipVisionSpec
+from diptych.specs import ModelSpec, ModifiedResNetSpec, SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec
 
 _LISTED = 4  # names in an error message before "and N more"
 
@@ -81,6 +83,17 @@ def resized(weights: dict[str, Tensor], spec: ModelSpec, image_size: int) -> tup
         name, grid = "image.positional_embedding", image_size // spec.image.patch_size
     first = 0 if isinstance(spec.image, SiglipVisionSpec) else 1
     return weights | {name: resize_positions(weights[name], grid, first=first)}, spec
+
+
+def stretched(weights: dict[str, Tensor], spec: ModelSpec, context_length: int) -> tuple[dict[str, Tensor], ModelSpec]:
+    """Weights and spec of the same model for texts of up to ``context_length`` tokens, the first and the last position
+    embedding staying what they are and the others interpolated between them."""
+    text = dataclasses.replace(spec.text, context_length=context_length)
+    if isinstance(text, TextTransformerSpec | SiglipTextSpec):
+        old_DL = weights["text.positional_embedding"].float().T
+        new_DL = F.interpolate(old_DL[None], context_length, mode="linear", align_corners=True)[0]
+        weights = weights | {"text.positional_embedding": new_DL.T.contiguous()}
+    return weights, dataclasses.replace(spec, text=text)
 
 
 def _fill_counters(entries: dict[str, Entry], places: Mapping[str, Place]) -> None:

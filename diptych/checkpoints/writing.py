@@ -6,6 +6,7 @@ Diptych's own is a folder that OpenCLIP's ``local-dir:`` loader opens as it stan
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -38,13 +39,20 @@ class _Plan:
     described: bool = False
 
 
-def write(bundle: Bundle, folder: str | Path, *, format: FormatName = "diptych") -> Path:
+def write(
+    bundle: Bundle,
+    folder: str | Path,
+    *,
+    format: FormatName = "diptych",
+    check: Callable[[Path], None] | None = None,
+) -> Path:
     """Write a bundle as a folder, which appears as a whole or not at all and is on the disk when this returns.
 
     ``open_clip`` is for its ``local-dir:``, ``huggingface`` for Transformers' ``from_pretrained``, ``openai`` a
     ``model.pt`` for its ``clip.load``; each raises CheckpointError that says what of the model it cannot express.
     ``diptych`` expresses every model, and is OpenCLIP's where that can. An older bundle of the same name is replaced; a
-    folder with anything else in it is refused.
+    folder with anything else in it is refused. ``check`` sees the new folder before it takes its place; what it raises
+    leaves everything as it was.
     """
     if format not in get_args(FormatName):
         raise CheckpointError(f"there is no format {format!r}; {nearest(format, get_args(FormatName))}")
@@ -64,6 +72,8 @@ def write(bundle: Bundle, folder: str | Path, *, format: FormatName = "diptych")
         _save(tensors, new / plan.weights, metadata, folder)
         for name, content in files.items():
             (new / name).write_bytes(content)
+        if check:
+            check(new)
     return Path(folder)
 
 

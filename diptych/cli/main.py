@@ -15,9 +15,11 @@ from typing import TextIO
 from cyclopts import App, CycloptsError, Parameter
 
 from diptych.cli.classify import classify
+from diptych.cli.convert import convert
 from diptych.cli.demo import demo
 from diptych.cli.evaluate import evaluate
 from diptych.cli.inspect import inspect
+from diptych.cli.tokenizer import tokenizer
 from diptych.cli.train import train
 from diptych.errors import ConfigError, DiptychError
 
@@ -32,8 +34,9 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),  # no --no-resume beside --resume
 )
-for verb in (demo, train, evaluate, classify, inspect):
+for verb in (demo, train, evaluate, classify, inspect, convert):
     app.command(verb)
+app.command(tokenizer)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from diptych import specs
 from diptych.models.bag_of_words import BagOfWords
 from diptych.models.bert import Bert
+from diptych.models.external import HuggingFaceText, TimmTower
 from diptych.models.modified_resnet import ModifiedResNet
 from diptych.models.siglip import SiglipText, SiglipVision
 from diptych.models.text_transformer import TextTransformer
@@ -27,12 +28,14 @@ IMAGE_TOWERS: dict[type, Callable[[Any, int], ImageTower]] = {
     specs.VisionTransformerSpec: VisionTransformer,
     specs.ModifiedResNetSpec: ModifiedResNet,
     specs.SiglipVisionSpec: SiglipVision,
+    specs.TimmSpec: TimmTower,
 }
 TEXT_TOWERS: dict[type, Callable[[Any, int], TextTower]] = {
     specs.TextTransformerSpec: TextTransformer,
     specs.SiglipTextSpec: SiglipText,
     specs.BertSpec: Bert,
     specs.BagOfWordsSpec: BagOfWords,
+    specs.HuggingFaceTextSpec: HuggingFaceText,
 }
 
 
@@ -75,15 +78,26 @@ class CLIP(nn.Module):
         return Tokens(tokens, self.text.lengths(tokens)) if isinstance(tokens, Tensor) else tokens
 
 
+def hollow(spec: ModelSpec) -> CLIP:
+    """A CLIP to put weights into: on the meta device, so that it costs nothing, or, where a tower is of another library
+    and has constants that are no weights, on the processor with what that library draws."""
+    if isinstance(spec.image, specs.TimmSpec) or isinstance(spec.text, specs.HuggingFaceTextSpec):
+        return CLIP(spec)
+    with torch.device("meta"):
+        return CLIP(spec)
+
+
 def create_model(spec: ModelSpec, *, seed: int) -> CLIP:
     """A CLIP with random weights, the same for the same seed, leaving PyTorch's global generator alone."""
-    with torch.device("meta"):
-        model = CLIP(spec)
-    model.to_empty(device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # other libraries draw from the global generator
+        model = hollow(spec)
     generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
-            module.reset_parameters()  # gains one, biases zero, running statistics fresh
+    if model.logit_scale.is_meta:
+        model.to_empty(device="cpu")
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+                module.reset_parameters()  # gains one, biases zero, running statistics fresh
     model.image.initialise(generator)
     model.text.initialise(generator)
     with torch.no_grad():

@@ -158,6 +158,10 @@ class Tokenizer:
         """Files that ``from_files`` reads and that Transformers' AutoTokenizer, and through it OpenCLIP, opens."""
         return tokenizer_files.to_files(self.to_json(), self.context_length)
 
+    def save(self, folder: str | Path) -> Path:
+        """Write these files into a new folder, or over those of another vocabulary. Raises TokenizerError."""
+        return tokenizer_files.write(Path(folder), self.files())
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over merges and context length: equal where every text gets equal ids."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -172,6 +172,19 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise TokenizerError(f"cannot read {path}: {problem}") from problem
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files into a folder, each whole or not at all; TokenizerError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            partial = folder / f".{name}.partial"
+            partial.write_bytes(content)
+            partial.replace(folder / name)
+    except OSError as problem:
+        raise TokenizerError(f"cannot write {folder}: {problem}") from problem
+    return folder
 
 
 def to_json(bare: str, start_id: int, end_id: int) -> str:

@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.models.clip import CLIP, create_model
-from diptych.models.modified_resnet import ModifiedResNet
-from diptych.specs import ModelSpec
+from diptych.specs import BagOfWordsSpec, ModelSpec
 from diptych.tokens import Tokens
 from diptych.zoo import MODELS
-from tests.models.twins import pixels, random_twin, tokens, twin
+from tests.models.twins import is_external, pixels, random_twin, tokens, twin
 
 B32 = MODELS["ViT-B/32"]
 # What no row of the table uses: average pooling, and GELU.
@@ -22,7 +22,10 @@ UNUSED = dataclasses.replace(
     image=dataclasses.replace(B32.image, pooling="average", activation="gelu"),
     text=dataclasses.replace(B32.text, activation="gelu"),
 )
-SPECS = {**MODELS, "ViT-B/32, average pooling, GELU": UNUSED}
+BAG = dataclasses.replace(B32, text=BagOfWordsSpec(width=512))
+# Towers of other libraries are tested where those are installed, in tests/parity.
+OWN = {name: spec for name, spec in MODELS.items() if not is_external(spec)}
+SPECS = {**OWN, "ViT-B/32, average pooling, GELU": UNUSED, "ViT-B/32 and a bag of words": BAG}
 every_model = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
@@ -66,6 +69,22 @@ def test_the_forward_pass_gives_each_towers_embeddings_in_order(spec: ModelSpec)
         torch.testing.assert_close(texts_BE, model.encode_text(texts), rtol=1e-5, atol=1e-5)
 
 
+def test_the_order_of_a_bag_of_words_does_not_matter_and_padding_is_not_in_it() -> None:
+    model = random_twin(BAG)
+    texts = tokens(model.spec, lengths=(6,))
+    mixed = texts.ids_BL.clone()
+    mixed[0, 1:5] = texts.ids_BL[0, [3, 1, 4, 2]]
+    with torch.no_grad():
+        a, b = model.encode_text(texts), model.encode_text(Tokens(mixed, texts.lengths_B))
+    torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_siglip_starts_with_its_own_scale_and_bias() -> None:
+    model = create_model(twin(MODELS["ViT-B/16-SigLIP"]), seed=0)
+    assert model.logit_scale.exp().item() == pytest.approx(10)
+    assert model.logit_bias.item() == -10
+
+
 def test_short_texts_do_not_run_to_the_length_of_long_ones() -> None:
     model = random_twin(SPECS["ViT-B/32"])
     seen: list[tuple[int, ...]] = []
@@ -101,7 +120,7 @@ def test_every_tensor_matters_to_the_output(spec: ModelSpec) -> None:
     with torch.no_grad():
         before = torch.cat(model(images, texts))
         for name, tensor in model.state_dict().items():
-            if name == "logit_scale" or not tensor.is_floating_point():
+            if name in ("logit_scale", "logit_bias") or not tensor.is_floating_point():
                 continue
             saved = tensor.clone()
             # Uneven, since a constant added to what attention sees cancels in the softmax; positive, for variances.
@@ -122,6 +141,8 @@ def test_gradients_reach_every_parameter_and_training_lowers_the_loss(spec: Mode
     for step in range(8):
         images_BE, texts_BE = model(images, texts)
         logits = model.logit_scale.exp() * F.normalize(images_BE) @ F.normalize(texts_BE).T
+        if model.spec.scores == "sigmoid":
+            logits = logits + model.logit_bias
         loss = F.cross_entropy(logits, torch.arange(3)) + F.cross_entropy(logits.T, torch.arange(3))
         optimizer.zero_grad()
         loss.backward()
@@ -167,8 +188,13 @@ def test_named_intermediates(spec: ModelSpec) -> None:
             assert nothing == {}
             assert set(kept) == set(tower.intermediates)
             assert torch.equal(embedding, same)
-            if not isinstance(tower, ModifiedResNet):
-                torch.testing.assert_close(kept["features"] @ tower.projection, embedding)
+            projection = getattr(tower, "projection", None)
+            if isinstance(projection, nn.Linear):
+                torch.testing.assert_close(projection(kept["features"]), embedding)
+            elif projection is not None:
+                torch.testing.assert_close(kept["features"] @ projection, embedding)
+            else:
+                assert torch.equal(kept["features"], embedding)
     with pytest.raises(ConfigError, match="did you mean 'features'"):
         model.image(pixels(model.spec), keep=["feature"])
 

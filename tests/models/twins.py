@@ -6,8 +6,22 @@ import torch
 from torch import nn
 
 from diptych.models.clip import CLIP, create_model
-from diptych.specs import ModelSpec, ModifiedResNetSpec
+from diptych.specs import (
+    BagOfWordsSpec,
+    BertSpec,
+    HuggingFaceTextSpec,
+    ModelSpec,
+    ModifiedResNetSpec,
+    SiglipTextSpec,
+    SiglipVisionSpec,
+    TimmSpec,
+)
 from diptych.tokens import Tokens
+
+
+def is_external(spec: ModelSpec) -> bool:
+    """Whether a tower needs a library that the default tests do without."""
+    return isinstance(spec.image, TimmSpec) or isinstance(spec.text, HuggingFaceTextSpec)
 
 
 def twin(spec: ModelSpec) -> ModelSpec:
@@ -17,9 +31,14 @@ def twin(spec: ModelSpec) -> ModelSpec:
     else:
         patch = spec.image.patch_size
         image = dataclasses.replace(spec.image, image_size=3 * patch, width=64, layers=2, heads=1)
-    text = dataclasses.replace(spec.text, width=64, layers=2, heads=1, vocabulary_size=300)
+    text = dataclasses.replace(spec.text, width=64, vocabulary_size=300)
+    if not isinstance(text, BagOfWordsSpec):
+        text = dataclasses.replace(text, layers=2, heads=1)
+    if isinstance(text, BertSpec):
+        text = dataclasses.replace(text, positions=text.context_length)
     preprocess = dataclasses.replace(spec.preprocess, size=image.image_size)
-    return dataclasses.replace(spec, embedding=24, image=image, text=text, preprocess=preprocess)
+    embedding = 64 if isinstance(image, SiglipVisionSpec) else 24  # as wide as its image tower
+    return dataclasses.replace(spec, embedding=embedding, image=image, text=text, preprocess=preprocess)
 
 
 def redraw(model: CLIP, seed: int = 0) -> CLIP:
@@ -51,10 +70,11 @@ def pixels(spec: ModelSpec, batch: int = 3, seed: int = 1) -> torch.Tensor:
 
 
 def tokens(spec: ModelSpec, lengths: tuple[int, ...] = (5, 12, 2), seed: int = 2) -> Tokens:
-    """Texts of the given lengths, start and end token included, padded with 0 to the context length."""
+    """Texts of the given lengths, start and end token included, padded as the tower's are to the context length."""
     generator = torch.Generator().manual_seed(seed)
     end = spec.text.vocabulary_size - 1
-    ids_BL = torch.zeros(len(lengths), spec.text.context_length, dtype=torch.int64)
+    padding = spec.text.padding_id if isinstance(spec.text, SiglipTextSpec) else 0
+    ids_BL = torch.full((len(lengths), spec.text.context_length), padding)
     for row, length in zip(ids_BL, lengths, strict=True):
         row[:length] = torch.randint(1, end - 1, (length,), generator=generator)
         row[0], row[length - 1] = end - 1, end

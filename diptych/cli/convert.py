@@ -1,0 +1,54 @@
+"""``diptych convert``."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Literal
+
+
+def convert(
+    model: str,
+    destination: Path,
+    /,
+    *,
+    format: Literal["diptych", "open_clip", "huggingface", "openai"],
+    tokenizer: Path | None = None,
+    activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None,
+    image_size: int | None = None,
+    json: bool = False,
+) -> None:
+    """Write a checkpoint in the format of another tool, and prove that it embeds images and texts as before.
+
+    Example:
+        diptych convert ViT-B-32.pt for-transformers --format huggingface --tokenizer bpe_simple_vocab_16e6.txt.gz
+
+    Parameters
+    ----------
+    model
+        A folder, a .pt, .npz or .safetensors file, or hf:org/name[@revision].
+    destination
+        The folder to write.
+    format
+        diptych, open_clip (its local-dir:), huggingface (Transformers) or openai (a model.pt for clip.load).
+    tokenizer
+        A file of merges, a tokenizer.json, a vocab.txt or a folder, for a checkpoint that brings none.
+    activation
+        gelu, quick_gelu or gelu_tanh, where the file itself cannot say which.
+    image_size
+        Another resolution in pixels; position embeddings are resampled.
+    json
+        Print the proof as JSON.
+    """
+    from diptych.checkpoints import convert as conversion
+    from diptych.checkpoints.bundle import read
+
+    bundle = read(model, tokenizer=tokenizer, activation=activation, image_size=image_size)
+    proof = conversion.convert(bundle, destination, format)
+    if json:
+        print(json_format.dumps({"folder": str(destination), "images": proof.images, "texts": proof.texts}))
+        return
+    print(f"{destination}: {bundle.spec.name} for {format}")
+    print(f"largest difference of embeddings: images {proof.images:.1e}, texts {proof.texts:.1e} (at most {conversion.TOLERANCE:.0e})")
+    if bundle.tokenizer is None:
+        print("it has no tokenizer; random tokens were compared. Pass --tokenizer to convert that as well")

@@ -1,0 +1,133 @@
+"""Towers of other libraries: any image tower of timm, any text encoder of Transformers. Both are extras."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from diptych.errors import ConfigError
+from diptych.models.layers import fan_in_uniform
+from diptych.models.tower import ImageTower, Intermediates, TextTower, TowerOutput
+from diptych.specs import HuggingFaceTextSpec, Projection, TimmSpec
+from diptych.tokens import Tokens
+
+
+class TimmTower(ImageTower):
+    """``pixels_BCHW`` to ``embedding_BE`` by an architecture of timm, its last stage averaged, and a projection.
+
+    Intermediates: ``grid`` (B, C, H, W), the last stage's output; ``features`` (B, C), its mean over all places.
+    """
+
+    intermediates = ("grid", "features")
+
+    def __init__(self, spec: TimmSpec, embedding: int) -> None:
+        super().__init__()
+        self.spec = spec
+        timm = _library("timm", "timm")
+        try:
+            self.trunk = timm.create_model(spec.name, pretrained=False, features_only=True, out_indices=(-1,))
+        except Exception as error:  # whatever the factory of that name raises
+            raise ConfigError(f"timm cannot make {spec.name!r}: {error}") from error
+        width = self.trunk.feature_info.channels()[-1]
+        if width != spec.width:
+            raise ConfigError(f"{spec.name} gives features of width {width}, but TimmSpec.width is {spec.width}")
+        self.projection = projection(spec.projection, width, embedding)
+
+    def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = ()) -> TowerOutput:
+        kept = Intermediates(keep, self.intermediates)
+        [grid_BCHW] = self.trunk(pixels_BCHW)
+        kept.offer("grid", grid_BCHW)
+        features_BC = grid_BCHW.mean(dim=(2, 3))
+        kept.offer("features", features_BC)
+        return self.projection(features_BC), kept
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """The trunk keeps what its library drew; the projection as PyTorch initialises it."""
+        initialise_projection(self.projection, generator)
+
+
+class HuggingFaceText(TextTower):
+    """``Tokens`` to ``embedding_BE`` by a text encoder of Transformers, pooled and projected.
+
+    Intermediates: ``tokens`` (B, L, D), the last hidden state; ``features`` (B, D), pooled.
+    """
+
+    intermediates = ("tokens", "features")
+
+    def __init__(self, spec: HuggingFaceTextSpec, embedding: int) -> None:
+        super().__init__()
+        self.spec = spec
+        transformers = _library("transformers", "transformers")
+        options = {"vocab_size": spec.vocabulary_size, "hidden_size": spec.width, **spec.options}
+        try:
+            config = transformers.AutoConfig.for_model(spec.architecture, **options)
+            self.trunk = _without_pooler(transformers, config)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"Transformers cannot make a {spec.architecture!r} with {options}: {error}") from error
+        self.projection = projection(spec.projection, spec.width, embedding)
+
+    def forward(self, tokens: Tokens, keep: Sequence[str] = ()) -> TowerOutput:
+        kept = Intermediates(keep, self.intermediates)
+        longest = int(tokens.lengths_B.max())
+        inside_BL = torch.arange(longest, device=tokens.ids_BL.device) < tokens.lengths_B[:, None]
+        outputs = self.trunk(input_ids=tokens.ids_BL[:, :longest], attention_mask=inside_BL.long())
+        x_BLD = outputs.last_hidden_state
+        kept.offer("tokens", x_BLD)
+        features_BD = self._pooled(x_BLD, inside_BL[..., None])
+        kept.offer("features", features_BD)
+        return self.projection(features_BD), kept
+
+    def _pooled(self, x_BLD: Tensor, inside_BL1: Tensor) -> Tensor:
+        if self.spec.pooling == "first":
+            return x_BLD[:, 0]
+        if self.spec.pooling == "max":
+            return x_BLD.masked_fill(~inside_BL1, -torch.inf).amax(dim=1)
+        return (x_BLD * inside_BL1).sum(dim=1) / inside_BL1.sum(dim=1)
+
+    def lengths(self, ids_BL: Tensor) -> Tensor:
+        """Of bare ids, padded with ``spec.padding_id``."""
+        return (ids_BL != self.spec.padding_id).sum(dim=1)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """The trunk keeps what its library drew; the projection as PyTorch initialises it."""
+        initialise_projection(self.projection, generator)
+
+
+def _without_pooler(transformers: ModuleType, config: object) -> nn.Module:
+    """BERT and its kin bring a layer after the last one, which nothing here uses, unless they are told not to."""
+    try:
+        return transformers.AutoModel.from_config(config, add_pooling_layer=False)
+    except TypeError:
+        return transformers.AutoModel.from_config(config)
+
+
+def projection(kind: Projection, width: int, embedding: int) -> nn.Module:
+    """Into the joint space: not at all, one matrix, or two around a ReLU (ConVIRT, arXiv 2010.00747)."""
+    if kind == "none":
+        if width != embedding:
+            raise ConfigError(f"without a projection the embedding ({embedding}) is as wide as the features ({width})")
+        return nn.Identity()
+    if kind == "linear":
+        return nn.Linear(width, embedding)
+    return nn.Sequential(nn.Linear(width, embedding), nn.ReLU(), nn.Linear(embedding, embedding))
+
+
+@torch.no_grad()
+def initialise_projection(projection: nn.Module, generator: torch.Generator) -> None:
+    """Its linear layers as PyTorch's default, drawn from ``generator``."""
+    for module in projection.modules():
+        if isinstance(module, nn.Linear):
+            fan_in_uniform(module, generator)
+
+
+def _library(name: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{name} is an extra: pip install 'diptych[{extra}]' ({error})") from error
