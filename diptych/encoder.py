@@ -292,7 +292,9 @@ def load(
 
     given = tokenizer if isinstance(tokenizer, AnyTokenizer) else None
     path = tokenizer if not isinstance(tokenizer, AnyTokenizer) else None
-    whole = bundle.read(location, tokenizer=path, image_size=image_size, context_length=context_length, activation=activation)
+    whole = bundle.read(
+        location, tokenizer=path, image_size=image_size, context_length=context_length, activation=activation
+    )
     model = bundle.build(whole).requires_grad_(False)
     clip = Clip(model, given or whole.tokenizer, whole.provenance, precision)
     if precision == "fast":

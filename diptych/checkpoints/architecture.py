@@ -51,6 +51,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
             image=image,
             text=text,
             preprocess=PreprocessSpec(size=image.image_size),
+            scores="sigmoid" if "logit_bias" in shapes else "softmax",
         )
     except KeyError as error:
         raise CheckpointError(

@@ -78,7 +78,7 @@ def compare(source: Bundle, destination: Bundle, *, tolerance: float = TOLERANCE
 
 
 def _probes(bundle: Bundle) -> tuple[Tensor, Tokens]:
-    """Noise of several scales, whose values are those of real pixels; texts of many kinds where there is a tokenizer."""
+    """Noise of several scales, about as large as normalised pixels; texts of many kinds where there is a tokenizer."""
     spec, generator = bundle.spec, torch.Generator().manual_seed(0)
     size = spec.image.image_size
     noise = [torch.randn(_PROBES, 3, max(1, size >> i), max(1, size >> i), generator=generator) for i in (0, 2, 4)]

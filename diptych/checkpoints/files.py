@@ -70,7 +70,7 @@ def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(f"{path} is cut off ({error}); fetch or write it again") from error
 
 

@@ -75,6 +75,6 @@ def recognised(names: Collection[str], where: str) -> Format:
             return format
     listed = ", ".join(list(names)[:3]) or "nothing"
     raise CheckpointError(
-        f"{where} holds tensors of no CLIP that is known ({listed} ...); known are the names of OpenAI, OpenCLIP, "
+        f"{where} is not a CLIP that is known: it holds {listed} ...; known are the names of OpenAI, OpenCLIP, "
         "Transformers, big_vision and Chinese-CLIP"
     )

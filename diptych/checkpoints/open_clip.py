@@ -20,7 +20,6 @@ _IGNORED = {
     "model_cfg": {
         "custom_text",
         "init_logit_scale",
-        "init_logit_bias",
         "nonscalar_logit_scale",
         "output_dict",
         "cast_dtype",
@@ -35,9 +34,16 @@ _IGNORED = {
     "text_cfg": {"hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "output_tokens", "pad_id", "eos_id"},
     "preprocess_cfg": {"fill_color", "size"},
 }
+_NO_BIAS = ""  # stands for a key that is not there: any number in it means that there is a bias
 # Keys that we read, with OpenCLIP's default.
 _READ: dict[str, dict[str, Any]] = {
-    "model_cfg": {"embed_dim": None, "vision_cfg": None, "text_cfg": None, "quick_gelu": False},
+    "model_cfg": {
+        "embed_dim": None,
+        "vision_cfg": None,
+        "text_cfg": None,
+        "quick_gelu": False,
+        "init_logit_bias": _NO_BIAS,
+    },
     "vision_cfg": {
         **{"layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16, "image_size": 224},
         "pool_type": "tok",
@@ -71,7 +77,7 @@ def to_spec(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
                 "embedding": model["embed_dim"],
                 **towers,
                 "tokenizer": "sentence_piece" if siglip else "clip_byte_pair",
-                "scores": "sigmoid" if siglip else "softmax",
+                "scores": "softmax" if model["init_logit_bias"] is _NO_BIAS else "sigmoid",
                 "preprocess": {
                     # OpenCLIP lets the image tower decide where the two sizes differ.
                     **{"size": size, "mean": preprocess["mean"], "std": preprocess["std"]},
@@ -94,8 +100,8 @@ def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
         return {"model_cfg": open_clip_siglip.config_of(spec), "preprocess_cfg": _preprocess_config(spec)}
     if not isinstance(text, TextTransformerSpec):
         raise CheckpointError(f"OpenCLIP has no {text.kind} of its own, as {spec.name} has")
-    if {getattr(tower, "norm_epsilon", 1e-5) for tower in (image, text)} != {1e-5} or spec.scores != "softmax":
-        raise CheckpointError(f"OpenCLIP has no sigmoid scores and norm_epsilon is 1e-5 there, not so in {spec.name}")
+    if {getattr(tower, "norm_epsilon", 1e-5) for tower in (image, text)} != {1e-5}:
+        raise CheckpointError(f"OpenCLIP's norm_epsilon is 1e-5, that of {spec.name} is not")
     vision: dict[str, Any] = {"image_size": image.image_size}
     if isinstance(image, ModifiedResNetSpec):
         vision |= {"layers": list(image.layers), "width": image.stem_width, "head_width": image.width // image.heads}
@@ -116,6 +122,7 @@ def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
         "model_cfg": {
             "embed_dim": spec.embedding,
             "quick_gelu": text.activation == "quick_gelu",
+            **({"init_logit_bias": -10} if spec.scores == "sigmoid" else {}),
             "vision_cfg": vision,
             "text_cfg": texts,
         },

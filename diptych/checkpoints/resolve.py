@@ -13,7 +13,7 @@ from diptych.checkpoints.files import WeightsFile
 from diptych.checkpoints.formats import HUGGINGFACE, Format, recognised
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, ConfigError, nearest
-from diptych.specs import Activation, ModelSpec
+from diptych.specs import Activation, BertSpec, ModelSpec
 
 FORMAT_VERSION = 1
 
@@ -105,8 +105,9 @@ def _inferred(path: Path, file: WeightsFile, format: Format, activation: Activat
 
 
 def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> ModelSpec:
-    has = {getattr(tower, "activation", activation) for tower in (spec.image, spec.text)}
-    if activation and activation not in has:
+    towers = [tower for tower in (spec.image, spec.text) if not isinstance(tower, BertSpec)]  # BERT has its own
+    has = {getattr(tower, "activation", activation) for tower in towers}
+    if activation and has != {activation}:
         raise CheckpointError(
             f"activation={activation!r} contradicts {source}, which says {' and '.join(sorted(map(str, has)))!r}; "
             "leave it out, or pass spec= to insist"

@@ -115,6 +115,8 @@ def _refuse_what_openai_has_not(spec: ModelSpec) -> None:
         wrong.append(f"{image.pooling} pooling")
     if text.vocabulary_size != open_clip.RELEASED_VOCABULARY:
         wrong.append("a vocabulary of its own")
+    if spec.scores != "softmax":
+        wrong.append("sigmoid scores")
     if wrong:
         raise CheckpointError(f"OpenAI's layout has no {', no '.join(wrong)}, as {spec.name} has")
 

@@ -49,6 +49,7 @@ def convert(
         print(json_format.dumps({"folder": str(destination), "images": proof.images, "texts": proof.texts}))
         return
     print(f"{destination}: {bundle.spec.name} for {format}")
-    print(f"largest difference of embeddings: images {proof.images:.1e}, texts {proof.texts:.1e} (at most {conversion.TOLERANCE:.0e})")
+    told = f"images {proof.images:.1e}, texts {proof.texts:.1e} (at most {conversion.TOLERANCE:.0e})"
+    print(f"largest difference of embeddings: {told}")
     if bundle.tokenizer is None:
         print("it has no tokenizer; random tokens were compared. Pass --tokenizer to convert that as well")

@@ -140,7 +140,7 @@ def test_open_clips_folders(tmp_path):
         ({"vision_cfg__pool_type": "none"}, "pooling"),
         ({"vision_cfg__pos_embed_type": "sin_cos_2d"}, "pos_embed_type"),
         ({"vision_cfg__ls_init_value": 0.1}, "ls_init_value"),
-        ({"init_logit_bias": -10}, "init_logit_bias"),
+        ({"init_logit_bias": -10}, "missing logit_bias"),
         ({"vision_cfg__image_size": [64, 32]}, "square"),
         ({"vision_cfg__width": "wide"}, r"vision_cfg\.width is 'wide'"),
         ({"vision_cfg__head_width": 0}, "zero"),
@@ -156,6 +156,17 @@ def test_configs_that_we_cannot_build_are_refused_by_name(changes, message, tmp_
         read(path)
 
 
+def test_a_clip_with_sigmoid_scores_has_a_bias(tmp_path):
+    spec = dataclasses.replace(SPEC, scores="sigmoid")
+    sigmoid = Bundle(spec, random_weights(spec))
+    write(sigmoid, tmp_path / "a", format="open_clip")
+    (tmp_path / "a" / "diptych.json").unlink()  # by OpenCLIP's config alone
+    again = read(tmp_path / "a")
+    assert (again.spec.scores, again.weights["logit_bias"]) == ("sigmoid", sigmoid.weights["logit_bias"])
+    torch.save(state(spec=spec, weights=sigmoid.weights), tmp_path / "a.pt")
+    assert read(tmp_path / "a.pt", activation="quick_gelu").spec.scores == "sigmoid"
+
+
 def changed(**tensors):
     return {name: tensor for name, tensor in (state() | tensors).items() if tensor is not None}
 
@@ -166,7 +177,7 @@ def changed(**tensors):
         (changed(text_projection=None), "text_projection"),
         (changed(**{"visual.ln_pre.weight": None}), r"missing visual\.ln_pre\.weight"),
         (changed(**{"visual.ln_prre.weight": torch.ones(1)}), r"not part of this model: visual\.ln_prre\.weight"),
-        (changed(logit_bias=torch.zeros(())), "logit_bias"),
+        (changed(logit_shift=torch.zeros(())), "logit_shift"),
         (changed(**{"visual.ln_pre.weight": torch.ones(7)}), r"visual\.ln_pre\.weight is \(7,\), must be \(128,\)"),
         (changed(**{"visual.ln_pre.weight": torch.ones(128, dtype=torch.int8)}), "not floating point"),
         (changed(**{"visual.positional_embedding": torch.ones(7, 128)}), "square grid"),

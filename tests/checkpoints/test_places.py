@@ -69,5 +69,5 @@ def test_what_a_format_has_no_names_for_is_said() -> None:
 
 
 def test_names_of_nobody() -> None:
-    with pytest.raises(CheckpointError, match=r"no CLIP that is known \(layer1.weight"):
+    with pytest.raises(CheckpointError, match=r"not a CLIP that is known: it holds layer1.weight"):
         recognised(["layer1.weight", "layer1.bias"], "a.pt")

@@ -31,11 +31,9 @@ def twin(spec: ModelSpec) -> ModelSpec:
     else:
         patch = spec.image.patch_size
         image = dataclasses.replace(spec.image, image_size=3 * patch, width=64, layers=2, heads=1)
-    text = dataclasses.replace(spec.text, width=64, vocabulary_size=300)
-    if not isinstance(text, BagOfWordsSpec):
-        text = dataclasses.replace(text, layers=2, heads=1)
-    if isinstance(text, BertSpec):
-        text = dataclasses.replace(text, positions=text.context_length)
+    small = {} if isinstance(spec.text, BagOfWordsSpec) else {"layers": 2, "heads": 1}
+    small |= {"positions": spec.text.context_length} if isinstance(spec.text, BertSpec) else {}
+    text = dataclasses.replace(spec.text, width=64, vocabulary_size=300, **small)
     preprocess = dataclasses.replace(spec.preprocess, size=image.image_size)
     embedding = 64 if isinstance(image, SiglipVisionSpec) else 24  # as wide as its image tower
     return dataclasses.replace(spec, embedding=embedding, image=image, text=text, preprocess=preprocess)

@@ -24,7 +24,9 @@ NAMES = {
     r"vision_model\.encoder\.layers\.(\d+)\.layer_norm(\d)\.(\w+)": r"visual.transformer.resblocks.\1.ln_\2.\3",
     r"vision_model\.encoder\.layers\.(\d+)\.mlp\.fc1\.(\w+)": r"visual.transformer.resblocks.\1.mlp.c_fc.\2",
     r"vision_model\.encoder\.layers\.(\d+)\.mlp\.fc2\.(\w+)": r"visual.transformer.resblocks.\1.mlp.c_proj.\2",
-    r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.(\w+)": r"visual.transformer.resblocks.\1.attn.out_proj.\2",
+    r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.(\w+)": (
+        r"visual.transformer.resblocks.\1.attn.out_proj.\2"
+    ),
     r"logit_scale": "logit_scale",
 }
 

@@ -40,7 +40,11 @@ def test_reads_open_clips_folder_and_it_reads_ours(model: nn.Module, tmp_path: P
     (tmp_path / "a" / "open_clip_config.json").write_text(json.dumps(config))
     save_file(model.state_dict(), tmp_path / "a" / "open_clip_model.safetensors")
     bundle = read(tmp_path / "a")
-    assert (bundle.spec.scores, bundle.spec.image.activation, bundle.spec.text.activation) == ("sigmoid", "gelu", "gelu")
+    assert (bundle.spec.scores, bundle.spec.image.activation, bundle.spec.text.activation) == (
+        "sigmoid",
+        "gelu",
+        "gelu",
+    )
     assert difference(ours(build(bundle)), theirs(model, bundle.spec)) <= TOLERANCE
     assert bundle.weights["logit_bias"] == model.logit_bias
     write(bundle, tmp_path / "b", format="open_clip")
@@ -66,7 +70,7 @@ def test_reads_big_visions_file_as_open_clip_does(model: nn.Module, looped: bool
 
 
 def big_vision_arrays(looped: bool) -> dict[str, np.ndarray]:
-    """Random arrays under big_vision's names: flax's kernels are (in, out), those of attention have an axis for heads."""
+    """Random arrays under big_vision's names: kernels are (in, out), those of attention have an axis for heads."""
     random = np.random.default_rng(0)
     width, heads, hidden = 768, 12, 3072
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 from diptych.checkpoints.names import openai
 from diptych.specs import SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec
 
+_SCALES = {"logit_scale": "logit_scale", "logit_bias": "logit_bias"}
 # Of a text tower of its own; in the flat layout its names are OpenAI's.
-OWN_TEXT = {ours: f"text.{theirs}" for ours, theirs in openai.TEXT.items()} | {"logit_scale": "logit_scale"}
-_SIGLIP_TEXT = OWN_TEXT | {"logit_bias": "logit_bias", "text.projection.{p}": "text.text_projection.{p}"}
+OWN_TEXT = {ours: f"text.{theirs}" for ours, theirs in openai.TEXT.items()} | _SCALES
+_SIGLIP_TEXT = OWN_TEXT | {"text.projection.{p}": "text.text_projection.{p}"}
 _TRUNK = {
     "norm_attention.{p}": "norm1.{p}",
     "attention.query_key_value.{p}": "attn.qkv.{p}",

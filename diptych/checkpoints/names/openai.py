@@ -17,6 +17,7 @@ BLOCK = {
 }
 TEXT = {
     "logit_scale": "logit_scale",
+    "logit_bias": "logit_bias",
     "text.token_embedding.weight": "token_embedding.weight",
     "text.positional_embedding": "positional_embedding",
     "text.norm_final.{p}": "ln_final.{p}",
