@@ -235,6 +235,7 @@ class PreprocessSpec:
             raise ConfigError(f"PreprocessSpec.std must be positive, not {self.std}")
 
 
+TokenizerFamily = Literal["clip_byte_pair", "sentence_piece", "word_piece"]
 ImageTowerSpec = VisionTransformerSpec | ModifiedResNetSpec | SiglipVisionSpec | TimmSpec
 TextTowerSpec = TextTransformerSpec | SiglipTextSpec | BertSpec | BagOfWordsSpec | HuggingFaceTextSpec
 
@@ -253,7 +254,7 @@ class ModelSpec:
     image: ImageTowerSpec
     text: TextTowerSpec
     preprocess: PreprocessSpec
-    tokenizer: Literal["clip_byte_pair", "sentence_piece", "word_piece"] = "clip_byte_pair"
+    tokenizer: TokenizerFamily = "clip_byte_pair"
     scores: Literal["softmax", "sigmoid"] = "softmax"
 
     def __post_init__(self) -> None:
@@ -275,12 +276,14 @@ class ModelSpec:
         preprocess = dataclasses.replace(self.preprocess, size=size)
         return dataclasses.replace(self, image=image, preprocess=preprocess)
 
-    def with_vocabulary(self, size: int, context_length: int | None = None) -> ModelSpec:
+    def with_vocabulary(
+        self, size: int, context_length: int | None = None, *, tokenizer: TokenizerFamily = "clip_byte_pair"
+    ) -> ModelSpec:
         """The same model over another vocabulary and, where given, another context length."""
         text = dataclasses.replace(
             self.text, vocabulary_size=size, context_length=context_length or self.text.context_length
         )
-        return dataclasses.replace(self, text=text)
+        return dataclasses.replace(self, text=text, tokenizer=tokenizer)
 
 
 def _positive(spec: object, *fields: str) -> None:

@@ -16,7 +16,7 @@ NAMES = [
     *("create", "evaluate", "load", "recipes", "train"),
 ]
 PARAMETERS = {
-    "load": "location, *, precision, tokenizer, image_size, activation, device",
+    "load": "location, *, precision, tokenizer, image_size, context_length, activation, device",
     "create": "name_or_spec, *, seed, tokenizer",
     "evaluate": "clip, source, task, *, templates, distinct_captions, language, allowed_failures",
     "Clip": "model, tokenizer, provenance, precision",

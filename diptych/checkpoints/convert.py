@@ -82,7 +82,7 @@ def _probes(bundle: Bundle) -> tuple[Tensor, Tokens]:
     spec, generator = bundle.spec, torch.Generator().manual_seed(0)
     size = spec.image.image_size
     noise = [torch.randn(_PROBES, 3, max(1, size >> i), max(1, size >> i), generator=generator) for i in (0, 2, 4)]
-    pixels_BCHW = sum(F.interpolate(layer, (size, size), mode="bilinear") for layer in noise) / 3**0.5
+    pixels_BCHW = torch.stack([F.interpolate(layer, (size, size), mode="bilinear") for layer in noise]).sum(0) / 3**0.5
     if bundle.tokenizer is not None:
         return pixels_BCHW, bundle.tokenizer(_TEXTS)
     length, highest = spec.text.context_length, spec.text.vocabulary_size - 1

@@ -16,10 +16,8 @@ from diptych.specs import (
     CLIP_MEAN,
     CLIP_STD,
     HALF,
-    BagOfWordsSpec,
     BertSpec,
     ModelSpec,
-    ModifiedResNetSpec,
     SiglipTextSpec,
     TextTransformerSpec,
     VisionTransformerSpec,
@@ -180,8 +178,8 @@ def from_spec(spec: ModelSpec, *, start_id: int | None, end_id: int | None) -> t
     """
     family = family_of(spec)
     image, text = spec.image, spec.text
-    assert not isinstance(image, ModifiedResNetSpec)
-    assert not isinstance(text, BagOfWordsSpec)
+    assert isinstance(image, VisionTransformerSpec | SiglipVisionSpec)
+    assert isinstance(text, TextTransformerSpec | SiglipTextSpec | BertSpec)
     vision_config = {
         **{"image_size": image.image_size, "patch_size": image.patch_size, "num_channels": 3},
         **_section_of(image, family, "vision"),

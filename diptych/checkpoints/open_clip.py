@@ -11,7 +11,15 @@ from typing import Any
 from diptych.checkpoints import open_clip_siglip
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, ConfigError
-from diptych.specs import CLIP_MEAN, CLIP_STD, ModelSpec, ModifiedResNetSpec, SiglipVisionSpec, TextTransformerSpec
+from diptych.specs import (
+    CLIP_MEAN,
+    CLIP_STD,
+    ModelSpec,
+    ModifiedResNetSpec,
+    SiglipVisionSpec,
+    TextTransformerSpec,
+    VisionTransformerSpec,
+)
 
 RELEASED_VOCABULARY = 49_408  # what OpenCLIP's built-in tokenizer speaks
 
@@ -105,6 +113,8 @@ def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
     vision: dict[str, Any] = {"image_size": image.image_size}
     if isinstance(image, ModifiedResNetSpec):
         vision |= {"layers": list(image.layers), "width": image.stem_width, "head_width": image.width // image.heads}
+    elif not isinstance(image, VisionTransformerSpec):
+        raise CheckpointError(f"OpenCLIP's config is not written for a tower of {image.kind}, as {spec.name} has")
     else:
         if image.activation != text.activation:
             raise CheckpointError(

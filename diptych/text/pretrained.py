@@ -61,7 +61,7 @@ class PretrainedTokenizer:
         engine = _Json(content) if isinstance(content, str) else _SentencePiece(content)
         self._engine: _Json | _SentencePiece = engine
         self.vocabulary_size = engine.size
-        self.end_id = _first(engine, _ENDS, "an end token")
+        self.end_id = _first(engine, _ENDS, "end token")
         self.pad_id = next((i for token in _PADDING if (i := engine.id_of(token)) is not None), self.end_id)
         self.start_id = engine.id_of("[CLS]")
 

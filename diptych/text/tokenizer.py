@@ -11,7 +11,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tokenizers
 from tokenizers import Regex, models, pre_tokenizers, trainers
@@ -43,6 +43,7 @@ class Tokenizer:
     """
 
     pad_id = PAD_ID
+    family: Literal["clip_byte_pair"] = "clip_byte_pair"
 
     def __init__(self, merges: Sequence[Merge], *, context_length: int = 77) -> None:
         if context_length < 2:

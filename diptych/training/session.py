@@ -57,7 +57,7 @@ class Session:
         saved = state.checkpoints(folder / "checkpoints")
         if not saved:
             learned = tokenizer()
-            spec = recipe.model.with_vocabulary(learned.vocabulary_size)
+            spec = recipe.model.with_vocabulary(learned.vocabulary_size, tokenizer=learned.family)
             return cls(recipe, folder, create_model(spec, seed=recipe.seed), learned, samples=samples)
         bundle, resumed = state.load(saved[-1])
         if resumed.samples != samples:

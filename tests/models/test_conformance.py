@@ -138,7 +138,7 @@ def test_gradients_reach_every_parameter_and_training_lowers_the_loss(spec: Mode
     images, texts = pixels(model.spec, batch=3), tokens(model.spec)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
-    for step in range(16):
+    for step in range(24):
         images_BE, texts_BE = model(images, texts)
         logits = model.logit_scale.exp() * F.normalize(images_BE) @ F.normalize(texts_BE).T
         if model.spec.scores == "sigmoid":
