@@ -191,8 +191,8 @@ class Clip:
         """The tokenizer. Raises TokenizerError, which says how to get one, where there is none."""
         if self.tokenizer is None:
             raise TokenizerError(
-                f"{self.spec.name} came without a tokenizer, so it encodes images and no texts. Pass tokenizer= to "
-                "diptych.load: the file bpe_simple_vocab_16e6.txt.gz of the released models, a tokenizer.json, or a "
+                f"{self.spec.name} came without a tokenizer, so it encodes images and no texts. Pass tokenizer= "
+                "(--tokenizer): the file bpe_simple_vocab_16e6.txt.gz of the released models, a tokenizer.json, or a "
                 "folder with one"
             )
         return self.tokenizer

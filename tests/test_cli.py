@@ -14,15 +14,19 @@ import pytest
 import torch
 from PIL import Image
 
+from diptych.checkpoints.bundle import read
+from diptych.checkpoints.formats import OPEN_CLIP
 from diptych.cli.main import main
+from diptych.text.tokenizer import Tokenizer
 
 # Positional parameters before the slash, flags after it. Changing this is changing what people have in scripts.
 SURFACE = {
     "demo": "/ out seed steps",
     "train": "recipe / data out validation split captions keywords where resume set",
-    "evaluate": "model source / task split captions where distinct_captions templates precision out json",
-    "classify": "model images / labels templates precision json",
-    "inspect": "model / activation json",
+    "evaluate": "model source / task split captions where distinct_captions templates tokenizer activation "
+    "precision out json",
+    "classify": "model images / labels templates tokenizer activation precision json",
+    "inspect": "model / tokenizer activation pairs captions json",
     "convert": "model destination / format tokenizer activation image_size json",
 }
 
@@ -108,6 +112,52 @@ def test_inspect_tells_what_a_run_made(trained: Path, capsys: pytest.CaptureFixt
     assert facts["parameters"]["total"] == facts["parameters"]["image"] + facts["parameters"]["text"] + 1
     assert main(["inspect", str(trained / "run" / "model")]) == 0
     assert "modified_resnet" in capsys.readouterr().out
+
+
+def test_inspect_finds_out_the_activation_by_trying(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = read(trained / "run" / "model")
+    names = OPEN_CLIP.places(bundle.spec)
+    torch.save({names[name].names[0]: t for name, t in bundle.weights.items()}, tmp_path / "bare.pt")
+    pairs = ["--pairs", str(trained / "data" / "pairs.tsv"), "--captions", "caption"]
+    tokenizer = ["--tokenizer", str(trained / "run" / "model")]
+    assert main(["inspect", str(tmp_path / "bare.pt"), *pairs, *tokenizer, "--json"]) in (0, 1)
+    assert main(["inspect", str(trained / "run" / "model"), *pairs]) == 1
+    assert "nothing to find out" in capsys.readouterr().err
+
+
+def test_inspect_counts_operations_and_says_what_a_format_lacks(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(trained / "run" / "model"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["gigaflops"]["image"] > 0
+    assert facts["converts_to"]["open_clip"] == "yes"
+    assert "modified_resnet" in facts["converts_to"]["huggingface"]
+
+
+def test_convert_proves_its_work(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(trained / "run" / "model")
+    assert main(["convert", model, str(tmp_path / "a"), "--format", "open_clip", "--json"]) == 0
+    proof = json.loads(capsys.readouterr().out)
+    assert max(proof["images"], proof["texts"]) <= 1e-6
+    assert main(["inspect", str(tmp_path / "a")]) == 0
+    assert main(["convert", model, str(tmp_path / "b"), "--format", "huggingface"]) == 1
+    assert "modified_resnet" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_vocabulary_of_ones_own_is_learned_and_used(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = str(trained / "data" / "pairs.tsv")
+    arguments = ["tokenizer", "train", pairs, "--captions", "caption", "--size", "530", "--out", str(tmp_path / "words")]
+    assert main(arguments) == 0
+    assert "530" in capsys.readouterr().out
+    assert Tokenizer.from_files(tmp_path / "words").vocabulary_size == 530
+    assert main(["tokenizer", "train", "--help"]) == 0
+    assert "diptych tokenizer train" in capsys.readouterr().out
 
 
 def test_evaluate_prints_and_writes_the_result(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from diptych.checkpoints import architecture, big_vision, chinese_clip
+from diptych.checkpoints.architecture import Shapes
 from diptych.checkpoints.names import big_vision as big_vision_names
 from diptych.checkpoints.names import chinese_clip as chinese_clip_names
 from diptych.checkpoints.names import huggingface as huggingface_names
@@ -22,7 +23,7 @@ from diptych.specs import Activation, ModelSpec
 class Format:
     """The names of one family.
 
-    mark:  a pattern that the name of one of its tensors begins with, and no other family's does.
+    told:  whether tensors of these shapes are of this family, by the name of one that every model of it has.
     rows:  our names of the tensors of each kind of tower to theirs (see `places`); None for our own names.
     infer: the spec from shapes, where a file comes without a config; None where it never does.
     activation: what all published models of the family have, where a file does not tell; None where they differ.
@@ -30,7 +31,7 @@ class Format:
     """
 
     name: str
-    mark: str
+    told: Callable[[Shapes], bool]
     rows: Mapping[type, Mapping[str, str]] | None
     infer: Callable[..., ModelSpec] | None = None
     activation: Activation | None = None
@@ -52,28 +53,38 @@ class Format:
             raise CheckpointError(f"{self.name} has no name for {error.args[0]} of {spec.name}") from error
 
 
-OPEN_CLIP = Format("open_clip", r"visual\.", open_clip_names.ROWS, architecture.infer)
-DIPTYCH = Format("diptych", r"image\.", None)
-OPENAI = Format("openai", r"visual\.", openai_names.ROWS)
-HUGGINGFACE = Format("huggingface", r"vision_model\.", huggingface_names.ROWS)
+def _named(pattern: str) -> Callable[[Shapes], bool]:
+    return lambda shapes: any(re.match(pattern, name) for name in shapes)
 
-# In this order: what an earlier one recognises is its own.
-READ = (
-    DIPTYCH,
-    HUGGINGFACE,
-    Format("big_vision", r"img/", big_vision_names.ROWS, big_vision.infer, "gelu_tanh", big_vision.ASSUMED),
-    Format("chinese_clip", r"bert\.", chinese_clip_names.ROWS, chinese_clip.infer, "quick_gelu", chinese_clip.ASSUMED),
-    Format("open_clip", r"text\.(?!\d)", open_clip_names.ROWS_OWN_TEXT, architecture.infer_own_text),
-    OPEN_CLIP,
+
+def _flat_patches(shapes: Shapes) -> bool:
+    return len(shapes.get("vision_model.embeddings.patch_embedding.weight", ())) == 2
+
+
+OPEN_CLIP = Format("open_clip", _named(r"visual\."), open_clip_names.ROWS, architecture.infer)
+OPEN_CLIP_OWN_TEXT = Format(
+    "open_clip", _named(r"text\.(?!\d)"), open_clip_names.ROWS_OWN_TEXT, architecture.infer_own_text
 )
+DIPTYCH = Format("diptych", _named(r"image\."), None)
+OPENAI = Format("openai", _named(r"visual\."), openai_names.ROWS)
+HUGGINGFACE = Format("huggingface", _named(r"vision_model\."), huggingface_names.ROWS)
+HUGGINGFACE_FLAT = Format("huggingface", _flat_patches, huggingface_names.ROWS_FLAT_PATCHES)
+BIG_VISION = Format(
+    "big_vision", _named(r"img/"), big_vision_names.ROWS, big_vision.infer, "gelu_tanh", big_vision.ASSUMED
+)
+CHINESE_CLIP = Format(
+    "chinese_clip", _named(r"bert\."), chinese_clip_names.ROWS, chinese_clip.infer, "quick_gelu", chinese_clip.ASSUMED
+)
+# In this order: what an earlier one recognises is its own.
+READ = (DIPTYCH, HUGGINGFACE_FLAT, HUGGINGFACE, BIG_VISION, CHINESE_CLIP, OPEN_CLIP_OWN_TEXT, OPEN_CLIP)
 
 
-def recognised(names: Collection[str], where: str) -> Format:
-    """The family whose names these are; CheckpointError where there is none."""
+def recognised(shapes: Shapes, where: str) -> Format:
+    """The family whose tensors these are; CheckpointError where there is none."""
     for format in READ:
-        if any(re.match(format.mark, name) for name in names):
+        if format.told(shapes):
             return format
-    listed = ", ".join(list(names)[:3]) or "nothing"
+    listed = ", ".join(list(shapes)[:3]) or "nothing"
     raise CheckpointError(
         f"{where} is not a CLIP that is known: it holds {listed} ...; known are the names of OpenAI, OpenCLIP, "
         "Transformers, big_vision and Chinese-CLIP"

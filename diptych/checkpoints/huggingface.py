@@ -1,11 +1,13 @@
 """Transformers' folders: ``config.json`` and ``preprocessor_config.json`` to a ModelSpec and back.
 
-``CLIPModel``, ``SiglipModel`` (SigLIP 2 of a fixed resolution is one too) and ``ChineseCLIPModel``. What a config asks
-for and our towers do not have is refused by name; so is what our spec says and Transformers cannot.
+``CLIPModel``, ``SiglipModel`` (SigLIP 2 of a fixed resolution is one too), ``Siglip2Model`` (read, at the resolution of
+its position embeddings) and ``ChineseCLIPModel``. What a config asks for and our towers do not have is refused by name;
+so is what our spec says and Transformers cannot.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +21,7 @@ from diptych.specs import (
     BertSpec,
     ModelSpec,
     SiglipTextSpec,
+    SiglipVisionSpec,
     TextTransformerSpec,
     VisionTransformerSpec,
 )
@@ -55,6 +58,18 @@ _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             **{"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6},
         },
     },
+    "siglip2": {
+        "vision_config": {
+            **_VISION,
+            **{"image_size": None, "num_patches": 256, "patch_size": 16},
+            **{"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6},
+        },
+        "text_config": {
+            **_TEXT,
+            **{"vocab_size": 32_000, "max_position_embeddings": 64, "projection_size": None},
+            **{"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6},
+        },
+    },
     "chinese_clip": {
         "vision_config": {**_VISION, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
         "text_config": {
@@ -74,9 +89,21 @@ def to_spec(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, n
     Raises CheckpointError that names the key of a config that is malformed or describes a model we do not have.
     """
     family = config.get("model_type")
-    if family not in _DEFAULTS:
-        raise CheckpointError(f"{where} is of a {family!r} model; {nearest(str(family), _DEFAULTS)}")
+    if not isinstance(family, str) or family not in _DEFAULTS:
+        raise CheckpointError(f"{where} is of a {family!r:.80} model; {nearest(str(family), _DEFAULTS)}")
+    try:
+        return _spec(config, family, preprocessor, name, where)
+    except (ConfigError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{where} describes a model that Diptych cannot build: {error}") from error
+
+
+def _spec(
+    config: Mapping[str, Any], family: str, preprocessor: Mapping[str, Any] | None, name: str, where: str
+) -> ModelSpec:
     vision = _section(config, family, "vision_config", where)
+    if family == "siglip2":  # of any resolution; here of the one square that its position embeddings are for
+        family, preprocessor = "siglip", None
+        vision["image_size"] = math.isqrt(vision["num_patches"]) * vision["patch_size"]
     text = _section(config, family, "text_config", where)
     if vision["num_channels"] != 3 or not vision["vision_use_head"]:
         raise CheckpointError(f"{where}: only image towers of 3 channels with their own head are known")
@@ -96,18 +123,15 @@ def to_spec(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, n
         },
     }
     tokenizers = {"clip": "clip_byte_pair", "siglip": "sentence_piece", "chinese_clip": "word_piece"}
-    try:
-        return from_dict(
-            ModelSpec,
-            {
-                **{"name": name, "embedding": embedding, **towers},
-                "preprocess": _preprocess(preprocessor or {}, family, vision["image_size"], where),
-                "tokenizer": tokenizers[family],
-                "scores": "sigmoid" if family == "siglip" else "softmax",
-            },
-        )
-    except ConfigError as error:
-        raise CheckpointError(f"{where} describes a model that Diptych cannot build: {error}") from error
+    return from_dict(
+        ModelSpec,
+        {
+            **{"name": name, "embedding": embedding, **towers},
+            "preprocess": _preprocess(preprocessor or {}, family, vision["image_size"], where),
+            "tokenizer": tokenizers[family],
+            "scores": "sigmoid" if family == "siglip" else "softmax",
+        },
+    )
 
 
 def _section(config: Mapping[str, Any], family: str, section: str, where: str) -> dict[str, Any]:
@@ -116,9 +140,12 @@ def _section(config: Mapping[str, Any], family: str, section: str, where: str) -
         values = {}
     if not isinstance(values, Mapping):
         raise CheckpointError(f"{where}: {section} is {values!r:.80}, but must be an object")
-    return {
-        key: default if values.get(key) is None else values[key] for key, default in _DEFAULTS[family][section].items()
-    }
+    defaults = _DEFAULTS[family][section]
+    told = {key: default if values.get(key) is None else values[key] for key, default in defaults.items()}
+    for key, value in told.items():
+        if isinstance(defaults[key], int | float) and not isinstance(value, int | float):
+            raise CheckpointError(f"{where}: {section}.{key} is {value!r:.80}, but must be a number")
+    return told
 
 
 def _transformer(section: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -211,7 +238,7 @@ def from_spec(spec: ModelSpec, *, start_id: int | None, end_id: int | None) -> t
 
 def family_of(spec: ModelSpec) -> str:
     """Which of Transformers' models this is; CheckpointError that says what none of them has."""
-    kinds = {family: (_TOWERS[family], "softmax" if family != "siglip" else "sigmoid") for family in _DEFAULTS}
+    kinds = {family: (_TOWERS[family], "softmax" if family != "siglip" else "sigmoid") for family in _TOWERS}
     families = [family for family, (text, scores) in kinds.items() if (spec.text.kind, spec.scores) == (text, scores)]
     image = "siglip_vision" if families == ["siglip"] else "vision_transformer"
     if not families or spec.image.kind != image:

@@ -7,7 +7,10 @@ In theirs besides:
     {q|k|v}     one tensor each, ours being all of them along the first axis; ``kv:2`` counts double
     ^T          transposed
     ^HWIO       a convolution whose channels come last
+    ^HWC        a convolution of patches as a linear layer of their pixels, channels last
     ^1          with a leading axis of one
+
+Of several rows that fit a name, the first counts.
 """
 
 from __future__ import annotations
@@ -88,16 +91,27 @@ def _pattern(template: str) -> str:
 
 
 def _turned(tensor: Tensor, turn: str) -> Tensor:
-    if turn == "T":
-        return tensor.T
-    if turn == "HWIO":
-        return tensor.permute(2, 3, 1, 0)
-    return tensor[None] if turn == "1" else tensor
+    match turn:
+        case "T":
+            return tensor.T
+        case "HWIO":
+            return tensor.permute(2, 3, 1, 0)
+        case "HWC":
+            return tensor.permute(0, 2, 3, 1).flatten(1)
+        case "1":
+            return tensor[None]
+    return tensor
 
 
 def _turned_back(tensor: Tensor, turn: str) -> Tensor:
-    if turn == "T":
-        return tensor.T
-    if turn == "HWIO":
-        return tensor.permute(3, 2, 0, 1)
-    return tensor[0] if turn == "1" else tensor
+    match turn:
+        case "T":
+            return tensor.T
+        case "HWIO":
+            return tensor.permute(3, 2, 0, 1)
+        case "HWC":
+            side = round((tensor.shape[1] / 3) ** 0.5)
+            return tensor.unflatten(1, (side, side, 3)).permute(0, 3, 1, 2)
+        case "1":
+            return tensor[0]
+    return tensor

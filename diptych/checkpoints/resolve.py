@@ -10,7 +10,7 @@ from typing import Any, get_args
 from diptych.checkpoints import huggingface, open_clip
 from diptych.checkpoints.contents import CONFIG, HUGGINGFACE_CONFIG, PREPROCESSOR, Contents
 from diptych.checkpoints.files import WeightsFile
-from diptych.checkpoints.formats import HUGGINGFACE, Format, recognised
+from diptych.checkpoints.formats import Format, recognised
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, ConfigError, nearest
 from diptych.specs import Activation, BertSpec, ModelSpec
@@ -32,7 +32,7 @@ def resolve(
     if activation is not None and activation not in get_args(Activation):
         raise CheckpointError(f"there is no activation {activation!r}; {nearest(activation, get_args(Activation))}")
     path = folder / contents.weights
-    format = recognised(file.entries, str(path))
+    format = recognised(file.shapes(), str(path))
     known, source = _told(folder, contents, file, format, spec)
     if known:
         return _agreed(known[0], activation, source), known[1], format
@@ -47,7 +47,7 @@ def _told(
     if contents.description:
         path = folder / contents.description
         return _described(_json(path), path), str(path)
-    name = HUGGINGFACE_CONFIG if format == HUGGINGFACE else CONFIG
+    name = HUGGINGFACE_CONFIG if format.name == "huggingface" else CONFIG
     if name in contents.configs:
         path = folder / name
         provenance = {"architecture_from": name, "activation_from": name}
@@ -57,7 +57,7 @@ def _told(
 
 
 def _configured(path: Path, format: Format, contents: Contents) -> ModelSpec:
-    if format != HUGGINGFACE:
+    if format.name != "huggingface":
         return open_clip.to_spec(_json(path), path.parent.name, str(path))
     preprocessor = _json(path.with_name(PREPROCESSOR)) if PREPROCESSOR in contents.configs else None
     return huggingface.to_spec(_json(path), preprocessor, path.parent.name, str(path))

@@ -97,6 +97,19 @@ def _plan(bundle: Bundle, format: FormatName) -> _Plan:
         return _Plan("model.safetensors", DIPTYCH, beside, described=True)
 
 
+def inexpressible(bundle: Bundle) -> dict[str, str]:
+    """Of each format that is not our own, what of the model it cannot express; empty where it can all."""
+    problems = {}
+    for format in get_args(FormatName):
+        if format != "diptych":
+            try:
+                _plan(bundle, format).names.places(bundle.spec)
+                problems[format] = ""
+            except CheckpointError as error:
+                problems[format] = str(error)
+    return problems
+
+
 def _refuse_what_openai_has_not(spec: ModelSpec) -> None:
     """Its ``clip.load`` infers the architecture from shapes and knows one vocabulary."""
     image, text = spec.image, spec.text

@@ -17,6 +17,8 @@ def classify(
     *,
     labels: str,
     templates: str = "photo",
+    tokenizer: Path | None = None,
+    activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None,
     precision: Literal["fp32", "fast"] = "fast",
     json: bool = False,
 ) -> int:
@@ -24,6 +26,7 @@ def classify(
 
     Example:
         diptych classify my-clip cat.jpg dog.jpg --labels "cat,dog,a bowl of soup"
+        diptych classify ViT-B-32.pt cat.jpg --labels "cat,dog" --tokenizer bpe_simple_vocab_16e6.txt.gz
 
     Parameters
     ----------
@@ -35,6 +38,10 @@ def classify(
         Labels separated by commas, or a file with one a line.
     templates
         The prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a line.
+    tokenizer
+        A file of merges, a tokenizer.json, a vocab.txt or a folder, for a model that brings none.
+    activation
+        gelu, quick_gelu or gelu_tanh, where the model's file itself cannot say which.
     precision
         fast (bfloat16) or fp32.
     json
@@ -47,7 +54,8 @@ def classify(
     names = _labels(labels)
     if len(names) < 2:
         raise ConfigError(f"--labels needs two labels or more, or a file that exists, not {labels!r:.80}")
-    classifier = load(model, precision=precision).classifier(names, templates=templates)
+    clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
+    classifier = clip.classifier(names, templates=templates)
     unreadable = 0
     for image in images:
         try:

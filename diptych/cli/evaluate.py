@@ -18,6 +18,8 @@ def evaluate(
     where: str | None = None,
     distinct_captions: bool = False,
     templates: str | None = None,
+    tokenizer: Path | None = None,
+    activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None,
     precision: Literal["fp32", "fast"] = "fp32",
     out: Path | None = None,
     json: bool = False,
@@ -46,6 +48,10 @@ def evaluate(
         Equal captions of several images are one text with several right images.
     templates
         The prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a line.
+    tokenizer
+        A file of merges, a tokenizer.json, a vocab.txt or a folder, for a model that brings none.
+    activation
+        gelu, quick_gelu or gelu_tanh, where the model's file itself cannot say which.
     precision
         fp32 or fast (bfloat16).
     out
@@ -58,7 +64,7 @@ def evaluate(
     from diptych.evaluation import tasks
 
     opened = open_source(source, split=split, captions=captions or None, where=where)
-    clip = encoder.load(model, precision=precision)
+    clip = encoder.load(model, tokenizer=tokenizer, activation=activation, precision=precision)
     result = tasks.evaluate(clip, opened, task, templates=templates, distinct_captions=distinct_captions)
     print(result.to_json().rstrip("\n") if json else result)
     if out is not None:  # after it was shown, lest a folder that cannot be written lose it

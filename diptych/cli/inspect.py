@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -13,27 +14,42 @@ def inspect(
     model: str,
     /,
     *,
-    activation: Literal["gelu", "quick_gelu"] | None = None,
+    tokenizer: Path | None = None,
+    activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None,
+    pairs: str | None = None,
+    captions: tuple[str, ...] | None = None,
     json: bool = False,
 ) -> None:
     """Tell what a checkpoint is: towers, sizes, tokenizer, preprocessing, and where each of these is known from.
 
     Example:
         diptych inspect runs/flickr8k/model
+        diptych inspect epoch_32.pt --tokenizer bpe_simple_vocab_16e6.txt.gz --pairs "val/*.tar"
 
     Parameters
     ----------
     model
-        A folder, a .pt or .safetensors file, or hf:org/name[@revision].
+        A folder, a .pt, .npz or .safetensors file, or hf:org/name[@revision].
+    tokenizer
+        A file of merges, a tokenizer.json, a vocab.txt or a folder, for a model that brings none.
     activation
-        gelu or quick_gelu, where the file itself cannot say which.
+        gelu, quick_gelu or gelu_tanh, where the file itself cannot say which.
+    pairs
+        Images with captions: find out the activation by which of them finds more captions.
+    captions
+        Where captions stand in PAIRS: txt, json.captions.en, a column's name. May be repeated.
     json
         Print one JSON object instead of a table.
     """
     from diptych.checkpoints.bundle import read
     from diptych.cli.output import print_table
 
-    facts = describe(read(model, activation=activation))
+    if pairs:
+        from diptych.cli.doctor import examine
+
+        facts: dict[str, Any] = examine(model, pairs, captions or None, tokenizer)
+    else:
+        facts = describe(read(model, tokenizer=tokenizer, activation=activation))
     if json:
         print(json_format.dumps(facts, indent=2, ensure_ascii=False))
     else:
@@ -42,18 +58,27 @@ def inspect(
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """What there is to know about a bundle, as JSON would hold it."""
+    from diptych.checkpoints.bundle import build
+    from diptych.checkpoints.writing import inexpressible
     from diptych.config import to_dict
+    from diptych.encoder import default_device
+    from diptych.models.flops import flops
 
     counts = {"image": 0, "text": 0}
     for name, tensor in bundle.weights.items():
         tower = name.split(".")[0]
         if tower in counts and not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
             counts[tower] += tensor.numel()
+    scalars = 2 if "logit_bias" in bundle.weights else 1
     tokenizer = bundle.tokenizer
     return {
         **to_dict(bundle.spec),
-        "parameters": {**counts, "total": sum(counts.values()) + 1},
-        "vocabulary": f"{tokenizer.vocabulary_size} entries" if tokenizer else "none; pass tokenizer= to encode texts",
+        "parameters": {**counts, "total": sum(counts.values()) + scalars},
+        "gigaflops": {tower: round(count / 1e9, 2) for tower, count in flops(build(bundle)).items()},
+        "vocabulary": f"{tokenizer.vocabulary_size} entries" if tokenizer else "none; pass --tokenizer to encode texts",
+        "runs": {"precision": "fp32, or fast (bf16)", "device": str(default_device())},
+        "licence": bundle.provenance.get("licence", "not said"),
+        "converts_to": {format: problem or "yes" for format, problem in inexpressible(bundle).items()},
         "provenance": to_dict(bundle.provenance),
     }
 

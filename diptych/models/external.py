@@ -9,7 +9,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, MissingExtra
 from diptych.models.layers import fan_in_uniform
 from diptych.models.tower import ImageTower, Intermediates, TextTower, TowerOutput
 from diptych.specs import HuggingFaceTextSpec, Projection, TimmSpec
@@ -130,4 +130,4 @@ def _library(name: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ConfigError(f"{name} is an extra: pip install 'diptych[{extra}]' ({error})") from error
+        raise MissingExtra(f"{name} is an extra: pip install 'diptych[{extra}]' ({error})") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tokenizers
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from diptych.errors import ConfigError, TokenizerError
+from diptych.errors import ConfigError, MissingExtra, TokenizerError
 from diptych.text.batching import to_tokens
 from diptych.text.tokenizer import Tokenizer
 from diptych.tokens import Tokens
@@ -186,9 +186,7 @@ class _SentencePiece:
         try:
             library = importlib.import_module("sentencepiece")
         except ImportError as error:
-            raise TokenizerError(
-                "a SentencePiece model needs the extra: pip install 'diptych[sentencepiece]'"
-            ) from error
+            raise MissingExtra("SentencePiece is an extra: pip install 'diptych[sentencepiece]'") from error
         try:
             self.processor = library.SentencePieceProcessor(model_proto=content)
         except RuntimeError as problem:

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from diptych.checkpoints.bundle import read
-from diptych.checkpoints.formats import READ
+from diptych.checkpoints.formats import BIG_VISION
 from diptych.errors import CheckpointError
 from diptych.models.clip import create_model
 from diptych.specs import ModelSpec
 from diptych.zoo import MODELS
 from tests.models.twins import redraw, twin
 
-BIG_VISION = next(format for format in READ if format.name == "big_vision")
 SPEC = twin(MODELS["ViT-B/16-SigLIP"])
 
 

@@ -13,15 +13,12 @@ from test_bundle import equal
 from twins import bundle, random_weights, renames, twin
 
 from diptych.checkpoints.bundle import Bundle, read
-from diptych.checkpoints.formats import OPEN_CLIP, Format
-from diptych.checkpoints.names.open_clip import ROWS_OWN_TEXT
+from diptych.checkpoints.formats import OPEN_CLIP, OPEN_CLIP_OWN_TEXT
 from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError, DiptychError
 
 SPEC = twin("ViT-B/32")
 WEIGHTS = random_weights(SPEC)
-
-OWN_TEXT = Format("open_clip", "", ROWS_OWN_TEXT)
 
 
 def state(format=OPEN_CLIP, spec=SPEC, weights=WEIGHTS):
@@ -38,7 +35,7 @@ def prefixed(prefix):
     "content",
     [
         state(),
-        state(OWN_TEXT),
+        state(OPEN_CLIP_OWN_TEXT),
         {"epoch": 3, "name": "run", "state_dict": prefixed("module."), "optimizer": {"state": {}, "groups": [{}]}},
         {"state_dict": prefixed("module._orig_mod.")},
         prefixed("_orig_mod."),
@@ -109,7 +106,7 @@ def test_open_clips_folders(tmp_path):
     for i, (name, content) in enumerate(
         {
             "open_clip_model.safetensors": state(),
-            "open_clip_pytorch_model.bin": state(OWN_TEXT),
+            "open_clip_pytorch_model.bin": state(OPEN_CLIP_OWN_TEXT),
             "model.pth": {"state_dict": prefixed("module.")},
         }.items()
     ):
@@ -295,6 +292,6 @@ def test_random_damage_never_escapes(tmp_path):
 def test_open_clips_layouts_of_our_own_weights_are_the_same_model(tmp_path):
     original = bundle("RN50x4")
     write(original, tmp_path / "a")
-    torch.save(state(OWN_TEXT, original.spec, original.weights), tmp_path / "b.pt")
+    torch.save(state(OPEN_CLIP_OWN_TEXT, original.spec, original.weights), tmp_path / "b.pt")
     assert equal(read(tmp_path / "a").weights, read(tmp_path / "b.pt", spec=original.spec).weights)
     assert isinstance(read(tmp_path / "a"), Bundle)

@@ -32,7 +32,7 @@ TEXT = HuggingFaceTextSpec(
 SPEC = ModelSpec(
     name="small",
     embedding=24,
-    image=TimmSpec(name="test_resnet", image_size=64, width=128, projection="mlp"),
+    image=TimmSpec(name="test_resnet", image_size=64, width=96, projection="mlp"),
     text=TEXT,
     preprocess=PreprocessSpec(size=64),
     tokenizer="word_piece",
@@ -109,7 +109,7 @@ def test_the_papers_models_have_the_widths_that_their_specs_say(name: str) -> No
     ("change", "message"),
     [
         ({"image": dataclasses.replace(SPEC.image, name="resnet_of_dreams")}, "resnet_of_dreams"),
-        ({"image": dataclasses.replace(SPEC.image, width=7)}, "width 128"),
+        ({"image": dataclasses.replace(SPEC.image, width=7)}, "width 96"),
         ({"text": dataclasses.replace(TEXT, architecture="brt")}, "brt"),
     ],
 )

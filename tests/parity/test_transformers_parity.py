@@ -132,10 +132,16 @@ def test_reads_their_folder(spec: ModelSpec, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     bundle = read(tmp_path)
     assert dataclasses.replace(bundle.spec, name=spec.name, preprocess=spec.preprocess) == expected_of(spec)
+    padded = dataclasses.replace(bundle.spec.text, **padding_of(spec))
+    bundle = dataclasses.replace(bundle, spec=dataclasses.replace(bundle.spec, text=padded))
     assert difference(ours(build(bundle)), theirs(model, spec)) <= TOLERANCE
     assert bundle.weights["logit_scale"] == model.logit_scale
     if spec.scores == "sigmoid":
         assert bundle.weights["logit_bias"] == model.logit_bias
+
+
+def padding_of(spec: ModelSpec) -> dict[str, int]:
+    return {"padding_id": spec.text.padding_id} if isinstance(spec.text, SiglipTextSpec) else {}
 
 
 def expected_of(spec: ModelSpec) -> ModelSpec:

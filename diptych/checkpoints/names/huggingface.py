@@ -61,3 +61,10 @@ ROWS: dict[type, dict[str, str]] = {
     },
     BertSpec: bert("text_model") | {"logit_scale": "logit_scale", "text.projection": "text_projection.weight^T"},
 }
+# ``Siglip2Model`` of NaFlex takes images cut into patches already, and embeds them by a linear layer.
+ROWS_FLAT_PATCHES = ROWS | {
+    SiglipVisionSpec: {
+        "image.patch_embedding.weight": "vision_model.embeddings.patch_embedding.weight^HWC",
+        **ROWS[SiglipVisionSpec],  # of two rows that fit a name, the first counts
+    }
+}

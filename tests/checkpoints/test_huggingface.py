@@ -1,0 +1,95 @@
+"""Transformers' configs without Transformers: what is read, what is refused. (Parity: tests/parity.)"""
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from twins import random_weights, twin
+
+from diptych.checkpoints.bundle import Bundle, read
+from diptych.checkpoints.huggingface import from_spec, to_spec
+from diptych.checkpoints.writing import write
+from diptych.errors import CheckpointError
+from diptych.specs import ModelSpec
+from diptych.zoo import MODELS
+
+WRITABLE = ("ViT-B/32", "ViT-L/14@336px", "ViT-B/16-SigLIP", "ViT-SO400M/14-SigLIP-384", "ViT-B/16-SigLIP2")
+
+
+@pytest.mark.parametrize("name", [*WRITABLE, "Chinese-CLIP-ViT-B/16"])
+def test_a_config_says_all_of_a_spec(name: str) -> None:
+    spec = MODELS[name]
+    config, preprocessor = from_spec(spec, start_id=None, end_id=None)
+    assert to_spec(json.loads(json.dumps(config)), json.loads(json.dumps(preprocessor)), name, "config.json") == spec
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_what_a_config_leaves_out_is_as_released(family: str) -> None:
+    """Older folders hold only what differs from the defaults of their time."""
+    config = {"model_type": family, "text_config": None, "vision_config": {}}
+    spec = MODELS["ViT-B/32" if family == "clip" else "ViT-B/16-SigLIP"]
+    assert to_spec(config, None, spec.name, "config.json") == spec
+
+
+def test_siglip_2_of_any_resolution_is_read_at_that_of_its_positions() -> None:
+    config = {"model_type": "siglip2", "text_config": {"vocab_size": 256_000}, "vision_config": {"num_patches": 196}}
+    assert to_spec(config, {"patch_size": 16}, "ViT-B/16-SigLIP2", "config.json") == MODELS["ViT-B/16-SigLIP2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model_type", "clap", "did you mean 'clip'"),
+        ("model_type", ["clip"], "model"),
+        ("vision_config", 3, "vision_config is 3"),
+        ("vision_config.hidden_act", "relu", "hidden_act 'relu'"),
+        ("vision_config.hidden_act", ["relu"], "hidden_act"),
+        ("vision_config.num_channels", 4, "3 channels"),
+        ("vision_config.patch_size", [16, 16], "patch_size"),
+        ("vision_config.hidden_size", "768", "must be a number"),
+        ("vision_config.hidden_size", 0, "cannot build"),
+        ("text_config.num_attention_heads", 7, "heads"),
+        ("text_config.vocab_size", -1, "vocabulary_size must be positive"),
+        ("projection_dim", None, "embedding"),
+        ("preprocessor.do_normalize", False, "preprocessing that Diptych does not have"),
+        ("preprocessor.crop_size", {"height": 200, "width": 200}, "224 px"),
+        ("preprocessor.resample", 0, "interpolation"),
+        ("preprocessor.size", "large", "preprocessing"),
+    ],
+)
+def test_what_is_not_ours_is_refused_by_name(path: str, value: object, message: str) -> None:
+    config, preprocessor = copy.deepcopy(from_spec(MODELS["ViT-B/32"], start_id=None, end_id=None))
+    holder, _, key = path.rpartition(".")
+    {"": config, "preprocessor": preprocessor}.get(holder, config.get(holder, {}))[key] = value
+    with pytest.raises(CheckpointError, match=message):
+        to_spec(config, preprocessor, "x", "config.json")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (twin("RN50"), "modified_resnet"),
+        (dataclasses.replace(twin("ViT-B/32"), scores="sigmoid"), "scores by sigmoid"),
+        (
+            dataclasses.replace(
+                twin("ViT-B/32"), image=dataclasses.replace(twin("ViT-B/32").image, pooling="average")
+            ),
+            "pools the class token",
+        ),
+    ],
+)
+def test_what_transformers_has_not_is_not_written(spec: ModelSpec, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        write(Bundle(spec, random_weights(spec)), tmp_path / "a", format="huggingface")
+    assert not (tmp_path / "a").exists()
+
+
+def test_weights_without_their_config_ask_for_the_folder(tmp_path: Path) -> None:
+    spec = twin("ViT-B/32")
+    write(Bundle(spec, random_weights(spec)), tmp_path / "a", format="huggingface")
+    assert read(tmp_path / "a" / "model.safetensors").spec.image == spec.image
+    alone = (tmp_path / "a" / "model.safetensors").rename(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="without its config beside it; pass the folder"):
+        read(alone)

@@ -1,0 +1,95 @@
+"""Tokenizers of other models: WordPiece and SentencePiece vocabularies as they are found."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+from diptych.errors import ConfigError, TokenizerError
+from diptych.text.pretrained import PretrainedTokenizer, canonical
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "一", "只", "猫", "cat", "##s", "a", "e", ",", "the"]
+
+
+@pytest.fixture
+def word_piece(tmp_path: Path) -> PretrainedTokenizer:
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+    return PretrainedTokenizer.from_files(tmp_path, family="word_piece", context_length=6)
+
+
+def unigram() -> str:
+    tokenizer = tokenizers.Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>")
+    tokenizer.train_from_iterator(["a photo of a cat", "two dogs and a cat", "cats of two kinds"] * 20, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return tokenizer.to_str()
+
+
+def test_word_piece_is_berts(word_piece: PretrainedTokenizer) -> None:
+    ids = {word: i for i, word in enumerate(WORDS)}
+    assert word_piece.encode("一只猫, CATS") == [ids[t] for t in ("[CLS]", "一", "只", "猫", ",", "cat", "##s", "[SEP]")]
+    assert word_piece.encode("á zebra")[1:-1] == [ids["a"], ids["[UNK]"]]
+    tokens = word_piece(["一只猫, cats", "cat"])
+    assert tokens.truncated == 1
+    assert tokens.ids_BL[0].tolist() == [ids[t] for t in ("[CLS]", "一", "只", "猫", ",", "[SEP]")]
+    assert tokens.ids_BL[1].tolist() == [ids["[CLS]"], ids["cat"], ids["[SEP]"], 0, 0, 0]
+    assert tokens.lengths_B.tolist() == [6, 3]
+    assert word_piece.decode(tokens.ids_BL[1]) == "cat"
+
+
+def test_siglips_texts_are_canonical() -> None:
+    assert canonical(" A  photo_of\tAT&T's, café! ") == "a photo of atts café"
+    tokenizer = PretrainedTokenizer(unigram(), family="sentence_piece", context_length=64)
+    assert tokenizer.encode("A photo of a cat!") == tokenizer.encode("a photo of a cat")
+    assert tokenizer.encode("")[-1] == tokenizer.end_id == 1
+    assert tokenizer.pad_id == 0
+    assert tokenizer.decode(tokenizer.encode("two cats")).strip() == "two cats"
+
+
+def test_what_is_written_is_read_and_pickled(word_piece: PretrainedTokenizer, tmp_path: Path) -> None:
+    for tokenizer in (word_piece, PretrainedTokenizer(unigram(), family="sentence_piece", context_length=9)):
+        folder = tmp_path / tokenizer.family
+        folder.mkdir()
+        for name, content in tokenizer.files().items():
+            (folder / name).write_bytes(content)
+        again = PretrainedTokenizer.from_files(
+            folder, family=tokenizer.family, context_length=tokenizer.context_length
+        )
+        assert again == tokenizer == pickle.loads(pickle.dumps(tokenizer))
+        assert hash(again) == hash(tokenizer)
+        assert again.encode("a cat") == tokenizer.encode("a cat")
+
+
+def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match=r"holds no tokenizer; expected one of tokenizer\.json"):
+        PretrainedTokenizer.from_files(tmp_path, family="word_piece", context_length=9)
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json cannot be read"):
+        PretrainedTokenizer("{}", family="sentence_piece", context_length=9)
+    (tmp_path / "vocab.txt").write_text("a\nb\n")
+    with pytest.raises(TokenizerError, match=r"no vocabulary of BERT: it has no \[CLS\], \[PAD\], \[SEP\], \[UNK\]"):
+        PretrainedTokenizer.from_files(tmp_path, family="word_piece", context_length=9)
+    bare = tokenizers.Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]")).to_str()
+    with pytest.raises(TokenizerError, match="no end token"):
+        PretrainedTokenizer(bare, family="sentence_piece", context_length=9)
+    with pytest.raises(ConfigError, match="context_length"):
+        PretrainedTokenizer(unigram(), family="sentence_piece", context_length=1)
+
+
+def test_ids_outside_and_texts_that_are_none(word_piece: PretrainedTokenizer) -> None:
+    with pytest.raises(TokenizerError, match="there is no token 99"):
+        word_piece.decode([1, 99])
+    with pytest.raises(TokenizerError, match="must be a string"):
+        word_piece.encode(3)
+
+
+def test_their_own_truncation_and_padding_are_ours(word_piece: PretrainedTokenizer) -> None:
+    """A tokenizer.json may ask for a length of its own."""
+    data = json.loads(word_piece.content)
+    data["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    short = PretrainedTokenizer(json.dumps(data), family="word_piece", context_length=50)
+    assert len(short.encode("一只猫, cats")) == 8
