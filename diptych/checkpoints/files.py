@@ -21,6 +21,7 @@ from diptych.specs import Activation
 
 # Numbers that OpenAI's code keeps beside the weights of a model, and nobody else's does.
 _OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
+_BOMB = 100  # times smaller than what it holds is no archive of weights, but a bomb
 # What wrappers put before every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = re.compile(r"(module\.|_orig_mod\.)+")
 
@@ -69,9 +70,13 @@ def read_weights(path: Path) -> WeightsFile:
 def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+            members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(f"{path} is cut off ({error}); fetch or write it again") from error
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _BOMB * path.stat().st_size:
+        raise CheckpointError(f"{path} would unpack to {unpacked >> 20} MB; weights do not shrink so far")
+    return [member.filename for member in members]
 
 
 def _openai(path: Path) -> WeightsFile:

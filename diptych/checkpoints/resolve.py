@@ -16,6 +16,7 @@ from diptych.errors import CheckpointError, ConfigError, nearest
 from diptych.specs import Activation, BertSpec, ModelSpec
 
 FORMAT_VERSION = 1
+_LARGEST_CONFIG = 4 << 20
 
 Known = tuple[ModelSpec, dict[str, Any]]
 
@@ -116,6 +117,8 @@ def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> Mode
 
 
 def _json(path: Path) -> Mapping[str, Any]:
+    if path.stat().st_size > _LARGEST_CONFIG:
+        raise CheckpointError(f"{path} has {path.stat().st_size >> 20} MB; no description of a model is as large")
     try:
         return _parsed(path.read_text(encoding="utf-8"), path)
     except UnicodeDecodeError as error:

@@ -51,9 +51,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 
 
 def expected(spec: ModelSpec) -> dict[str, Tensor]:
-    """Every tensor of the model by its name, on the meta device: shapes and types without memory."""
-    with torch.device("meta"):
-        return CLIP(spec).state_dict()
+    """Every tensor of the model by its name, on the meta device: shapes and types without memory.
+
+    Raises CheckpointError for sizes that no tensor can have.
+    """
+    try:
+        with torch.device("meta"):
+            return CLIP(spec).state_dict()
+    except (RuntimeError, OverflowError) as error:
+        raise CheckpointError(f"there can be no model with the sizes of {spec.name}: {error}") from error
 
 
 def assemble(entries: dict[str, Entry], spec: ModelSpec, places: Mapping[str, Place], where: str) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from diptych.errors import ConfigError, MissingExtra, TokenizerError
 from diptych.text.batching import to_tokens
 from diptych.text.tokenizer import Tokenizer
+from diptych.text.tokenizer_files import LARGEST_FILE, read_text
 from diptych.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -75,10 +76,7 @@ class PretrainedTokenizer:
             if not there:
                 raise TokenizerError(f"{path} holds no tokenizer; expected one of {', '.join(_FILES)}")
             path = there[0]
-        try:
-            content: str | bytes = path.read_bytes() if path.suffix == ".model" else path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as problem:
-            raise TokenizerError(f"cannot read {path}: {problem}") from problem
+        content = _bytes(path) if path.suffix == ".model" else read_text(path)
         if path.suffix == ".txt":
             content = _word_piece(str(content), path)
         return cls(content, family=family, context_length=context_length)
@@ -138,6 +136,15 @@ AnyTokenizer = Tokenizer | PretrainedTokenizer
 
 def _restore(content: str | bytes, family: Family, context_length: int) -> PretrainedTokenizer:
     return PretrainedTokenizer(content, family=family, context_length=context_length)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise TokenizerError(f"{path} has {path.stat().st_size >> 20} MB; no vocabulary is as large")
+        return path.read_bytes()
+    except OSError as problem:
+        raise TokenizerError(f"cannot read {path}: {problem}") from problem
 
 
 def _first(engine: _Json | _SentencePiece, names: Sequence[str], what: str) -> int:

@@ -16,6 +16,7 @@ Merge: TypeAlias = tuple[str, str]
 START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 RELEASED_MERGES = 48_894  # the released file holds 262,144; the released models use the first of them
 LONGEST_LINE = 4096
+LARGEST_FILE = 64 << 20  # that of SigLIP 2, with 256,000 entries, has 34 MB
 
 # Words, as the released tokenizer finds them. It matches without regard to case, which makes a letter of U+0345, the
 # one combining mark whose other case is a letter, and an abbreviation of an apostrophe before a long s.
@@ -151,7 +152,7 @@ def _load(text: str) -> dict[str, Any]:
 def read_folder(folder: Path) -> tuple[list[Merge], int | None]:
     """Merges and, where ``tokenizer_config.json`` says it, context length of a folder."""
     if (folder / "tokenizer.json").is_file():
-        merges = parse_json(_read_text(folder / "tokenizer.json"))
+        merges = parse_json(read_text(folder / "tokenizer.json"))
     elif (folder / "merges.txt").is_file():
         merges = read_merges(folder / "merges.txt")
     else:
@@ -162,13 +163,16 @@ def read_folder(folder: Path) -> tuple[list[Merge], int | None]:
 def _stored_context_length(path: Path) -> int | None:
     if not path.is_file():
         return None
-    length = _load(_read_text(path)).get("model_max_length")
+    length = _load(read_text(path)).get("model_max_length")
     # Transformers writes 1e30 for "no limit".
     return length if isinstance(length, int) and 2 <= length < 1_000_000 else None
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file of a tokenizer as text; TokenizerError where it cannot be read or is larger than any of them."""
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise TokenizerError(f"{path} has {path.stat().st_size >> 20} MB; no vocabulary is as large")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise TokenizerError(f"cannot read {path}: {problem}") from problem

@@ -251,7 +251,7 @@ def test_what_is_no_checkpoint(tmp_path):
     for files, message in (
         ({}, "it is empty"),
         ({"config.json": {}}, "no weights"),
-        ({"config.json": {}, "model.safetensors": state()}, "Transformers"),
+        ({"config.json": {}, "model.safetensors": state()}, "does not tell its activation"),
         ({"a.pt": state(), "b.pt": state()}, "several files of weights: a.pt, b.pt"),
     ):
         with pytest.raises(CheckpointError, match=message):
