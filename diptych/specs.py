@@ -196,6 +196,25 @@ class TimmSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HuggingFaceImageSpec:
+    """An image encoder of Transformers: the ``model_type`` of its config, and what its config says besides.
+
+    ``pooling``: the first token, or the mean of all places.
+    """
+
+    kind: Literal["huggingface_image"] = "huggingface_image"
+    architecture: str
+    image_size: int
+    width: int
+    options: dict[str, int | float | str | list[int]]
+    pooling: Literal["first", "mean"] = "first"
+    projection: Projection = "linear"
+
+    def __post_init__(self) -> None:
+        _positive(self, "image_size", "width")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HuggingFaceTextSpec:
     """A text encoder of Transformers: the ``model_type`` of its config, and what its config says besides.
 
@@ -220,10 +239,12 @@ class HuggingFaceTextSpec:
 class PreprocessSpec:
     """How an image becomes pixels: resize, centre crop to ``size``, scale to [0, 1], normalise.
 
-    ``resize``: bring the short side to ``size`` and crop the centre, or squash both sides to ``size``.
+    ``resize``: bring the short side to ``resize_to`` pixels and crop the centre, or squash both sides to it. ``resize_to``:
+    by default ``size``; where it is more, the crop leaves out an edge all around.
     """
 
     size: int
+    resize_to: int | None = None
     resize: Literal["shortest", "squash"] = "shortest"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     mean: tuple[float, float, float] = CLIP_MEAN
@@ -231,12 +252,15 @@ class PreprocessSpec:
 
     def __post_init__(self) -> None:
         _positive(self, "size")
+        if self.resize_to is not None and self.resize_to < self.size:
+            raise ConfigError(f"PreprocessSpec.resize_to ({self.resize_to}) must not be below size ({self.size})")
         if min(self.std) <= 0:
             raise ConfigError(f"PreprocessSpec.std must be positive, not {self.std}")
 
 
+ExternalImageSpec = TimmSpec | HuggingFaceImageSpec
 TokenizerFamily = Literal["clip_byte_pair", "sentence_piece", "word_piece"]
-ImageTowerSpec = VisionTransformerSpec | ModifiedResNetSpec | SiglipVisionSpec | TimmSpec
+ImageTowerSpec = VisionTransformerSpec | ModifiedResNetSpec | SiglipVisionSpec | ExternalImageSpec
 TextTowerSpec = TextTransformerSpec | SiglipTextSpec | BertSpec | BagOfWordsSpec | HuggingFaceTextSpec
 
 
@@ -254,7 +278,8 @@ class ModelSpec:
     image: ImageTowerSpec
     text: TextTowerSpec
     preprocess: PreprocessSpec
-    tokenizer: TokenizerFamily = "clip_byte_pair"
+    tokenizer: ExternalImageSpec = TimmSpec | HuggingFaceImageSpec
+TokenizerFamily = "clip_byte_pair"
     scores: Literal["softmax", "sigmoid"] = "softmax"
 
     def __post_init__(self) -> None:
@@ -273,11 +298,12 @@ class ModelSpec:
     def with_image_size(self, size: int) -> ModelSpec:
         """The same model at another resolution (its position embeddings will have to be resized)."""
         image = dataclasses.replace(self.image, image_size=size)
-        preprocess = dataclasses.replace(self.preprocess, size=size)
+        preprocess = dataclasses.replace(self.preprocess, size=size, resize_to=None)
         return dataclasses.replace(self, image=image, preprocess=preprocess)
 
     def with_vocabulary(
-        self, size: int, context_length: int | None = None, *, tokenizer: TokenizerFamily = "clip_byte_pair"
+        self, size: int, context_length: int | None = None, *, tokenizer: ExternalImageSpec = TimmSpec | HuggingFaceImageSpec
+TokenizerFamily = "clip_byte_pair"
     ) -> ModelSpec:
         """The same model over another vocabulary and, where given, another context length."""
         text = dataclasses.replace(

@@ -11,12 +11,12 @@ from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import (
     Activation,
     BagOfWordsSpec,
+    ExternalImageSpec,
     HuggingFaceTextSpec,
     ModelSpec,
     ModifiedResNetSpec,
     PreprocessSpec,
     TextTransformerSpec,
-    TimmSpec,
     VisionTransformerSpec,
 )
 from diptych.zoo import MODELS
@@ -115,7 +115,7 @@ def named(spec: ModelSpec) -> ModelSpec:
 
 def _but_for_activation(spec: ModelSpec) -> ModelSpec:
     image, text = spec.image, spec.text
-    if not isinstance(image, ModifiedResNetSpec | TimmSpec):
+    if not isinstance(image, ModifiedResNetSpec | ExternalImageSpec):
         image = dataclasses.replace(image, activation="gelu")
     if not isinstance(text, BagOfWordsSpec | HuggingFaceTextSpec):
         text = dataclasses.replace(text, activation="gelu")

@@ -177,23 +177,21 @@ def _preprocess(preprocessor: Mapping[str, Any], family: str, image_size: int, w
     crops = preprocessor.get("do_center_crop", family == "clip")
     squash = "shortest_edge" not in size
     edges = {edge for edge in size.values() if edge is not None}
-    if crops:
-        crop = preprocessor.get("crop_size", image_size)
-        edges |= set(crop.values()) if isinstance(crop, Mapping) else {crop}
-    switches = ("do_resize", "do_rescale", "do_normalize")
-    if edges != {image_size} or not (squash or crops) or not all(preprocessor.get(switch, True) for switch in switches):
+    crop = preprocessor.get("crop_size", image_size) if crops else next(iter(edges), None)
+    cropped = set(crop.values()) if isinstance(crop, Mapping) else {crop}
+    switches = all(preprocessor.get(switch, True) for switch in ("do_resize", "do_rescale", "do_normalize"))
+    if len(edges) != 1 or cropped != {image_size} or not (squash or crops) or not switches:
         raise CheckpointError(
-            f"{where}: its preprocessor_config.json asks for a preprocessing that Diptych does not have: it resizes to "
-            f"{image_size} px, crops the centre, scales to [0, 1] and normalises"
+            f"{where}: its preprocessor_config.json asks for a preprocessing that Diptych does not have: it resizes, "
+            f"crops the centre of {image_size} px, scales to [0, 1] and normalises"
         )
+    [edge] = edges
     means = {"mean": HALF, "std": HALF} if family == "siglip" else {"mean": CLIP_MEAN, "std": CLIP_STD}
     interpolation = {number: name for name, number in _RESAMPLING.items()}.get(preprocessor.get("resample", 3))
     return {
         **{"size": image_size, "resize": "squash" if squash else "shortest", "interpolation": interpolation},
-        **{
-            "mean": preprocessor.get("image_mean") or means["mean"],
-            "std": preprocessor.get("image_std") or means["std"],
-        },
+        **({} if edge == image_size else {"resize_to": edge}),
+        **{"mean": preprocessor.get("image_mean") or means["mean"], "std": preprocessor.get("image_std") or means["std"]},
     }
 
 
@@ -264,15 +262,15 @@ def _section_of(tower: Any, family: str, part: str) -> dict[str, Any]:
 
 def _preprocessor(spec: ModelSpec, family: str) -> dict[str, Any]:
     preprocess, size = spec.preprocess, spec.preprocess.size
-    squash = preprocess.resize == "squash"
+    squash, edge = preprocess.resize == "squash", preprocess.resize_to or size
     square = {"height": size, "width": size}
     processors = {"clip": "CLIP", "siglip": "Siglip", "chinese_clip": "ChineseCLIP"}
     if family == "siglip" and not squash:
         raise CheckpointError(f"Transformers' SigLIP squashes images, {spec.name} crops them")
     return {
         "image_processor_type": f"{processors[family]}ImageProcessor",
-        **{"do_convert_rgb": True, "do_resize": True, "size": square if squash else {"shortest_edge": size}},
-        **{"resample": _RESAMPLING[preprocess.interpolation], "do_center_crop": not squash, "crop_size": square},
+        **{"do_convert_rgb": True, "do_resize": True, "size": {"height": edge, "width": edge} if squash else {"shortest_edge": edge}},
+        **{"resample": _RESAMPLING[preprocess.interpolation], "do_center_crop": not squash or edge > size, "crop_size": square},
         **{"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True},
         **{"image_mean": list(preprocess.mean), "image_std": list(preprocess.std)},
     }

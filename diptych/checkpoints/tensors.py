@@ -16,7 +16,7 @@ from diptych.checkpoints.places import Place
 from diptych.errors import CheckpointError, nearest
 from diptych.models.clip import CLIP
 from diptych.models.positions import resize_positions
-from diptych.specs import ModelSpec, ModifiedResNetSpec, SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec, TimmSpec
+from diptych.specs import ExternalImageSpec, ModelSpec, ModifiedResNetSpec, SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec
 
 _LISTED = 4  # names in an error message before "and N more"
 
@@ -83,7 +83,7 @@ def assemble(entries: dict[str, Entry], spec: ModelSpec, places: Mapping[str, Pl
 def resized(weights: dict[str, Tensor], spec: ModelSpec, image_size: int) -> tuple[dict[str, Tensor], ModelSpec]:
     """Weights and spec of the same model at ``image_size`` pixels, position embeddings resampled (paper, 2.5)."""
     spec = spec.with_image_size(image_size)
-    if isinstance(spec.image, TimmSpec):  # its convolutions take any size
+    if isinstance(spec.image, ExternalImageSpec):  # whether it takes another size is its own affair
         return weights, spec
     if isinstance(spec.image, ModifiedResNetSpec):
         name, grid = "image.attention_pool.positional_embedding", image_size // 32

@@ -105,11 +105,12 @@ def normalise(pixels_BCHW: Tensor, spec: PreprocessSpec) -> Tensor:
 
 
 def _resized(image: Image.Image, spec: PreprocessSpec) -> tuple[int, int]:
+    target = spec.resize_to or spec.size
     if spec.resize == "squash":
-        return spec.size, spec.size
+        return target, target
     short = min(image.size)
     # Multiplied before it is divided, then cut: the reference's rounding, on which the crop's position depends.
-    width, height = (int(spec.size * side / short) for side in image.size)
+    width, height = (int(target * side / short) for side in image.size)
     return width, height
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diptych import specs
 from diptych.models.bag_of_words import BagOfWords
 from diptych.models.bert import Bert
-from diptych.models.external import HuggingFaceText, TimmTower
+from diptych.models.external import HuggingFaceImage, HuggingFaceText, TimmTower
 from diptych.models.modified_resnet import ModifiedResNet
 from diptych.models.siglip import SiglipText, SiglipVision
 from diptych.models.text_transformer import TextTransformer
@@ -29,6 +29,7 @@ IMAGE_TOWERS: dict[type, Callable[[Any, int], ImageTower]] = {
     specs.ModifiedResNetSpec: ModifiedResNet,
     specs.SiglipVisionSpec: SiglipVision,
     specs.TimmSpec: TimmTower,
+    specs.HuggingFaceImageSpec: HuggingFaceImage,
 }
 TEXT_TOWERS: dict[type, Callable[[Any, int], TextTower]] = {
     specs.TextTransformerSpec: TextTransformer,
@@ -81,7 +82,7 @@ class CLIP(nn.Module):
 def hollow(spec: ModelSpec) -> CLIP:
     """A CLIP to put weights into: on the meta device, so that it costs nothing, or, where a tower is of another library
     and has constants that are no weights, on the processor with what that library draws."""
-    if isinstance(spec.image, specs.TimmSpec) or isinstance(spec.text, specs.HuggingFaceTextSpec):
+    if isinstance(spec.image, specs.ExternalImageSpec) or isinstance(spec.text, specs.HuggingFaceTextSpec):
         return CLIP(spec)
     with torch.device("meta"):
         return CLIP(spec)

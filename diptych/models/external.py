@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from diptych.errors import ConfigError, MissingExtra
 from diptych.models.layers import fan_in_uniform
 from diptych.models.tower import ImageTower, Intermediates, TextTower, TowerOutput
-from diptych.specs import HuggingFaceTextSpec, Projection, TimmSpec
+from diptych.specs import HuggingFaceImageSpec, HuggingFaceTextSpec, Projection, TimmSpec
 from diptych.tokens import Tokens
 
 
@@ -51,6 +52,36 @@ class TimmTower(ImageTower):
         initialise_projection(self.projection, generator)
 
 
+class HuggingFaceImage(ImageTower):
+    """``pixels_BCHW`` to ``embedding_BE`` by an image encoder of Transformers, pooled and projected.
+
+    Intermediates: ``tokens`` (B, N, D), the last hidden state; ``features`` (B, D), pooled.
+    """
+
+    intermediates = ("tokens", "features")
+
+    def __init__(self, spec: HuggingFaceImageSpec, embedding: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.trunk = _transformers_model(spec.architecture, {"hidden_size": spec.width, **spec.options})
+        self.projection = projection(spec.projection, spec.width, embedding)
+
+    def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = ()) -> TowerOutput:
+        kept = Intermediates(keep, self.intermediates)
+        x_BND = self.trunk(pixel_values=pixels_BCHW).last_hidden_state
+        if x_BND.ndim == 4:  # of a convolutional network: a grid, channels first
+            x_BND = x_BND.flatten(2).transpose(1, 2)
+        kept.offer("tokens", x_BND)
+        features_BD = x_BND[:, 0] if self.spec.pooling == "first" else x_BND.mean(dim=1)
+        kept.offer("features", features_BD)
+        return self.projection(features_BD), kept
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """The trunk keeps what its library drew; the projection as PyTorch initialises it."""
+        initialise_projection(self.projection, generator)
+
+
 class HuggingFaceText(TextTower):
     """``Tokens`` to ``embedding_BE`` by a text encoder of Transformers, pooled and projected.
 
@@ -62,13 +93,8 @@ class HuggingFaceText(TextTower):
     def __init__(self, spec: HuggingFaceTextSpec, embedding: int) -> None:
         super().__init__()
         self.spec = spec
-        transformers = _library("transformers", "transformers")
         options = {"vocab_size": spec.vocabulary_size, "hidden_size": spec.width, **spec.options}
-        try:
-            config = transformers.AutoConfig.for_model(spec.architecture, **options)
-            self.trunk = _without_pooler(transformers, config)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigError(f"Transformers cannot make a {spec.architecture!r} with {options}: {error}") from error
+        self.trunk = _transformers_model(spec.architecture, options)
         self.projection = projection(spec.projection, spec.width, embedding)
 
     def forward(self, tokens: Tokens, keep: Sequence[str] = ()) -> TowerOutput:
@@ -99,12 +125,16 @@ class HuggingFaceText(TextTower):
         initialise_projection(self.projection, generator)
 
 
-def _without_pooler(transformers: ModuleType, config: object) -> nn.Module:
-    """BERT and its kin bring a layer after the last one, which nothing here uses, unless they are told not to."""
+def _transformers_model(architecture: str, options: dict[str, Any]) -> nn.Module:
+    transformers = _library("transformers", "transformers")
     try:
-        return transformers.AutoModel.from_config(config, add_pooling_layer=False)
-    except TypeError:
-        return transformers.AutoModel.from_config(config)
+        config = transformers.AutoConfig.for_model(architecture, **options)
+        try:  # BERT and its kin bring a layer after the last one, which nothing here uses, unless they are told not to
+            return transformers.AutoModel.from_config(config, add_pooling_layer=False)
+        except TypeError:
+            return transformers.AutoModel.from_config(config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"Transformers cannot make a {architecture!r} with {options}: {error}") from error
 
 
 def projection(kind: Projection, width: int, embedding: int) -> nn.Module:

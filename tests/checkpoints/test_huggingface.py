@@ -55,6 +55,7 @@ def test_siglip_2_of_any_resolution_is_read_at_that_of_its_positions() -> None:
         ("projection_dim", None, "embedding"),
         ("preprocessor.do_normalize", False, "preprocessing that Diptych does not have"),
         ("preprocessor.crop_size", {"height": 200, "width": 200}, "224 px"),
+        ("preprocessor.size", {"shortest_edge": 200}, "resize_to"),
         ("preprocessor.resample", 0, "interpolation"),
         ("preprocessor.size", "large", "preprocessing"),
     ],

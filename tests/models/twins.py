@@ -9,19 +9,19 @@ from diptych.models.clip import CLIP, create_model
 from diptych.specs import (
     BagOfWordsSpec,
     BertSpec,
+    ExternalImageSpec,
     HuggingFaceTextSpec,
     ModelSpec,
     ModifiedResNetSpec,
     SiglipTextSpec,
     SiglipVisionSpec,
-    TimmSpec,
 )
 from diptych.tokens import Tokens
 
 
 def is_external(spec: ModelSpec) -> bool:
     """Whether a tower needs a library that the default tests do without."""
-    return isinstance(spec.image, TimmSpec) or isinstance(spec.text, HuggingFaceTextSpec)
+    return isinstance(spec.image, ExternalImageSpec) or isinstance(spec.text, HuggingFaceTextSpec)
 
 
 def twin(spec: ModelSpec) -> ModelSpec:

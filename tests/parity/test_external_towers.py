@@ -12,7 +12,7 @@ from diptych.checkpoints.writing import write
 from diptych.encoder import Clip
 from diptych.errors import ConfigError
 from diptych.models.clip import CLIP, create_model
-from diptych.specs import HuggingFaceTextSpec, ModelSpec, PreprocessSpec, TimmSpec
+from diptych.specs import HuggingFaceImageSpec, HuggingFaceTextSpec, ModelSpec, PreprocessSpec, TimmSpec
 from diptych.tokens import Tokens
 from diptych.zoo import MODELS
 
@@ -36,6 +36,21 @@ SPEC = ModelSpec(
     text=TEXT,
     preprocess=PreprocessSpec(size=64),
     tokenizer="word_piece",
+)
+
+
+DINO = HuggingFaceImageSpec(
+    architecture="dinov2",
+    image_size=64,
+    width=32,
+    options={"num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 16, "image_size": 64},
+)
+RESNET = HuggingFaceImageSpec(
+    architecture="resnet",
+    image_size=64,
+    width=48,
+    options={"embedding_size": 8, "hidden_sizes": [8, 48], "depths": [1, 1], "layer_type": "basic"},
+    pooling="mean",
 )
 
 
@@ -76,6 +91,21 @@ def test_a_bundle_brings_them_back(model: CLIP, tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(again.encode_image(pixels), model.encode_image(pixels))
         assert torch.equal(again.encode_text(tokens), model.encode_text(tokens))
+
+
+@pytest.mark.parametrize("image", [DINO, RESNET], ids=["dinov2", "resnet"])
+def test_image_encoders_of_transformers(image: HuggingFaceImageSpec, tmp_path: Path) -> None:
+    spec = dataclasses.replace(SPEC, image=image)
+    model = create_model(spec, seed=0).eval()
+    pixels, _ = inputs()
+    with torch.no_grad():
+        embedding, kept = model.image(pixels, keep=["features"])
+        hidden = model.image.trunk(pixel_values=pixels).last_hidden_state
+        expected = hidden[:, 0] if image is DINO else hidden.mean(dim=(2, 3))
+        torch.testing.assert_close(kept["features"], expected)
+        torch.testing.assert_close(model.image.projection(expected), embedding)
+        write(Bundle(spec, dict(model.state_dict())), tmp_path / "a")
+        assert torch.equal(build(read(tmp_path / "a")).encode_image(pixels), embedding)
 
 
 def test_the_seed_decides_their_weights_and_the_global_generator_is_left_alone() -> None:
