@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from diptych.errors import ConfigError
 
@@ -206,7 +206,7 @@ class HuggingFaceImageSpec:
     architecture: str
     image_size: int
     width: int
-    options: dict[str, int | float | str | list[int]]
+    options: dict[str, Any]
     pooling: Literal["first", "mean"] = "first"
     projection: Projection = "linear"
 
@@ -226,7 +226,7 @@ class HuggingFaceTextSpec:
     context_length: int
     vocabulary_size: int
     width: int
-    options: dict[str, int | float | str]
+    options: dict[str, Any]
     padding_id: int = 0
     pooling: Literal["first", "mean", "max"] = "first"
     projection: Projection = "linear"
