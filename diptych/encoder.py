@@ -22,10 +22,11 @@ from diptych.checkpoints.writing import FormatName, write
 from diptych.data.preprocess import ImageLike, decode_image, preprocess
 from diptych.errors import ConfigError, TokenizerError, nearest
 from diptych.models.clip import CLIP, create_model
-from diptych.specs import Activation, ModelSpec
+from diptych.specs import ModelSpec
 from diptych.text import prompts
 from diptych.text.pretrained import AnyTokenizer
 from diptych.tokens import Tokens
+from diptych.tower_specs import Activation
 
 Precision = Literal["fp32", "fast"]
 Templates = str | Path | Sequence[str]

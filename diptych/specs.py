@@ -11,11 +11,22 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from diptych.errors import ConfigError
-
-Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
+from diptych.tower_specs import (
+    BagOfWordsSpec,
+    BertSpec,
+    HuggingFaceImageSpec,
+    HuggingFaceTextSpec,
+    ModifiedResNetSpec,
+    SiglipTextSpec,
+    SiglipVisionSpec,
+    TextTransformerSpec,
+    TimmSpec,
+    VisionTransformerSpec,
+    positive,
+)
 
 # Mean and standard deviation of RGB in [0, 1] over CLIP's training images (paper page, section 1).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -25,222 +36,11 @@ HALF = (0.5, 0.5, 0.5)  # SigLIP's mean and standard deviation: pixels from -1 t
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisionTransformerSpec:
-    """A pre-norm Vision Transformer with one extra LayerNorm before its blocks (paper, section 2.4).
-
-    ``pooling``: the embedding comes from the class token, or from the average of the patch tokens.
-    """
-
-    kind: Literal["vision_transformer"] = "vision_transformer"
-    image_size: int
-    patch_size: int
-    width: int
-    layers: int
-    heads: int
-    mlp_ratio: float = 4.0
-    activation: Activation = "quick_gelu"
-    pooling: Literal["class_token", "average"] = "class_token"
-    norm_epsilon: float = 1e-5
-
-    def __post_init__(self) -> None:
-        _positive(self, "image_size", "patch_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        _divides(self, "width", "heads")
-        _divides(self, "image_size", "patch_size")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModifiedResNetSpec:
-    """ResNet-D stem, anti-aliased strides, attention pooling (paper, section 2.4). ``stem_width`` is a quarter of
-    the first stage's output; the last stage gives 32 times it."""
-
-    kind: Literal["modified_resnet"] = "modified_resnet"
-    image_size: int
-    layers: tuple[int, int, int, int]
-    stem_width: int
-    heads: int
-
-    def __post_init__(self) -> None:
-        _positive(self, "image_size", "stem_width", "heads")
-        if len(self.layers) != 4 or min(self.layers) < 1:
-            raise ConfigError(f"ModifiedResNetSpec.layers must be four positive numbers, not {self.layers}")
-        if self.stem_width % 2:
-            raise ConfigError(f"ModifiedResNetSpec.stem_width must be even, not {self.stem_width}")
-        if self.image_size % 32:
-            raise ConfigError(f"ModifiedResNetSpec.image_size must be a multiple of 32, not {self.image_size}")
-        if self.width % self.heads:
-            raise ConfigError(f"ModifiedResNetSpec.heads ({self.heads}) must divide 32 * stem_width ({self.width})")
-
-    @property
-    def width(self) -> int:
-        """Channels of the last stage's output."""
-        return 32 * self.stem_width
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextTransformerSpec:
-    """A causal, pre-norm Transformer read out at the end token (paper, section 2.4)."""
-
-    kind: Literal["text_transformer"] = "text_transformer"
-    context_length: int = 77
-    vocabulary_size: int = 49_408
-    width: int
-    layers: int
-    heads: int
-    mlp_ratio: float = 4.0
-    activation: Activation = "quick_gelu"
-    norm_epsilon: float = 1e-5
-
-    def __post_init__(self) -> None:
-        _positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        _divides(self, "width", "heads")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SiglipVisionSpec:
-    """SigLIP's image tower: a Vision Transformer without class token whose patches are pooled by attention to a learned
-    query (arXiv 2303.15343). Its embedding is as wide as the tower; what a patch does not fill at the right and bottom
-    edge is not seen."""
-
-    kind: Literal["siglip_vision"] = "siglip_vision"
-    image_size: int
-    patch_size: int
-    width: int
-    layers: int
-    heads: int
-    mlp_ratio: float = 4.0
-    activation: Activation = "gelu_tanh"
-    norm_epsilon: float = 1e-6
-
-    def __post_init__(self) -> None:
-        _positive(self, "image_size", "patch_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        _divides(self, "width", "heads")
-        if self.patch_size > self.image_size:
-            raise ConfigError(f"SiglipVisionSpec.patch_size ({self.patch_size}) exceeds image_size ({self.image_size})")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SiglipTextSpec:
-    """SigLIP's text tower: every token sees every other, padding included, so texts are always padded to
-    ``context_length`` with ``padding_id``; read out at the last place (arXiv 2303.15343)."""
-
-    kind: Literal["siglip_text"] = "siglip_text"
-    context_length: int = 64
-    vocabulary_size: int = 32_000
-    padding_id: int = 1
-    width: int
-    layers: int
-    heads: int
-    mlp_ratio: float = 4.0
-    activation: Activation = "gelu_tanh"
-    norm_epsilon: float = 1e-6
-
-    def __post_init__(self) -> None:
-        _positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        _divides(self, "width", "heads")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BertSpec:
-    """BERT as a text tower, read out at its first token (Chinese-CLIP, arXiv 2211.01335; BERT, arXiv 1810.04805).
-
-    ``positions``: position embeddings there are, at least as many as texts may be long.
-    """
-
-    kind: Literal["bert"] = "bert"
-    context_length: int = 52
-    positions: int = 512
-    vocabulary_size: int = 21_128
-    width: int
-    layers: int
-    heads: int
-    mlp_ratio: float = 4.0
-    activation: Activation = "gelu"
-    norm_epsilon: float = 1e-12
-
-    def __post_init__(self) -> None:
-        _positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        _divides(self, "width", "heads")
-        if self.context_length > self.positions:
-            raise ConfigError(f"BertSpec.context_length ({self.context_length}) exceeds positions ({self.positions})")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BagOfWordsSpec:
-    """Continuous bag of words: the mean of the embeddings of a text's tokens, normalised and projected (paper,
-    figure 3)."""
-
-    kind: Literal["bag_of_words"] = "bag_of_words"
-    context_length: int = 77
-    vocabulary_size: int = 49_408
-    width: int
-
-    def __post_init__(self) -> None:
-        _positive(self, "context_length", "vocabulary_size", "width")
-
-
-Projection = Literal["none", "linear", "mlp"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimmSpec:
-    """An image tower of timm by its name there; its last stage, ``width`` channels, is averaged and projected."""
-
-    kind: Literal["timm"] = "timm"
-    name: str
-    image_size: int
-    width: int
-    projection: Projection = "linear"
-
-    def __post_init__(self) -> None:
-        _positive(self, "image_size", "width")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HuggingFaceImageSpec:
-    """An image encoder of Transformers: the ``model_type`` of its config, and what its config says besides.
-
-    ``pooling``: the first token, or the mean of all places.
-    """
-
-    kind: Literal["huggingface_image"] = "huggingface_image"
-    architecture: str
-    image_size: int
-    width: int
-    options: dict[str, Any]
-    pooling: Literal["first", "mean"] = "first"
-    projection: Projection = "linear"
-
-    def __post_init__(self) -> None:
-        _positive(self, "image_size", "width")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HuggingFaceTextSpec:
-    """A text encoder of Transformers: the ``model_type`` of its config, and what its config says besides.
-
-    ``pooling``: the first token, or the mean or maximum of all that are no padding.
-    """
-
-    kind: Literal["huggingface_text"] = "huggingface_text"
-    architecture: str
-    context_length: int
-    vocabulary_size: int
-    width: int
-    options: dict[str, Any]
-    padding_id: int = 0
-    pooling: Literal["first", "mean", "max"] = "first"
-    projection: Projection = "linear"
-
-    def __post_init__(self) -> None:
-        _positive(self, "context_length", "vocabulary_size", "width")
-
-
-@dataclass(frozen=True, kw_only=True)
 class PreprocessSpec:
     """How an image becomes pixels: resize, centre crop to ``size``, scale to [0, 1], normalise.
 
-    ``resize``: bring the short side to ``resize_to`` pixels and crop the centre, or squash both sides to it. ``resize_to``:
-    by default ``size``; where it is more, the crop leaves out an edge all around.
+    ``resize``: bring the short side to ``resize_to`` pixels and crop the centre, or squash both sides to it.
+    ``resize_to``: by default ``size``; where it is more, the crop leaves out an edge all around.
     """
 
     size: int
@@ -251,7 +51,7 @@ class PreprocessSpec:
     std: tuple[float, float, float] = CLIP_STD
 
     def __post_init__(self) -> None:
-        _positive(self, "size")
+        positive(self, "size")
         if self.resize_to is not None and self.resize_to < self.size:
             raise ConfigError(f"PreprocessSpec.resize_to ({self.resize_to}) must not be below size ({self.size})")
         if min(self.std) <= 0:
@@ -278,12 +78,11 @@ class ModelSpec:
     image: ImageTowerSpec
     text: TextTowerSpec
     preprocess: PreprocessSpec
-    tokenizer: ExternalImageSpec = TimmSpec | HuggingFaceImageSpec
-TokenizerFamily = "clip_byte_pair"
+    tokenizer: TokenizerFamily = "clip_byte_pair"
     scores: Literal["softmax", "sigmoid"] = "softmax"
 
     def __post_init__(self) -> None:
-        _positive(self, "embedding")
+        positive(self, "embedding")
         if isinstance(self.image, SiglipVisionSpec) and self.image.width != self.embedding:
             raise ConfigError(
                 f"{self.name}: SigLIP's image tower has no projection, so embedding ({self.embedding}) must be "
@@ -302,24 +101,10 @@ TokenizerFamily = "clip_byte_pair"
         return dataclasses.replace(self, image=image, preprocess=preprocess)
 
     def with_vocabulary(
-        self, size: int, context_length: int | None = None, *, tokenizer: ExternalImageSpec = TimmSpec | HuggingFaceImageSpec
-TokenizerFamily = "clip_byte_pair"
+        self, size: int, context_length: int | None = None, *, tokenizer: TokenizerFamily = "clip_byte_pair"
     ) -> ModelSpec:
         """The same model over another vocabulary and, where given, another context length."""
         text = dataclasses.replace(
             self.text, vocabulary_size=size, context_length=context_length or self.text.context_length
         )
         return dataclasses.replace(self, text=text, tokenizer=tokenizer)
-
-
-def _positive(spec: object, *fields: str) -> None:
-    for field in fields:
-        if getattr(spec, field) <= 0:
-            raise ConfigError(f"{type(spec).__name__}.{field} must be positive, not {getattr(spec, field)}")
-
-
-def _divides(spec: object, whole: str, part: str) -> None:
-    if getattr(spec, whole) % getattr(spec, part):
-        raise ConfigError(
-            f"{type(spec).__name__}.{part} ({getattr(spec, part)}) must divide {whole} ({getattr(spec, whole)})"
-        )

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import (
-    Activation,
     BagOfWordsSpec,
     ExternalImageSpec,
     HuggingFaceTextSpec,
@@ -19,6 +18,7 @@ from diptych.specs import (
     TextTransformerSpec,
     VisionTransformerSpec,
 )
+from diptych.tower_specs import Activation
 from diptych.zoo import MODELS
 
 HEAD_WIDTH = 64  # of all released models; shapes do not tell it

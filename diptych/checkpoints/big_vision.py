@@ -19,7 +19,8 @@ from torch import Tensor
 from diptych.checkpoints.architecture import Shapes, count, named, ratio
 from diptych.checkpoints.tensors import Entry
 from diptych.errors import CheckpointError, ConfigError
-from diptych.specs import HALF, Activation, ModelSpec, PreprocessSpec, SiglipTextSpec, SiglipVisionSpec
+from diptych.specs import HALF, ModelSpec, PreprocessSpec, SiglipTextSpec, SiglipVisionSpec
+from diptych.tower_specs import Activation
 
 _HEADS = {768: 12, 1024: 16, 1152: 16, 1536: 16}  # of the published widths; once kernels are matrices none can tell
 ASSUMED = (

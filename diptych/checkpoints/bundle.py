@@ -18,7 +18,8 @@ from diptych.checkpoints.resolve import resolve
 from diptych.checkpoints.tensors import assemble, resized, stretched
 from diptych.errors import CheckpointError, nearest
 from diptych.models.clip import CLIP, hollow
-from diptych.specs import Activation, ModelSpec, SiglipTextSpec
+from diptych.specs import ModelSpec, SiglipTextSpec
+from diptych.tower_specs import Activation
 
 if TYPE_CHECKING:
     from diptych.text.pretrained import AnyTokenizer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from diptych.checkpoints.architecture import Shapes, count, image_tower, named, ratio
 from diptych.errors import CheckpointError, ConfigError
-from diptych.specs import Activation, BertSpec, ModelSpec, PreprocessSpec
+from diptych.specs import BertSpec, ModelSpec, PreprocessSpec
+from diptych.tower_specs import Activation
 
 ASSUMED = ("GELU in the text tower", "heads of width 64, of 80 in ViT-H/14", "images squashed to a square")
 

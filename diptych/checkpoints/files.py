@@ -17,7 +17,7 @@ from diptych.checkpoints.big_vision import read_npz
 from diptych.checkpoints.openai import is_archive, read_archive
 from diptych.checkpoints.tensors import Entry, read_safetensors
 from diptych.errors import CheckpointError
-from diptych.specs import Activation
+from diptych.tower_specs import Activation
 
 # Numbers that OpenAI's code keeps beside the weights of a model, and nobody else's does.
 _OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")

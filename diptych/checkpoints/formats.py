@@ -16,7 +16,8 @@ from diptych.checkpoints.names import openai as openai_names
 from diptych.checkpoints.places import Place, places
 from diptych.checkpoints.tensors import expected
 from diptych.errors import CheckpointError
-from diptych.specs import Activation, ModelSpec
+from diptych.specs import ModelSpec
+from diptych.tower_specs import Activation
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from diptych.checkpoints.architecture import ratio
+from diptych.checkpoints.huggingface_preprocessor import from_preprocess, to_preprocess
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, ConfigError, nearest
 from diptych.specs import (
-    CLIP_MEAN,
-    CLIP_STD,
-    HALF,
     BertSpec,
     ModelSpec,
     SiglipTextSpec,
@@ -64,11 +62,6 @@ _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             **{"image_size": None, "num_patches": 256, "patch_size": 16},
             **{"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6},
         },
-        "text_config": {
-            **_TEXT,
-            **{"vocab_size": 32_000, "max_position_embeddings": 64, "projection_size": None},
-            **{"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6},
-        },
     },
     "chinese_clip": {
         "vision_config": {**_VISION, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
@@ -79,7 +72,6 @@ _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
-_RESAMPLING: dict[str, int] = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 _TOWERS = {"clip": "text_transformer", "siglip": "siglip_text", "chinese_clip": "bert"}
 
 
@@ -127,7 +119,7 @@ def _spec(
         ModelSpec,
         {
             **{"name": name, "embedding": embedding, **towers},
-            "preprocess": _preprocess(preprocessor or {}, family, vision["image_size"], where),
+            "preprocess": to_preprocess(preprocessor or {}, family, vision["image_size"], where),
             "tokenizer": tokenizers[family],
             "scores": "sigmoid" if family == "siglip" else "softmax",
         },
@@ -171,30 +163,6 @@ def _lengths(text: Mapping[str, Any], family: str) -> dict[str, Any]:
     return {"context_length": positions}
 
 
-def _preprocess(preprocessor: Mapping[str, Any], family: str, image_size: int, where: str) -> dict[str, Any]:
-    size = preprocessor.get("size", {"shortest_edge": image_size} if family == "clip" else {"height": image_size})
-    size = size if isinstance(size, Mapping) else {"shortest_edge": size}
-    crops = preprocessor.get("do_center_crop", family == "clip")
-    squash = "shortest_edge" not in size
-    edges = {edge for edge in size.values() if edge is not None}
-    crop = preprocessor.get("crop_size", image_size) if crops else next(iter(edges), None)
-    cropped = set(crop.values()) if isinstance(crop, Mapping) else {crop}
-    switches = all(preprocessor.get(switch, True) for switch in ("do_resize", "do_rescale", "do_normalize"))
-    if len(edges) != 1 or cropped != {image_size} or not (squash or crops) or not switches:
-        raise CheckpointError(
-            f"{where}: its preprocessor_config.json asks for a preprocessing that Diptych does not have: it resizes, "
-            f"crops the centre of {image_size} px, scales to [0, 1] and normalises"
-        )
-    [edge] = edges
-    means = {"mean": HALF, "std": HALF} if family == "siglip" else {"mean": CLIP_MEAN, "std": CLIP_STD}
-    interpolation = {number: name for name, number in _RESAMPLING.items()}.get(preprocessor.get("resample", 3))
-    return {
-        **{"size": image_size, "resize": "squash" if squash else "shortest", "interpolation": interpolation},
-        **({} if edge == image_size else {"resize_to": edge}),
-        **{"mean": preprocessor.get("image_mean") or means["mean"], "std": preprocessor.get("image_std") or means["std"]},
-    }
-
-
 def from_spec(spec: ModelSpec, *, start_id: int | None, end_id: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ``config.json`` and the ``preprocessor_config.json`` of a model, for Transformers' ``from_pretrained``.
 
@@ -231,7 +199,7 @@ def from_spec(spec: ModelSpec, *, start_id: int | None, end_id: int | None) -> t
         "text_config": text_config,
         "vision_config": vision_config,
     }
-    return config, _preprocessor(spec, family)
+    return config, from_preprocess(spec, family)
 
 
 def family_of(spec: ModelSpec) -> str:
@@ -257,20 +225,4 @@ def _section_of(tower: Any, family: str, part: str) -> dict[str, Any]:
         "intermediate_size": int(tower.width * tower.mlp_ratio),
         "hidden_act": activations[tower.activation],
         "layer_norm_eps": tower.norm_epsilon,
-    }
-
-
-def _preprocessor(spec: ModelSpec, family: str) -> dict[str, Any]:
-    preprocess, size = spec.preprocess, spec.preprocess.size
-    squash, edge = preprocess.resize == "squash", preprocess.resize_to or size
-    square = {"height": size, "width": size}
-    processors = {"clip": "CLIP", "siglip": "Siglip", "chinese_clip": "ChineseCLIP"}
-    if family == "siglip" and not squash:
-        raise CheckpointError(f"Transformers' SigLIP squashes images, {spec.name} crops them")
-    return {
-        "image_processor_type": f"{processors[family]}ImageProcessor",
-        **{"do_convert_rgb": True, "do_resize": True, "size": {"height": edge, "width": edge} if squash else {"shortest_edge": edge}},
-        **{"resample": _RESAMPLING[preprocess.interpolation], "do_center_crop": not squash or edge > size, "crop_size": square},
-        **{"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True},
-        **{"image_mean": list(preprocess.mean), "image_std": list(preprocess.std)},
     }

@@ -142,7 +142,9 @@ def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
 
 def _preprocess_config(spec: ModelSpec) -> dict[str, Any]:
     if spec.preprocess.resize_to not in (None, spec.preprocess.size):
-        raise CheckpointError(f"OpenCLIP resizes to the size that it crops, {spec.name} to {spec.preprocess.resize_to} px")
+        raise CheckpointError(
+            f"OpenCLIP resizes to the size that it crops, {spec.name} to {spec.preprocess.resize_to} px"
+        )
     return {
         **{"size": spec.preprocess.size, "mode": "RGB"},
         **{"mean": list(spec.preprocess.mean), "std": list(spec.preprocess.std)},

@@ -20,7 +20,7 @@ from torch import Tensor
 from diptych.checkpoints.tensors import Entry
 from diptych.checkpoints.unpickle import Function, Kind, Module, rebuild
 from diptych.errors import CheckpointError
-from diptych.specs import Activation
+from diptych.tower_specs import Activation
 
 _STORAGES = {
     "HalfStorage": torch.float16,

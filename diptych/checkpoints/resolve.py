@@ -13,7 +13,8 @@ from diptych.checkpoints.files import WeightsFile
 from diptych.checkpoints.formats import Format, recognised
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, ConfigError, nearest
-from diptych.specs import Activation, BertSpec, ModelSpec
+from diptych.specs import BertSpec, ModelSpec
+from diptych.tower_specs import Activation
 
 FORMAT_VERSION = 1
 _LARGEST_CONFIG = 4 << 20

@@ -110,7 +110,10 @@ SUPPORTED = (
 
 def table() -> str:
     """The table as Markdown."""
-    rows = ["| what | architecture told by | must be passed | written by `--format` | example |", "|---|---|---|---|---|"]
+    rows = [
+        "| what | architecture told by | must be passed | written by `--format` | example |",
+        "|---|---|---|---|---|",
+    ]
     rows += [
         f"| {row.what} | {row.told_by} | {row.passed} | {f'`{row.written}`' if row.written else 'no'} | {row.example} |"
         for row in SUPPORTED

@@ -16,7 +16,14 @@ from diptych.checkpoints.places import Place
 from diptych.errors import CheckpointError, nearest
 from diptych.models.clip import CLIP
 from diptych.models.positions import resize_positions
-from diptych.specs import ExternalImageSpec, ModelSpec, ModifiedResNetSpec, SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec
+from diptych.specs import (
+    ExternalImageSpec,
+    ModelSpec,
+    ModifiedResNetSpec,
+    SiglipTextSpec,
+    SiglipVisionSpec,
+    TextTransformerSpec,
+)
 
 _LISTED = 4  # names in an error message before "and N more"
 

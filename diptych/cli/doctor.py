@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from diptych.errors import CheckpointError, DataError
-from diptych.specs import Activation
+from diptych.tower_specs import Activation
 
 PAIRS = 500  # are enough to tell: a wrong activation loses a tenth of the captions or more
 

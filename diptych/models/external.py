@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from diptych.errors import ConfigError, MissingExtra
 from diptych.models.layers import fan_in_uniform
 from diptych.models.tower import ImageTower, Intermediates, TextTower, TowerOutput
-from diptych.specs import HuggingFaceImageSpec, HuggingFaceTextSpec, Projection, TimmSpec
+from diptych.specs import HuggingFaceImageSpec, HuggingFaceTextSpec, TimmSpec
 from diptych.tokens import Tokens
+from diptych.tower_specs import Projection
 
 
 class TimmTower(ImageTower):

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.specs import Activation, SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec, VisionTransformerSpec
+from diptych.specs import SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec, VisionTransformerSpec
+from diptych.tower_specs import Activation
 
 BlockSpec = VisionTransformerSpec | TextTransformerSpec | SiglipVisionSpec | SiglipTextSpec
 

@@ -1,4 +1,4 @@
-"""A corpus of files made to do harm: each ends in one of our errors, within a second and 100 MB, nothing run or written."""
+"""A corpus of files made to do harm: each ends in an error of ours, within a second and 100 MB, nothing run or written."""
 
 import io
 import json
@@ -153,7 +153,9 @@ CORPUS: dict[str, Callable[[Path], bytes | dict[str, bytes]]] = {
     ),
     "deep tokenizer.words": lambda _: {"tokenizer.json": DEEP},
     "huge tokenizer.words": lambda _: {"tokenizer.json": b'{"a": "' + b"x" * (300 << 20) + b'"}'},
-    "tokenizer of nonsense.words": lambda _: {"tokenizer.json": b'{"model": {"type": "BPE", "vocab": {}, "merges": 3}}'},
+    "tokenizer of nonsense.words": lambda _: {
+        "tokenizer.json": b'{"model": {"type": "BPE", "vocab": {}, "merges": 3}}'
+    },
     "endless vocabulary.words": lambda _: {"vocab.txt": b"x" * (300 << 20)},
     "deep merges.merges": lambda _: {"tokenizer.json": DEEP},
     "merges bomb.merges": lambda _: {"merges.txt": b"#version: 0.2\n" + b"a" * (300 << 20)},

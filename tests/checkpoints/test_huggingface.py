@@ -74,9 +74,7 @@ def test_what_is_not_ours_is_refused_by_name(path: str, value: object, message: 
         (twin("RN50"), "modified_resnet"),
         (dataclasses.replace(twin("ViT-B/32"), scores="sigmoid"), "scores by sigmoid"),
         (
-            dataclasses.replace(
-                twin("ViT-B/32"), image=dataclasses.replace(twin("ViT-B/32").image, pooling="average")
-            ),
+            dataclasses.replace(twin("ViT-B/32"), image=dataclasses.replace(twin("ViT-B/32").image, pooling="average")),
             "pools the class token",
         ),
     ],

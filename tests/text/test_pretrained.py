@@ -32,7 +32,9 @@ def unigram() -> str:
 
 def test_word_piece_is_berts(word_piece: PretrainedTokenizer) -> None:
     ids = {word: i for i, word in enumerate(WORDS)}
-    assert word_piece.encode("一只猫, CATS") == [ids[t] for t in ("[CLS]", "一", "只", "猫", ",", "cat", "##s", "[SEP]")]
+    assert word_piece.encode("一只猫, CATS") == [
+        ids[t] for t in ("[CLS]", "一", "只", "猫", ",", "cat", "##s", "[SEP]")
+    ]
     assert word_piece.encode("á zebra")[1:-1] == [ids["a"], ids["[UNK]"]]
     tokens = word_piece(["一只猫, cats", "cat"])
     assert tokens.truncated == 1
@@ -57,9 +59,7 @@ def test_what_is_written_is_read_and_pickled(word_piece: PretrainedTokenizer, tm
         folder.mkdir()
         for name, content in tokenizer.files().items():
             (folder / name).write_bytes(content)
-        again = PretrainedTokenizer.from_files(
-            folder, family=tokenizer.family, context_length=tokenizer.context_length
-        )
+        again = PretrainedTokenizer.from_files(folder, family=tokenizer.family, context_length=tokenizer.context_length)
         assert again == tokenizer == pickle.loads(pickle.dumps(tokenizer))
         assert hash(again) == hash(tokenizer)
         assert again.encode("a cat") == tokenizer.encode("a cat")
