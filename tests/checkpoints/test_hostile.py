@@ -1,4 +1,4 @@
-"""A corpus of files made to do harm: each ends in an error of ours, within a second and 100 MB, nothing run or written."""
+"""A corpus of harmful files: each ends in an error of ours, within a second and 100 MB, nothing run or written."""
 
 import io
 import json
