@@ -79,6 +79,21 @@ def test_another_resolution_resizes_positions_and_spec(tmp_path):
         read(tmp_path / "a", image_size=100)
 
 
+@pytest.mark.parametrize("length", [31, 8])
+def test_another_context_length_interpolates_positions(length, tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    whole, other = read(tmp_path / "a"), read(tmp_path / "a", context_length=length)
+    old_LD, new_LD = (b.weights["text.positional_embedding"] for b in (whole, other))
+    assert other.spec.text.context_length == len(new_LD) == length
+    torch.testing.assert_close(new_LD[[0, -1]], old_LD[[0, -1]])
+    if length == 31:  # twice as many steps between 16 places: every other one is an old one
+        torch.testing.assert_close(new_LD[::2], old_LD)
+        torch.testing.assert_close(new_LD[1], (old_LD[0] + old_LD[1]) / 2)
+    assert "hashes" not in other.provenance
+    ids = torch.randint(1, 500, (2, length))
+    assert build(other).encode_text(ids).shape == (2, 48)
+
+
 def test_towers_with_different_activations_are_ours_only(tmp_path):
     original = bundle("ViT-B/32")
     image = dataclasses.replace(original.spec.image, activation="gelu")

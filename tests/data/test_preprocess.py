@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import struct
 import zlib
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from diptych.data.preprocess import decode_image, preprocess
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.specs import PreprocessSpec
 
 SPEC = PreprocessSpec(size=224)
@@ -135,6 +136,19 @@ def test_what_cannot_be_read_is_named(image, message):
 def test_an_image_too_narrow_to_be_resized_is_refused():
     with pytest.raises(DataError, match="too narrow"):
         preprocess(Image.new("RGB", (1, 60_000)), SPEC)
+
+
+def test_resizing_beyond_the_crop_leaves_an_edge_out():
+    image = gradient(80, 120)
+    spec = PreprocessSpec(size=32, resize_to=40, mean=(0, 0, 0), std=(1, 1, 1))
+    by_hand = image.resize((60, 40), Image.Resampling.BICUBIC).crop((14, 4, 46, 36))
+    expected = torch.from_numpy(np.array(by_hand)).permute(2, 0, 1) / 255
+    assert torch.equal(preprocess(image, spec), expected)
+    squashed = dataclasses.replace(spec, resize="squash")
+    by_hand = image.resize((40, 40), Image.Resampling.BICUBIC).crop((4, 4, 36, 36))
+    assert torch.equal(preprocess(image, squashed), torch.from_numpy(np.array(by_hand)).permute(2, 0, 1) / 255)
+    with pytest.raises(ConfigError, match="resize_to"):
+        PreprocessSpec(size=32, resize_to=31)
 
 
 def test_squash_keeps_the_whole_image_and_shortest_its_centre():
