@@ -142,7 +142,7 @@ def _section(config: Mapping[str, Any], family: str, section: str, where: str) -
 
 def _transformer(section: Mapping[str, Any], where: str) -> dict[str, Any]:
     activation = section["hidden_act"]
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise CheckpointError(
             f"{where}: hidden_act {activation!r} is none of our activations; {nearest(str(activation), _ACTIVATIONS)}"
         )

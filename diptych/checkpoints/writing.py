@@ -127,7 +127,7 @@ def _refuse_what_openai_has_not(spec: ModelSpec) -> None:
     if isinstance(image, VisionTransformerSpec) and image.pooling != "class_token":
         wrong.append(f"{image.pooling} pooling")
     if text.vocabulary_size != open_clip.RELEASED_VOCABULARY:
-        wrong.append("a vocabulary of its own")
+        wrong.append("vocabulary of one's own")
     if spec.scores != "softmax":
         wrong.append("sigmoid scores")
     if wrong:

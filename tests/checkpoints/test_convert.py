@@ -61,7 +61,7 @@ def test_every_layer_can_be_named() -> None:
         ({"image": {"heads": 4}}, "no image heads that are not 64 wide"),
         ({"image": {"pooling": "average"}}, "no average pooling"),
         ({"image": {"mlp_ratio": 2.0}}, "mlp_ratio"),
-        ({"text": {"vocabulary_size": 700}}, "no vocabulary of its own"),
+        ({"text": {"vocabulary_size": 700}}, "no vocabulary of one's own"),
     ],
 )
 def test_openais_layout_refuses_what_its_loader_would_get_wrong(change: dict, message: str, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_siglip_2_of_any_resolution_is_read_at_that_of_its_positions() -> None:
         ("preprocessor.crop_size", {"height": 200, "width": 200}, "224 px"),
         ("preprocessor.size", {"shortest_edge": 200}, "resize_to"),
         ("preprocessor.resample", 0, "interpolation"),
-        ("preprocessor.size", "large", "preprocessing"),
+        ("preprocessor.size", "large", "resize_to is 'large'"),
     ],
 )
 def test_what_is_not_ours_is_refused_by_name(path: str, value: object, message: str) -> None:
