@@ -1,7 +1,13 @@
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+
+# A shell that starts the tests in the background has these ignored, and some tests are about them.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
