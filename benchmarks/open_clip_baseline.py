@@ -25,6 +25,7 @@ MODEL = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 192, "heads": 3, "layers": 4},
 }
 BATCH = 256
+CALIBRATION_STEPS = 16
 STARTUP_SECONDS = 15.0  # imports, model and workers, inside the limit as a user's clock would have it
 STEP_LINE = re.compile(r"Batch \(t\): ([\d.]+)")
 
@@ -82,11 +83,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoints", type=int, default=1, help="how many to save, about")
-    parser.add_argument("--calibration-steps", type=int, default=16)
+    parser.add_argument("--seconds-per-step", type=float, help="as an earlier run found, in place of calibration")
     options = parser.parse_args()
     options.out.mkdir(parents=True)
-    run_trainer("calibrate", options, epochs=1, samples=options.calibration_steps * BATCH)
-    step = seconds_per_step((options.out / "calibrate.txt").read_text())
+    step = options.seconds_per_step
+    if step is None:
+        run_trainer("calibrate", options, epochs=1, samples=CALIBRATION_STEPS * BATCH)
+        step = seconds_per_step((options.out / "calibrate.txt").read_text())
     steps = max(1, int((60 * options.minutes - STARTUP_SECONDS) / step))
     epochs = max(1, round(steps / (len(_keys(options.data)) // BATCH)))
     batches = steps // epochs // options.workers * options.workers or options.workers

@@ -3,7 +3,8 @@
     python benchmarks/small_data.py ../shared/data --open-clip .openclip/bin/python
     python benchmarks/small_data.py ../shared/data --open-clip .openclip/bin/python --only emoji --seeds 0
 
-Each trains in a process of its own while nothing else runs. Afterwards one evaluation, ours, judges both on `val`;
+Each trains in a process of its own. The first run of OpenCLIP on a data set is calibrated to the time, so nothing else
+may run beside it; its steps are the budget of the other seeds. Afterwards one evaluation, ours, judges both on `val`;
 `diptych.load` reads OpenCLIP's checkpoints. What is done is not done again and a run that was cut off begins anew, so
 the command can be given until all is there. The output folder then holds `table.md`, the learning curves of each data
 set as SVG, and for each run its log, checkpoints and results.
@@ -114,6 +115,10 @@ def train_open_clip(name: str, seed: int, folder: Path, options: argparse.Namesp
     baseline = Path(__file__).with_name("open_clip_baseline.py")
     command = [options.open_clip, str(baseline), str(options.data / name), "--seed", str(seed)]
     command += ["--minutes", str(options.minutes), "--out", str(folder / "run"), "--checkpoints", str(CURVE)]
+    earlier = sorted(options.out.glob(f"{name}-open_clip-*/run/trained.json"))
+    if earlier:
+        seconds = json.loads(earlier[0].read_text())["seconds_per_step_calibrated"]
+        command += ["--seconds-per-step", str(seconds)]
     with open(folder / "log.txt", "w") as log:
         subprocess.run(command, check=True, stdout=log, stderr=log)
     return json.loads((folder / "run" / "trained.json").read_text())

@@ -51,8 +51,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            entries = {name: Entry.of(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return entries, file.metadata() or {}
+            names = file.keys()
+            return {name: Entry.of(file.get_tensor(name)) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); fetch or write it again") from error
 

@@ -64,11 +64,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
     except (OSError, MemoryError, RuntimeError) as error:  # a full disk, a folder that cannot be written
-        short = _lacks_memory(error)
-        if not short and not isinstance(error, OSError):
+        lacks_memory = _lacks_memory(error)
+        if not lacks_memory and not isinstance(error, OSError):
             raise
-        advice = "not enough memory; a smaller batch or model needs less: " if short else ""
-        print(f"error: {advice}{_printable(str(error)).splitlines()[0]}", file=sys.stderr)
+        advice = "not enough memory; a smaller batch or model needs less: " if lacks_memory else ""
+        told = _printable(str(error)).partition("\n")[0]  # Python's own MemoryError says nothing
+        print(f"error: {advice}{told or type(error).__name__}", file=sys.stderr)
         return 1
     return 0
 

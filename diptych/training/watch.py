@@ -33,7 +33,7 @@ class Watch:
         path = folder / "metrics.jsonl"
         kept = _truncated(path, first_step)
         self.evaluated = bool(kept) and "loss" not in kept[-1]  # of the first step: its evaluation comes after it
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self.path = path
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
         self.bar = tqdm(
             total=steps,
@@ -64,8 +64,8 @@ class Watch:
         self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
 
     def _record(self, step: int, metrics: dict[str, float]) -> None:
-        self.file.write(json.dumps({"step": step, **metrics}) + "\n")
-        self.file.flush()
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
         for name, value in metrics.items():
             self.board.add_scalar(name, value, step)
 
@@ -78,7 +78,6 @@ class Watch:
         """Flush everything to disk."""
         self.bar.close()
         self.board.close()
-        self.file.close()
 
     def _plain(self, step: int, shown: str) -> None:
         now = time.monotonic()
