@@ -17,6 +17,8 @@ from PIL import Image
 from diptych.checkpoints.bundle import read
 from diptych.checkpoints.formats import OPEN_CLIP
 from diptych.cli.main import main
+from diptych.models.clip import create_model
+from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
 from diptych.text.tokenizer import Tokenizer
 
 # Positional parameters before the slash, flags after it. Changing this is changing what people have in scripts.
@@ -121,9 +123,18 @@ def test_inspect_tells_what_a_run_made(trained: Path, capsys: pytest.CaptureFixt
 def test_inspect_finds_out_the_activation_by_trying(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = read(trained / "run" / "model")
-    names = OPEN_CLIP.places(bundle.spec)
-    torch.save({names[name].names[0]: t for name, t in bundle.weights.items()}, tmp_path / "bare.pt")
+    vocabulary = read(trained / "run" / "model").spec.text.vocabulary_size
+    spec = ModelSpec(
+        name="bare",
+        embedding=32,
+        image=VisionTransformerSpec(image_size=32, patch_size=16, width=64, layers=1, heads=1),
+        text=TextTransformerSpec(context_length=16, vocabulary_size=vocabulary, width=64, layers=1, heads=1),
+        preprocess=PreprocessSpec(size=32),
+    )
+    names = OPEN_CLIP.places(spec)
+    torch.save(
+        {names[name].names[0]: t for name, t in create_model(spec, seed=0).state_dict().items()}, tmp_path / "bare.pt"
+    )
     pairs = ["--pairs", str(trained / "data" / "pairs.tsv"), "--captions", "caption"]
     tokenizer = ["--tokenizer", str(trained / "run" / "model")]
     assert main(["inspect", str(tmp_path / "bare.pt"), *pairs, *tokenizer, "--json"]) == 0

@@ -74,7 +74,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     return {
         **to_dict(bundle.spec),
         "parameters": {**counts, "total": sum(counts.values()) + scalars},
-        "gigaflops": {tower: round(count / 1e9, 2) for tower, count in flops(build(bundle)).items()},
+        "gigaflops": {tower: float(f"{count / 1e9:.3g}") for tower, count in flops(build(bundle)).items()},
         "vocabulary": f"{tokenizer.vocabulary_size} entries" if tokenizer else "none; pass --tokenizer to encode texts",
         "runs": {"precision": "fp32, or fast (bf16)", "device": str(default_device())},
         "licence": bundle.provenance.get("licence", "not said"),
