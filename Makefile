@@ -23,12 +23,12 @@ parity: .venv-parity/installed  ## compare with OpenCLIP, in an environment of i
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Diptych needs Python 3.11 or later")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $@
 
 .venv-parity/installed: pyproject.toml constraints.txt constraints-parity.txt
-	$(PYTHON) -m venv .venv-parity
+	$(PYTHON) -m venv --clear .venv-parity
 	PIP_CONSTRAINT=constraints.txt .venv-parity/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-parity.txt
 	touch $@
