@@ -121,7 +121,7 @@ def _read_pickle(path: Path, *, mapped: bool) -> dict[str, Entry]:
             f"{path} {what}; it was not run. If you trust its author, load it where it was made and save the tensors "
             "alone: torch.save(model.state_dict(), ...)"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, TypeError, AttributeError, IndexError) as error:
+    except Exception as error:  # whatever a broken pickle makes its reader trip over
         raise CheckpointError(f"{path} cannot be read as a pickle of tensors ({error}); fetch it again") from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
 import shutil
 from collections.abc import Generator
@@ -18,12 +17,10 @@ import torch
 from diptych import config
 from diptych.checkpoints.bundle import Bundle, read
 from diptych.checkpoints.writing import write
-from diptych.errors import DiptychError, TrainingError
+from diptych.errors import TrainingError
 from diptych.training.recipe import Recipe
 
 NAME = re.compile(r"step-(\d{9})")
-# What torch.load and an optimizer raise on bytes and values that they did not write.
-_DAMAGE = (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, AttributeError, IndexError)
 # What may change between a run and its resumption, since no weight depends on it.
 FREE_ON_RESUME = ("checkpoints.", "evaluate_every", "data.workers", "data.max_failures")
 
@@ -87,7 +84,7 @@ def reading(checkpoint: Path) -> Generator[None]:
     """Turns whatever a damaged checkpoint makes of reading it into a TrainingError that names it."""
     try:
         yield
-    except (DiptychError, OSError, *_DAMAGE) as problem:
+    except Exception as problem:  # torch.load and an optimizer raise anything on bytes that they did not write
         said = (str(problem) or type(problem).__name__).split(". ")[0].splitlines()[0]  # PyTorch adds paragraphs
         raise TrainingError(
             f"the checkpoint {checkpoint} cannot be read ({said}); remove it to resume from the one before"
