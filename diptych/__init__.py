@@ -12,7 +12,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diptych.encoder import Classifier, Clip, Prediction, create, load
+    from diptych.encoder.classifier import Classifier, Prediction
+    from diptych.encoder.clip import Clip
+    from diptych.encoder.loading import create, load
     from diptych.errors import DiptychError
     from diptych.evaluation.result import Result
     from diptych.evaluation.tasks import evaluate
@@ -25,16 +27,16 @@ __version__ = "0.1.0"
 
 # Each public name and the module it is found in, imported when it is asked for: importing diptych costs nothing.
 _PUBLIC = {
-    "Classifier": "diptych.encoder",
-    "Clip": "diptych.encoder",
+    "Classifier": "diptych.encoder.classifier",
+    "Clip": "diptych.encoder.clip",
     "DiptychError": "diptych.errors",
     "ModelSpec": "diptych.specs",
-    "Prediction": "diptych.encoder",
+    "Prediction": "diptych.encoder.classifier",
     "Result": "diptych.evaluation.result",
     "Tokenizer": "diptych.text.tokenizer",
-    "create": "diptych.encoder",
+    "create": "diptych.encoder.loading",
     "evaluate": "diptych.evaluation.tasks",
-    "load": "diptych.encoder",
+    "load": "diptych.encoder.loading",
     "train": "diptych.training.loop",
 }
 _MODULES = {"recipes": "diptych.training.recipes"}

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 import diptych
-from diptych.encoder import Clip, create, load
+from diptych.encoder.clip import Clip
+from diptych.encoder.loading import create, load
 from diptych.errors import ConfigError, DataError, TokenizerError
 from diptych.specs import ModelSpec, ModifiedResNetSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
 from diptych.text.prompts import fill
@@ -94,7 +95,7 @@ def test_texts_keep_their_order_and_equals_are_encoded_once(clip: Clip, monkeypa
 def test_many_texts_go_in_parts(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = clip.encode_texts(TEXTS)
     weights = clip.classifier(TEXTS, ["{}", "a {}"]).weights_CE
-    monkeypatch.setattr("diptych.encoder.TEXTS_AT_ONCE", 4)
+    monkeypatch.setattr("diptych.encoder.clip.TEXTS_AT_ONCE", 4)
     assert close(clip.encode_texts(TEXTS), whole)
     assert close(clip.classifier(TEXTS, ["{}", "a {}"]).weights_CE, weights)
 

@@ -48,7 +48,7 @@ def classify(
         Print one JSON object a line instead of a table.
     """
     from diptych.cli.output import print_table
-    from diptych.encoder import load
+    from diptych.encoder.loading import load
     from diptych.errors import DataError
 
     names = _labels(labels)

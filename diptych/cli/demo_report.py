@@ -14,7 +14,7 @@ from diptych.evaluation.tasks import evaluate
 from diptych.report.page import Curve, Matrix, Page, PredictionCard, Row
 
 if TYPE_CHECKING:
-    from diptych.encoder import Clip
+    from diptych.encoder.clip import Clip
     from diptych.evaluation.result import Result
     from diptych.training.loop import Run
     from diptych.training.recipe import Recipe

@@ -20,7 +20,7 @@ def examine(location: str, pairs: str, captions: Sequence[str] | None, tokenizer
     Raises CheckpointError where the file says its activation and so cannot be read with another.
     """
     from diptych.data.sources import open_source, read
-    from diptych.encoder import load
+    from diptych.encoder.loading import load
 
     source = open_source(pairs, captions=captions)
     samples = [read(source, int(i)) for i in np.linspace(0, len(source) - 1, min(PAIRS, len(source))).round()]

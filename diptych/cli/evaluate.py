@@ -59,12 +59,12 @@ def evaluate(
     json
         Print the result as JSON instead of a table.
     """
-    from diptych import encoder
     from diptych.data.sources import open_source
+    from diptych.encoder.loading import load
     from diptych.evaluation import tasks
 
     opened = open_source(source, split=split, captions=captions or None, where=where)
-    clip = encoder.load(model, tokenizer=tokenizer, activation=activation, precision=precision)
+    clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
     result = tasks.evaluate(clip, opened, task, templates=templates, distinct_captions=distinct_captions)
     print(result.to_json().rstrip("\n") if json else result)
     if out is not None:  # after it was shown, lest a folder that cannot be written lose it

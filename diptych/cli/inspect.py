@@ -61,7 +61,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     from diptych.checkpoints.bundle import build
     from diptych.checkpoints.writing import inexpressible
     from diptych.config import to_dict
-    from diptych.encoder import default_device
+    from diptych.encoder.loading import default_device
     from diptych.models.flops import flops
 
     counts = {"image": 0, "text": 0}

@@ -22,7 +22,7 @@ from diptych.specs import PreprocessSpec
 
 if TYPE_CHECKING:
     from diptych.data.sources import Sample, Source
-    from diptych.encoder import Clip
+    from diptych.encoder.clip import Clip
 
 BATCH = 64
 

@@ -22,7 +22,7 @@ from diptych.text import prompts
 
 if TYPE_CHECKING:
     from diptych.data.sources import Source
-    from diptych.encoder import Clip, Templates
+    from diptych.encoder.clip import Clip, Templates
 
 
 @dataclass(frozen=True)

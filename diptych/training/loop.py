@@ -19,7 +19,7 @@ from pathlib import Path
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
 from diptych.data.sources import Source, captions_of, open_source
-from diptych.encoder import Clip
+from diptych.encoder.clip import Clip
 from diptych.progress import progress, say
 from diptych.text.tokenizer import Tokenizer
 from diptych.training import state

@@ -16,7 +16,8 @@ from diptych.checkpoints.bundle import Bundle, build
 from diptych.checkpoints.writing import write
 from diptych.data.loader import Batch, Loader
 from diptych.data.sources import Source
-from diptych.encoder import Clip, default_device
+from diptych.encoder.clip import Clip
+from diptych.encoder.loading import default_device
 from diptych.errors import NonFiniteLoss, TrainingError
 from diptych.models.clip import CLIP, create_model
 from diptych.text.pretrained import AnyTokenizer

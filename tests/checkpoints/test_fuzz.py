@@ -26,7 +26,7 @@ from twins import bundle, renames, twin
 
 from diptych.checkpoints.bundle import Bundle, build, read
 from diptych.checkpoints.writing import FormatName, write
-from diptych.encoder import Clip
+from diptych.encoder.clip import Clip
 from diptych.errors import DiptychError
 from diptych.models.clip import create_model
 from diptych.specs import ModelSpec

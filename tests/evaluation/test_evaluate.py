@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from diptych.data.sources import Sample
-from diptych.encoder import Clip, create
+from diptych.encoder.clip import Clip
+from diptych.encoder.loading import create
 from diptych.errors import ConfigError, DataError, TokenizerError, TooManyFailures
 from diptych.evaluation.features import embed
 from diptych.evaluation.result import Result

@@ -9,7 +9,7 @@ import torch
 
 from diptych.checkpoints.bundle import Bundle, build, read
 from diptych.checkpoints.writing import write
-from diptych.encoder import Clip
+from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError
 from diptych.models.clip import CLIP, create_model
 from diptych.specs import HuggingFaceImageSpec, HuggingFaceTextSpec, ModelSpec, PreprocessSpec, TimmSpec

@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from diptych import zoo
 from diptych.checkpoints.writing import FormatName, write
-from diptych.data.preprocess import ImageLike, decode_image, preprocess
+from diptych.data.pixels import pixel_batches
+from diptych.data.preprocess import ImageLike
+from diptych.encoder.classifier import Classifier, Prediction
 from diptych.errors import ConfigError, TokenizerError, nearest
-from diptych.models.clip import CLIP, create_model
+from diptych.models.clip import CLIP
+from diptych.models.inference import inference
 from diptych.specs import ModelSpec
 from diptych.text import prompts
 from diptych.text.pretrained import AnyTokenizer
 from diptych.tokens import Tokens
-from diptych.tower_specs import Activation
 
 Precision = Literal["fp32", "fast"]
 Templates = str | Path | Sequence[str]
 
 # Texts tokenized at a time, then sorted by length; also bounds the prompts of a classifier held at once.
 TEXTS_AT_ONCE = 16_384
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The labels of one image, the most probable first, each with its probability."""
-
-    labels: tuple[str, ...]
-    probabilities: tuple[float, ...]
-
-    @property
-    def label(self) -> str:
-        """The most probable label."""
-        return self.labels[0]
-
-    @property
-    def probability(self) -> float:
-        """The probability of the most probable label."""
-        return self.probabilities[0]
-
-    def __iter__(self) -> Iterator[tuple[str, float]]:
-        return zip(self.labels, self.probabilities, strict=True)
-
-    def __str__(self) -> str:
-        return "\n".join(f"{probability:7.2%}  {label}" for label, probability in self)
 
 
 class Clip:
@@ -67,7 +38,7 @@ class Clip:
     provenance: JSON-able notes on where the weights came from, saved with them.
     precision:  ``fp32``, or ``fast``: matrix products in bf16.
 
-    >>> clip = create("ViT-B-32", seed=0)
+    >>> clip = diptych.create("ViT-B-32", seed=0)
     >>> clip.encode_images(np.zeros((8, 8, 3), np.uint8)).shape
     (1, 512)
     """
@@ -109,12 +80,12 @@ class Clip:
         dimensions is many. Images are decoded a batch ahead of the model, by threads. Raises DataError for an image
         that cannot be read.
         """
-        batches = _batches(_several_images(images), batch_size)
-        return self._stack(self.encode_pixels(pixels_BCHW) for pixels_BCHW in self._pixels(batches))
+        batches = pixel_batches(images, self.spec.preprocess, batch_size)
+        return self._stack(self.encode_pixels(pixels_BCHW) for pixels_BCHW in batches)
 
     def encode_pixels(self, pixels_BCHW: Tensor) -> np.ndarray:
         """Unit-norm float32 embeddings (B, E) of images already preprocessed as ``spec.preprocess`` says."""
-        with self._inference() as device:
+        with inference(self.model, fast=self.precision == "fast") as device:
             return _unit(self.model.encode_image(pixels_BCHW.to(device)))
 
     def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = 256) -> np.ndarray:
@@ -140,7 +111,7 @@ class Clip:
     def _encode_tokens(self, tokens: Tokens, batch_size: int) -> np.ndarray:
         order_B = torch.argsort(tokens.lengths_B, stable=True)
         encoded = []
-        with self._inference() as device:
+        with inference(self.model, fast=self.precision == "fast") as device:
             for chosen in order_B.split(batch_size):
                 lengths_B = tokens.lengths_B[chosen]
                 ids_BL = tokens.ids_BL[chosen, : int(lengths_B.max())]
@@ -201,123 +172,8 @@ class Clip:
     def __repr__(self) -> str:
         return f"Clip({self.spec.name!r}, tokenizer={self.tokenizer}, precision={self.precision!r})"
 
-    @contextmanager
-    def _inference(self) -> Generator[torch.device]:
-        """Evaluation mode and the precision of this object; each module's own mode is restored after."""
-        device = self.model.logit_scale.device
-        training = [module for module in self.model.modules() if module.training]
-        self.model.eval()
-        try:
-            with (
-                torch.inference_mode(),
-                torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "fast"),
-            ):
-                yield device
-        finally:
-            for module in training:
-                module.training = True
-
-    def _pixels(self, batches: Iterable[list[ImageLike]]) -> Iterator[Tensor]:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            waiting = None
-            for batch in batches:
-                ahead = [threads.submit(self._pixels_of, image) for image in batch]
-                if waiting:
-                    yield torch.stack([future.result() for future in waiting])
-                waiting = ahead
-            if waiting:
-                yield torch.stack([future.result() for future in waiting])
-
-    def _pixels_of(self, image: ImageLike) -> Tensor:
-        return preprocess(decode_image(image), self.spec.preprocess)
-
     def _stack(self, embeddings: Iterable[np.ndarray]) -> np.ndarray:
         return np.concatenate([np.empty((0, self.spec.embedding), np.float32), *embeddings])
-
-
-@dataclass(frozen=True, eq=False)
-class Classifier:
-    """A zero-shot classifier: one unit-norm weight vector a label. Made by ``Clip.classifier``."""
-
-    clip: Clip
-    labels: tuple[str, ...]
-    templates: tuple[str, ...]
-    weights_CE: np.ndarray
-
-    def predict_proba(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:
-        """Probabilities (n, C) of the labels, in their order, for images as ``Clip.encode_images`` takes them.
-
-        They sum to one, or, where ``spec.scores`` is ``sigmoid``, each label answers for itself.
-        """
-        logits_BC = self.clip.similarity_scale * (self.clip.encode_images(images) @ self.weights_CE.T)
-        if self.clip.spec.scores == "sigmoid":
-            return 1 / (1 + np.exp(-(logits_BC + self.clip.similarity_bias)))
-        exponentials_BC = np.exp(logits_BC - logits_BC.max(axis=1, keepdims=True))
-        return exponentials_BC / exponentials_BC.sum(axis=1, keepdims=True)
-
-    def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[str]:
-        """The most probable label of each image."""
-        return [prediction.label for prediction in self.rank(images)]
-
-    def rank(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
-        """All labels of each image, ranked."""
-        ranked = []
-        for probabilities_C in self.predict_proba(images):
-            order_C = np.argsort(-probabilities_C, kind="stable")
-            ranked.append(Prediction(tuple(self.labels[i] for i in order_C), tuple(probabilities_C[order_C].tolist())))
-        return ranked
-
-
-def load(
-    location: str | Path,
-    *,
-    precision: Precision = "fp32",
-    tokenizer: AnyTokenizer | str | Path | None = None,
-    image_size: int | None = None,
-    context_length: int | None = None,
-    activation: Activation | None = None,
-    device: str | torch.device | None = None,
-) -> Clip:
-    """A CLIP from a folder, a ``.pt`` or ``.safetensors`` file, or ``hf:org/name[@revision]``.
-
-    precision:  ``fp32``, or ``fast``: weights of matrix products in bf16.
-    tokenizer:  a Tokenizer, or where to find one, for a checkpoint that brings none.
-    image_size: another resolution than the checkpoint's; position embeddings are resized.
-    context_length: texts of more tokens, or fewer, than the checkpoint's; likewise.
-    activation: ``gelu`` or ``quick_gelu``, for weights that do not say.
-    device:     where the towers run; see `default_device`.
-
-    Weights are never invented: what is missing or unclear raises CheckpointError that says what to pass.
-    """
-    from diptych.checkpoints import bundle
-
-    given = tokenizer if isinstance(tokenizer, AnyTokenizer) else None
-    path = tokenizer if not isinstance(tokenizer, AnyTokenizer) else None
-    whole = bundle.read(
-        location, tokenizer=path, image_size=image_size, context_length=context_length, activation=activation
-    )
-    model = bundle.build(whole).requires_grad_(False)
-    clip = Clip(model, given or whole.tokenizer, whole.provenance, precision)
-    if precision == "fast":
-        _halve(model)
-    model.to(device or default_device())
-    return clip
-
-
-def default_device() -> torch.device:
-    """Where towers run unless told: the GPU if there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: AnyTokenizer | None = None) -> Clip:
-    """A CLIP with random weights, by the name of a released architecture or a spec of one's own.
-
-    With a tokenizer, the model's vocabulary and context length become the tokenizer's.
-    """
-    spec = zoo.find(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
-    if tokenizer is not None:
-        spec = spec.with_vocabulary(tokenizer.vocabulary_size, tokenizer.context_length, tokenizer=tokenizer.family)
-    return Clip(create_model(spec, seed=seed), tokenizer, {"weights_from": f"random, seed {seed}"})
 
 
 def _check_vocabulary(spec: ModelSpec, tokenizer: AnyTokenizer) -> None:
@@ -329,26 +185,5 @@ def _check_vocabulary(spec: ModelSpec, tokenizer: AnyTokenizer) -> None:
         )
 
 
-@torch.no_grad()
-def _halve(model: CLIP) -> None:
-    """Convolutions and linear layers to bf16. Norms and the few bare tensors stay: autocast does the rest."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            module.to(torch.bfloat16)
-
-
 def _unit(embeddings_BE: Tensor) -> np.ndarray:
     return nn.functional.normalize(embeddings_BE.float(), dim=1).cpu().numpy()
-
-
-def _several_images(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
-    single = str | Path | bytes | Image.Image
-    if isinstance(images, single) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        return [images]
-    return images
-
-
-def _batches(items: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

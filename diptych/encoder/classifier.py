@@ -1,0 +1,71 @@
+"""Zero-shot classifiers and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diptych.data.preprocess import ImageLike
+
+if TYPE_CHECKING:
+    from diptych.encoder.clip import Clip
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The labels of one image, the most probable first, each with its probability."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The most probable label."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable label."""
+        return self.probabilities[0]
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return zip(self.labels, self.probabilities, strict=True)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{probability:7.2%}  {label}" for label, probability in self)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A zero-shot classifier: one unit-norm weight vector a label. Made by ``Clip.classifier``."""
+
+    clip: Clip
+    labels: tuple[str, ...]
+    templates: tuple[str, ...]
+    weights_CE: np.ndarray
+
+    def predict_proba(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:
+        """Probabilities (n, C) of the labels, in their order, for images as ``Clip.encode_images`` takes them.
+
+        They sum to one, or, where ``spec.scores`` is ``sigmoid``, each label answers for itself.
+        """
+        logits_BC = self.clip.similarity_scale * (self.clip.encode_images(images) @ self.weights_CE.T)
+        if self.clip.spec.scores == "sigmoid":
+            return 1 / (1 + np.exp(-(logits_BC + self.clip.similarity_bias)))
+        exponentials_BC = np.exp(logits_BC - logits_BC.max(axis=1, keepdims=True))
+        return exponentials_BC / exponentials_BC.sum(axis=1, keepdims=True)
+
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> list[str]:
+        """The most probable label of each image."""
+        return [prediction.label for prediction in self.rank(images)]
+
+    def rank(self, images: ImageLike | Iterable[ImageLike]) -> list[Prediction]:
+        """All labels of each image, ranked."""
+        ranked = []
+        for probabilities_C in self.predict_proba(images):
+            order_C = np.argsort(-probabilities_C, kind="stable")
+            ranked.append(Prediction(tuple(self.labels[i] for i in order_C), tuple(probabilities_C[order_C].tolist())))
+        return ranked

@@ -1,0 +1,75 @@
+"""Where a ``Clip`` comes from: a checkpoint, or random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from diptych import zoo
+from diptych.encoder.clip import Clip, Precision
+from diptych.models.clip import CLIP, create_model
+from diptych.specs import ModelSpec
+from diptych.text.pretrained import AnyTokenizer
+from diptych.tower_specs import Activation
+
+
+def load(
+    location: str | Path,
+    *,
+    precision: Precision = "fp32",
+    tokenizer: AnyTokenizer | str | Path | None = None,
+    image_size: int | None = None,
+    context_length: int | None = None,
+    activation: Activation | None = None,
+    device: str | torch.device | None = None,
+) -> Clip:
+    """A CLIP from a folder, a ``.pt`` or ``.safetensors`` file, or ``hf:org/name[@revision]``.
+
+    precision:  ``fp32``, or ``fast``: weights of matrix products in bf16.
+    tokenizer:  a Tokenizer, or where to find one, for a checkpoint that brings none.
+    image_size: another resolution than the checkpoint's; position embeddings are resized.
+    context_length: texts of more tokens, or fewer, than the checkpoint's; likewise.
+    activation: ``gelu`` or ``quick_gelu``, for weights that do not say.
+    device:     where the towers run; see `default_device`.
+
+    Weights are never invented: what is missing or unclear raises CheckpointError that says what to pass.
+    """
+    from diptych.checkpoints import bundle
+
+    given = tokenizer if isinstance(tokenizer, AnyTokenizer) else None
+    path = tokenizer if not isinstance(tokenizer, AnyTokenizer) else None
+    whole = bundle.read(
+        location, tokenizer=path, image_size=image_size, context_length=context_length, activation=activation
+    )
+    model = bundle.build(whole).requires_grad_(False)
+    clip = Clip(model, given or whole.tokenizer, whole.provenance, precision)
+    if precision == "fast":
+        _halve(model)
+    model.to(device or default_device())
+    return clip
+
+
+def default_device() -> torch.device:
+    """Where towers run unless told: the GPU if there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: AnyTokenizer | None = None) -> Clip:
+    """A CLIP with random weights, by the name of a released architecture or a spec of one's own.
+
+    With a tokenizer, the model's vocabulary and context length become the tokenizer's.
+    """
+    spec = zoo.find(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
+    if tokenizer is not None:
+        spec = spec.with_vocabulary(tokenizer.vocabulary_size, tokenizer.context_length, tokenizer=tokenizer.family)
+    return Clip(create_model(spec, seed=seed), tokenizer, {"weights_from": f"random, seed {seed}"})
+
+
+@torch.no_grad()
+def _halve(model: CLIP) -> None:
+    """Convolutions and linear layers to bf16. Norms and the few bare tensors stay: autocast does the rest."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(torch.bfloat16)
