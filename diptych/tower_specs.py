@@ -169,12 +169,17 @@ Projection = Literal["none", "linear", "mlp"]
 
 @dataclass(frozen=True, kw_only=True)
 class TimmSpec:
-    """An image tower of timm by its name there; its last stage, ``width`` channels, is averaged and projected."""
+    """An image tower of timm by its name there; ``width`` features of an image are projected.
+
+    ``pooling``: ``own``, the features that the architecture's own classifier would see; or ``mean``, the last stage of
+    a convolutional network averaged, without the layers that some have after it.
+    """
 
     kind: Literal["timm"] = "timm"
     name: str
     image_size: int
     width: int
+    pooling: Literal["own", "mean"] = "own"
     projection: Projection = "linear"
 
     def __post_init__(self) -> None:

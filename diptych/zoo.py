@@ -94,7 +94,7 @@ def _align() -> ModelSpec:
     return ModelSpec(
         name="ALIGN",
         embedding=1376,
-        image=TimmSpec(name="tf_efficientnet_l2", image_size=289, width=1376, projection="none"),
+        image=TimmSpec(name="tf_efficientnet_l2", image_size=289, width=1376, pooling="mean", projection="none"),
         text=BertSpec(context_length=64, vocabulary_size=100_000, width=1024, layers=24, heads=16),
         preprocess=PreprocessSpec(size=289, mean=HALF, std=HALF),
         tokenizer="word_piece",

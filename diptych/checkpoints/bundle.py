@@ -61,7 +61,7 @@ def read(
     where = str(location)
     if not where:
         raise CheckpointError("no location was given; pass a folder, a file or hf:org/name")
-    folder, contents = _find(hub.fetch(where) if where.startswith(hub.PREFIX) else Path(location))
+    folder, contents = find(hub.fetch(where) if where.startswith(hub.PREFIX) else Path(location))
     file = read_weights(folder / contents.weights)
     resolved, provenance, format = resolve(folder, contents, file, spec=spec, activation=activation)
     _check_depth(resolved, len(file.entries), where)
@@ -99,7 +99,8 @@ def fingerprint(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _find(path: Path) -> tuple[Path, Contents]:
+def find(path: Path) -> tuple[Path, Contents]:
+    """The folder of a checkpoint, given as that or as a file in it, and which of its files matter."""
     if path.is_dir():
         try:
             return path, find_contents((entry.name for entry in path.iterdir() if entry.is_file()), str(path))

@@ -72,6 +72,7 @@ _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
+FAMILIES = frozenset(_DEFAULTS)  # what ``model_type`` may be
 _TOWERS = {"clip": "text_transformer", "siglip": "siglip_text", "chinese_clip": "bert"}
 
 

@@ -48,7 +48,7 @@ def _told(
         return (spec, {"architecture_from": "spec=", "activation_from": "spec="}), "spec="
     if contents.description:
         path = folder / contents.description
-        return _described(_json(path), path), str(path)
+        return _described(read_json(path), path), str(path)
     name = HUGGINGFACE_CONFIG if format.name == "huggingface" else CONFIG
     if name in contents.configs:
         path = folder / name
@@ -60,9 +60,9 @@ def _told(
 
 def _configured(path: Path, format: Format, contents: Contents) -> ModelSpec:
     if format.name != "huggingface":
-        return open_clip.to_spec(_json(path), path.parent.name, str(path))
-    preprocessor = _json(path.with_name(PREPROCESSOR)) if PREPROCESSOR in contents.configs else None
-    return huggingface.to_spec(_json(path), preprocessor, path.parent.name, str(path))
+        return open_clip.to_spec(read_json(path), path.parent.name, str(path))
+    preprocessor = read_json(path.with_name(PREPROCESSOR)) if PREPROCESSOR in contents.configs else None
+    return huggingface.to_spec(read_json(path), preprocessor, path.parent.name, str(path))
 
 
 def _described(description: Mapping[str, Any], path: Path) -> tuple[ModelSpec, dict[str, Any]]:
@@ -117,7 +117,8 @@ def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> Mode
     return spec
 
 
-def _json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
+    """The object in a small file; CheckpointError where there is none."""
     if path.stat().st_size > _LARGEST_CONFIG:
         raise CheckpointError(f"{path} has {path.stat().st_size >> 20} MB; no description of a model is as large")
     try:

@@ -19,31 +19,31 @@ from diptych.tower_specs import Projection
 
 
 class TimmTower(ImageTower):
-    """``pixels_BCHW`` to ``embedding_BE`` by an architecture of timm, its last stage averaged, and a projection.
+    """``pixels_BCHW`` to ``embedding_BE`` by an architecture of timm, pooled and projected.
 
-    Intermediates: ``grid`` (B, C, H, W), the last stage's output; ``features`` (B, C), its mean over all places.
+    Intermediates: ``last``, what is pooled, (B, C, H, W) or (B, N, C); ``features`` (B, C), pooled.
     """
 
-    intermediates = ("grid", "features")
+    intermediates = ("last", "features")
+    trunk: Any  # timm's models have methods that modules have not
 
     def __init__(self, spec: TimmSpec, embedding: int) -> None:
         super().__init__()
         self.spec = spec
-        timm = _library("timm", "timm")
-        try:
-            self.trunk = timm.create_model(spec.name, pretrained=False, features_only=True, out_indices=(-1,))
-        except Exception as error:  # whatever the factory of that name raises
-            raise ConfigError(f"timm cannot make {spec.name!r}: {error}") from error
-        width = self.trunk.feature_info.channels()[-1]
+        self.trunk, width = _timm_model(spec)
         if width != spec.width:
             raise ConfigError(f"{spec.name} gives features of width {width}, but TimmSpec.width is {spec.width}")
         self.projection = projection(spec.projection, width, embedding)
 
     def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = ()) -> TowerOutput:
         kept = Intermediates(keep, self.intermediates)
-        [grid_BCHW] = self.trunk(pixels_BCHW)
-        kept.offer("grid", grid_BCHW)
-        features_BC = grid_BCHW.mean(dim=(2, 3))
+        if self.spec.pooling == "own":
+            last = self.trunk.forward_features(pixels_BCHW)
+            features_BC = self.trunk.forward_head(last, pre_logits=True)
+        else:
+            [last] = self.trunk(pixels_BCHW)
+            features_BC = last.mean(dim=(2, 3))
+        kept.offer("last", last)
         kept.offer("features", features_BC)
         return self.projection(features_BC), kept
 
@@ -126,8 +126,23 @@ class HuggingFaceText(TextTower):
         initialise_projection(self.projection, generator)
 
 
+def _timm_model(spec: TimmSpec) -> tuple[Any, int]:
+    """The architecture without its classifier, and the width of its features."""
+    timm = library("timm", "timm")
+    try:
+        if spec.pooling == "mean":
+            trunk = timm.create_model(spec.name, features_only=True, out_indices=(-1,))
+            return trunk, trunk.feature_info.channels()[-1]
+        # Some are made for one size of images and have to be told; convolutional networks take any.
+        fixed = getattr(timm.get_pretrained_cfg(spec.name), "fixed_input_size", False)
+        trunk = timm.create_model(spec.name, num_classes=0, **({"img_size": spec.image_size} if fixed else {}))
+        return trunk, trunk.head_hidden_size
+    except Exception as error:  # whatever the factory of that name raises
+        raise ConfigError(f"timm cannot make {spec.name!r}: {error}") from error
+
+
 def _transformers_model(architecture: str, options: dict[str, Any]) -> nn.Module:
-    transformers = _library("transformers", "transformers")
+    transformers = library("transformers", "transformers")
     try:
         config = transformers.AutoConfig.for_model(architecture, **options)
         try:  # BERT and its kin bring a layer after the last one, which nothing here uses, unless they are told not to
@@ -157,7 +172,8 @@ def initialise_projection(projection: nn.Module, generator: torch.Generator) -> 
             fan_in_uniform(module, generator)
 
 
-def _library(name: str, extra: str) -> ModuleType:
+def library(name: str, extra: str) -> ModuleType:
+    """An optional library; MissingExtra, which says how to install it, where it is not there."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -71,8 +71,7 @@ def model() -> CLIP:
 def test_towers_are_the_libraries_own(model: CLIP) -> None:
     pixels, tokens = inputs()
     trunk = timm.create_model("test_resnet", pretrained=False, num_classes=0).eval()
-    missing = trunk.load_state_dict(model.image.trunk.state_dict(), strict=False)
-    assert not missing.missing_keys
+    trunk.load_state_dict(model.image.trunk.state_dict())
     _, kept = model.image(pixels, keep=["features"])
     torch.testing.assert_close(kept["features"], trunk(pixels))
     _, kept = model.text(tokens, keep=["tokens", "features"])
@@ -106,6 +105,19 @@ def test_image_encoders_of_transformers(image: HuggingFaceImageSpec, tmp_path: P
         torch.testing.assert_close(model.image.projection(expected), embedding)
         write(Bundle(spec, dict(model.state_dict())), tmp_path / "a")
         assert torch.equal(build(read(tmp_path / "a")).encode_image(pixels), embedding)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "swin_tiny_patch4_window7_224", "convnext_atto"])
+def test_any_tower_of_timm_gives_its_own_features(name: str) -> None:
+    size = 224 if name.startswith("swin") else 64
+    sized = {"img_size": size} if name == "test_vit" else {}
+    trunk = timm.create_model(name, num_classes=0, **sized).eval()
+    image = TimmSpec(name=name, image_size=size, width=trunk.head_hidden_size)
+    model = create_model(dataclasses.replace(SPEC, image=image, preprocess=PreprocessSpec(size=size)), seed=0).eval()
+    trunk.load_state_dict(model.image.trunk.state_dict())
+    pixels = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        torch.testing.assert_close(model.image(pixels, keep=["features"])[1]["features"], trunk(pixels))
 
 
 def test_the_seed_decides_their_weights_and_the_global_generator_is_left_alone() -> None:
