@@ -101,10 +101,17 @@ class ModelSpec:
         return dataclasses.replace(self, image=image, preprocess=preprocess)
 
     def with_vocabulary(
-        self, size: int, context_length: int | None = None, *, tokenizer: TokenizerFamily = "clip_byte_pair"
+        self,
+        size: int,
+        context_length: int | None = None,
+        *,
+        tokenizer: TokenizerFamily = "clip_byte_pair",
+        padding_id: int = 0,
     ) -> ModelSpec:
         """The same model over another vocabulary and, where given, another context length."""
         text = dataclasses.replace(
             self.text, vocabulary_size=size, context_length=context_length or self.text.context_length
         )
+        if isinstance(text, SiglipTextSpec | HuggingFaceTextSpec):
+            text = dataclasses.replace(text, padding_id=padding_id)
         return dataclasses.replace(self, text=text, tokenizer=tokenizer)

@@ -63,7 +63,9 @@ def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: AnyTokenizer 
     """
     spec = zoo.find(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
     if tokenizer is not None:
-        spec = spec.with_vocabulary(tokenizer.vocabulary_size, tokenizer.context_length, tokenizer=tokenizer.family)
+        spec = spec.with_vocabulary(
+            tokenizer.vocabulary_size, tokenizer.context_length, tokenizer=tokenizer.family, padding_id=tokenizer.pad_id
+        )
     return Clip(create_model(spec, seed=seed), tokenizer, {"weights_from": f"random, seed {seed}"})
 
 

@@ -1,4 +1,4 @@
-"""Losses: values over the pairs of a batch."""
+"""Losses: values over the pairs of a batch, wherever its parts are."""
 
 from __future__ import annotations
 
@@ -6,82 +6,126 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from diptych import distributed
 from diptych.errors import ConfigError
+from diptych.training import similarities
+from diptych.training.similarities import Relation
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec:
     """What departs from the paper's loss; the defaults are the paper.
 
-    equal_captions:   ``negatives``: every image and text of a batch that do not belong together are wrong for one
-                      another; ``positives``: a text is also right for images that have an equal one.
+    equal_captions:   what an equal text of another image is, and any text of an equal image: ``negatives``, wrong as
+                      all others; ``positives``, right as well; ``ignored``, neither.
     caption_contrast: weight of a third term, in which the captions of an image find one another among all captions
                       of the batch. It needs two captions or more of each image.
+    label_smoothing:  share of the target that is spread over all answers alike.
+    nested:           lengths of prefixes of the embeddings that are to be embeddings too, the whole length among them
+                      (Matryoshka, arXiv 2205.13147); the loss is the mean over them.
     """
 
-    equal_captions: Literal["negatives", "positives"] = "negatives"
+    equal_captions: Literal["negatives", "positives", "ignored"] = "negatives"
     caption_contrast: float = 0.0
+    label_smoothing: float = 0.0
+    nested: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.caption_contrast < 0:
+        if not self.caption_contrast >= 0:
             raise ConfigError(f"loss.caption_contrast must not be negative, not {self.caption_contrast}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"loss.label_smoothing must be a share below 1, not {self.label_smoothing}")
+        if any(size < 1 for size in self.nested):
+            raise ConfigError(f"loss.nested must hold lengths of embeddings, not {self.nested}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """What a loss sees of a batch of B images and M = K * B texts; text m belongs to image m // K.
+    """What a loss sees of this process's part of a batch: B images and M = K * B texts; text m belongs to image m // K.
 
     images_BE, texts_ME: embeddings of unit norm.
     scale:               what cosine similarities are multiplied by, exp(t).
-    text_ids_M:          integers, equal for equal texts.
+    bias:                what is added to them where scores are sigmoids, and None where they compete.
+    image_ids_B, text_ids_M: integers, equal for equal images and for equal texts, on all processes.
     """
 
     images_BE: Tensor
     texts_ME: Tensor
     scale: Tensor
+    image_ids_B: Tensor
     text_ids_M: Tensor
+    bias: Tensor | None = None
 
 
 def contrastive_loss(pairs: Pairs, spec: LossSpec) -> tuple[Tensor, dict[str, Tensor]]:
-    """Symmetric cross-entropy over the scaled similarities (paper, figure 3).
+    """Symmetric cross-entropy over the scaled similarities (paper, figure 3), or, with a bias, SigLIP's loss.
 
     Where several answers are right, the target is spread evenly over them. Returns the scalar loss and the share of
     images and of texts that rank a right partner first in the batch. Computed in fp32 whatever the precision of the
-    embeddings, since the scale may reach 100.
+    embeddings, since the scale may reach 100. On any number of processes the loss is that of the whole batch on one;
+    the gradients of all processes add up to that one's.
     """
-    images_BE, texts_ME, scale = pairs.images_BE.float(), pairs.texts_ME.float(), pairs.scale.float()
-    right_BM, right_MM = _right(pairs, spec)
-    logits_BM = scale * images_BE @ texts_ME.T
-    loss = (_cross_entropy(logits_BM, right_BM) + _cross_entropy(logits_BM.T, right_BM.T)) / 2
+    images_BE, texts_ME = pairs.images_BE.float(), pairs.texts_ME.float()
+    losses, shares = [], torch.zeros(2)
+    for size in spec.nested or (images_BE.shape[1],):
+        if size > images_BE.shape[1]:
+            raise ConfigError(f"loss.nested asks for {size} dimensions of embeddings of {images_BE.shape[1]}")
+        loss, shares = _loss(_prefix(images_BE, size), _prefix(texts_ME, size), pairs, spec)
+        losses.append(loss)
+    names = ("image_to_text_accuracy", "text_to_image_accuracy")
+    return torch.stack(losses).mean(), dict(zip(names, shares.unbind(), strict=True))
+
+
+def _loss(images_BE: Tensor, texts_ME: Tensor, pairs: Pairs, spec: LossSpec) -> tuple[Tensor, Tensor]:
+    scale, relation = pairs.scale.float(), _images_and_texts(pairs, spec)
+    if pairs.bias is not None:
+        return similarities.sigmoid(images_BE, texts_ME, scale, pairs.bias.float(), relation)
+    smoothing = spec.label_smoothing
+    loss, shares = similarities.cross_entropy(images_BE, texts_ME, scale, relation, both=True, smoothing=smoothing)
     if spec.caption_contrast:
-        logits_MM = (scale * texts_ME @ texts_ME.T).fill_diagonal_(-torch.inf)
-        loss = loss + spec.caption_contrast * _cross_entropy(logits_MM, right_MM.fill_diagonal_(False))
-    with torch.no_grad():
-        metrics = {
-            "image_to_text_accuracy": _accuracy(logits_BM, right_BM),
-            "text_to_image_accuracy": _accuracy(logits_BM.T, right_BM.T),
-        }
-    return loss, metrics
+        among, _ = similarities.cross_entropy(texts_ME, texts_ME, scale, _among_texts(pairs, spec), both=False)
+        loss = loss + spec.caption_contrast * among
+    return loss, shares
 
 
-def _right(pairs: Pairs, spec: LossSpec) -> tuple[Tensor, Tensor]:
-    """Which texts are right for which images, and which texts say the same image, themselves included."""
-    B, M = len(pairs.images_BE), len(pairs.texts_ME)
-    owner_M = torch.arange(M, device=pairs.texts_ME.device) // (M // B)
-    right_MM = owner_M[:, None] == owner_M[None, :]
-    if spec.equal_captions == "positives":
-        right_MM = right_MM | (pairs.text_ids_M[:, None] == pairs.text_ids_M[None, :])
-    return right_MM.view(B, M // B, M).any(dim=1), right_MM
+def _prefix(embeddings: Tensor, size: int) -> Tensor:
+    return embeddings if size == embeddings.shape[1] else F.normalize(embeddings[:, :size], dim=1)
 
 
-def _cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
-    """Mean over rows of the cross-entropy to a target that is even over the row's right columns."""
-    # Minus infinity (a text with itself) is never right; zero times it must not become NaN.
-    log_probabilities = logits.log_softmax(dim=1).masked_fill(~right, 0)
-    return -(log_probabilities.sum(dim=1) / right.sum(dim=1)).mean()
+def _images_and_texts(pairs: Pairs, spec: LossSpec) -> Relation:
+    owners_B, owners_M = _owners(pairs)
+    captions = len(owners_M) // len(owners_B)
+    texts = (pairs.text_ids_M.view(-1, captions), distributed.gathered(pairs.text_ids_M))
+    images = (pairs.image_ids_B[:, None], distributed.gathered(pairs.image_ids_B.repeat_interleave(captions)))
+    return _relation(owners_B, distributed.gathered(owners_M), (texts, images), spec)
 
 
-def _accuracy(logits: Tensor, right: Tensor) -> Tensor:
-    return right.gather(1, logits.argmax(dim=1, keepdim=True)).float().mean()
+def _among_texts(pairs: Pairs, spec: LossSpec) -> Relation:
+    _, owners_M = _owners(pairs)
+    image_ids_M = pairs.image_ids_B.repeat_interleave(len(owners_M) // len(pairs.image_ids_B))
+    alike = tuple((ids_M[:, None], distributed.gathered(ids_M)) for ids_M in (pairs.text_ids_M, image_ids_M))
+    itself_M = torch.arange(len(owners_M), device=owners_M.device) + distributed.rank() * len(owners_M)
+    return _relation(owners_M, distributed.gathered(owners_M), alike, spec, itself_M)
+
+
+def _owners(pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """The number of each image in the whole batch, and of the image that each text belongs to."""
+    images = len(pairs.images_BE)
+    owners_B = torch.arange(images, device=pairs.texts_ME.device) + distributed.rank() * images
+    return owners_B, owners_B.repeat_interleave(len(pairs.texts_ME) // images)
+
+
+def _relation(
+    owners_Q: Tensor,
+    owners_G: Tensor,
+    alike: tuple[tuple[Tensor, Tensor], ...],
+    spec: LossSpec,
+    itself_Q: Tensor | None = None,
+) -> Relation:
+    if spec.equal_captions == "negatives":
+        return Relation(owners_Q, owners_G, itself_Q=itself_Q)
+    treat = "right" if spec.equal_captions == "positives" else "hidden"
+    return Relation(owners_Q, owners_G, alike, treat, itself_Q)

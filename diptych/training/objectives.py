@@ -12,11 +12,21 @@ from diptych.training.losses import LossSpec, Pairs, contrastive_loss
 
 
 def contrastive(
-    model: CLIP, pixels_BCHW: Tensor, tokens: Tokens, text_ids_M: Tensor, *, precision: torch.dtype, loss: LossSpec
+    model: CLIP,
+    pixels_BCHW: Tensor,
+    tokens: Tokens,
+    *,
+    image_ids_B: Tensor,
+    text_ids_M: Tensor,
+    precision: torch.dtype,
+    loss: LossSpec,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """CLIP's objective (paper, section 2.3): towers in ``precision``, similarities and loss in fp32.
+    """CLIP's objective (paper, section 2.3), or SigLIP's where scores are sigmoids.
 
-    ``tokens``: M = K * B texts, K for each of the B images one after the other; ``text_ids_M``: equal for equal texts.
+    Towers run in ``precision``, similarities and loss in fp32.
+
+    ``tokens``: M = K * B texts, K for each of the B images one after the other; ``image_ids_B``, ``text_ids_M``: equal
+    for equal images and for equal texts.
     """
     with torch.autocast(pixels_BCHW.device.type, precision, enabled=precision != torch.float32):
         images_BE, texts_ME = model(pixels_BCHW, tokens)
@@ -24,6 +34,8 @@ def contrastive(
         images_BE=F.normalize(images_BE.float(), dim=1),
         texts_ME=F.normalize(texts_ME.float(), dim=1),
         scale=model.logit_scale.exp(),
+        image_ids_B=image_ids_B,
         text_ids_M=text_ids_M,
+        bias=model.logit_bias if model.spec.scores == "sigmoid" else None,
     )
     return contrastive_loss(pairs, loss)

@@ -92,8 +92,10 @@ class Recipe:
             raise ConfigError(f"max_logit_scale must be positive, not {self.max_logit_scale}")
         if self.evaluate_every < 1:
             raise ConfigError(f"evaluate_every must be positive, not {self.evaluate_every}")
-        if self.model.scores != "softmax":
-            raise ConfigError(f"{self.model.name} has {self.model.scores} scores; there is no loss for these yet")
+        if self.model.scores == "sigmoid" and (self.loss.caption_contrast or self.loss.label_smoothing):
+            raise ConfigError(
+                f"{self.model.name} has sigmoid scores, whose loss has no caption_contrast and no label_smoothing"
+            )
         if self.loss.caption_contrast and self.data.captions_per_image < 2:
             raise ConfigError("loss.caption_contrast needs data.captions_per_image of 2 or more")
         if not -(2**63) <= self.seed < 2**63:

@@ -58,7 +58,9 @@ class Session:
         saved = state.checkpoints(folder / "checkpoints")
         if not saved:
             learned = tokenizer()
-            spec = recipe.model.with_vocabulary(learned.vocabulary_size, tokenizer=learned.family)
+            spec = recipe.model.with_vocabulary(
+                learned.vocabulary_size, tokenizer=learned.family, padding_id=learned.pad_id
+            )
             return cls(recipe, folder, create_model(spec, seed=recipe.seed), learned, samples=samples)
         bundle, resumed = state.load(saved[-1])
         if resumed.samples != samples:
@@ -103,7 +105,8 @@ class Session:
             self.model,
             pixels_BCHW,
             tokens,
-            batch.text_ids_M.to(self.device),
+            image_ids_B=batch.image_ids_B.to(self.device),
+            text_ids_M=batch.text_ids_M.to(self.device),
             precision=PRECISIONS[recipe.precision],
             loss=recipe.loss,
         )

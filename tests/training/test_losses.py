@@ -11,11 +11,21 @@ from diptych.training.losses import LossSpec, Pairs, contrastive_loss
 PAPER = LossSpec()
 
 
+def pairs_of(images: torch.Tensor, texts: torch.Tensor, scale: float, text_ids: torch.Tensor | None = None) -> Pairs:
+    return Pairs(
+        images_BE=images,
+        texts_ME=texts,
+        scale=torch.tensor(scale),
+        image_ids_B=torch.arange(len(images)),
+        text_ids_M=torch.arange(len(texts)) if text_ids is None else text_ids,
+    )
+
+
 def make_pairs(batch: int, captions: int = 1, scale: float = 100.0, seed: int = 0) -> Pairs:
     generator = torch.Generator().manual_seed(seed)
     images = F.normalize(torch.randn(batch, 16, generator=generator), dim=1)
     texts = F.normalize(torch.randn(batch * captions, 16, generator=generator), dim=1)
-    return Pairs(images, texts, torch.tensor(scale), torch.arange(batch * captions))
+    return pairs_of(images, texts, scale)
 
 
 def slow_cross_entropy(logits: np.ndarray, right: np.ndarray) -> float:
@@ -38,7 +48,7 @@ def test_the_loss_is_the_papers_symmetric_cross_entropy(batch: int, scale: float
 def test_the_loss_is_pytorchs_cross_entropy_and_so_are_its_gradients() -> None:
     pairs = make_pairs(8, scale=20.0)
     images, texts = pairs.images_BE.clone().requires_grad_(), pairs.texts_ME.clone().requires_grad_()
-    loss, _ = contrastive_loss(Pairs(images, texts, pairs.scale, pairs.text_ids_M), PAPER)
+    loss, _ = contrastive_loss(pairs_of(images, texts, 20.0), PAPER)
     logits, target = 20.0 * images @ texts.T, torch.arange(8)
     expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     torch.testing.assert_close(loss, expected)
@@ -48,7 +58,7 @@ def test_the_loss_is_pytorchs_cross_entropy_and_so_are_its_gradients() -> None:
 
 def test_it_stays_finite_at_the_largest_scale_and_in_half_precision() -> None:
     embeddings = F.normalize(torch.randn(64, 32), dim=1).bfloat16().requires_grad_()
-    pairs = Pairs(embeddings[:32], -embeddings, torch.tensor(100.0), torch.arange(64))
+    pairs = pairs_of(embeddings[:32], -embeddings, 100.0)
     loss, _ = contrastive_loss(pairs, LossSpec(caption_contrast=1.0))
     loss.backward()
     assert torch.isfinite(loss)
@@ -57,7 +67,7 @@ def test_it_stays_finite_at_the_largest_scale_and_in_half_precision() -> None:
 
 
 def test_accuracies_count_partners_ranked_first() -> None:
-    pairs = Pairs(torch.eye(4), torch.eye(4)[[0, 1, 3, 2]], torch.tensor(10.0), torch.arange(4))
+    pairs = pairs_of(torch.eye(4), torch.eye(4)[[0, 1, 3, 2]], 10.0)
     _, metrics = contrastive_loss(pairs, PAPER)
     assert metrics["image_to_text_accuracy"].item() == 0.5
     assert metrics["text_to_image_accuracy"].item() == 0.5
@@ -73,7 +83,7 @@ def test_several_captions_and_equal_captions_share_the_target(equal: str) -> Non
     logits = 5.0 * pairs.images_BE.double().numpy() @ pairs.texts_ME.double().numpy().T
     expected = (slow_cross_entropy(logits, right) + slow_cross_entropy(logits.T, right.T)) / 2
     spec = LossSpec(equal_captions="positives" if equal == "positives" else "negatives")
-    loss, _ = contrastive_loss(Pairs(pairs.images_BE, pairs.texts_ME, pairs.scale, ids), spec)
+    loss, _ = contrastive_loss(pairs_of(pairs.images_BE, pairs.texts_ME, 5.0, ids), spec)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
