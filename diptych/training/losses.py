@@ -12,7 +12,7 @@ from torch import Tensor
 from diptych import distributed
 from diptych.errors import ConfigError
 from diptych.training import similarities
-from diptych.training.similarities import Relation
+from diptych.training.relations import Relation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,9 @@ class Pairs:
     bias: Tensor | None = None
 
 
+_TREATED: dict[str, Literal["right", "hidden"]] = {"positives": "right", "ignored": "hidden"}
+
+
 def contrastive_loss(pairs: Pairs, spec: LossSpec) -> tuple[Tensor, dict[str, Tensor]]:
     """Symmetric cross-entropy over the scaled similarities (paper, figure 3), or, with a bias, SigLIP's loss.
 
@@ -96,36 +99,29 @@ def _prefix(embeddings: Tensor, size: int) -> Tensor:
 
 
 def _images_and_texts(pairs: Pairs, spec: LossSpec) -> Relation:
-    owners_B, owners_M = _owners(pairs)
-    captions = len(owners_M) // len(owners_B)
+    """Of this process's images to all texts."""
+    captions = len(pairs.texts_ME) // len(pairs.images_BE)
+    right_BK = _numbers(pairs.text_ids_M).view(-1, captions)
+    if spec.equal_captions == "negatives":
+        return Relation(right_BK)
     texts = (pairs.text_ids_M.view(-1, captions), distributed.gathered(pairs.text_ids_M))
     images = (pairs.image_ids_B[:, None], distributed.gathered(pairs.image_ids_B.repeat_interleave(captions)))
-    return _relation(owners_B, distributed.gathered(owners_M), (texts, images), spec)
+    return Relation(right_BK, alike=(texts, images), treat=_TREATED[spec.equal_captions])
 
 
 def _among_texts(pairs: Pairs, spec: LossSpec) -> Relation:
-    _, owners_M = _owners(pairs)
-    image_ids_M = pairs.image_ids_B.repeat_interleave(len(owners_M) // len(pairs.image_ids_B))
-    alike = tuple((ids_M[:, None], distributed.gathered(ids_M)) for ids_M in (pairs.text_ids_M, image_ids_M))
-    itself_M = torch.arange(len(owners_M), device=owners_M.device) + distributed.rank() * len(owners_M)
-    return _relation(owners_M, distributed.gathered(owners_M), alike, spec, itself_M)
-
-
-def _owners(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """The number of each image in the whole batch, and of the image that each text belongs to."""
-    images = len(pairs.images_BE)
-    owners_B = torch.arange(images, device=pairs.texts_ME.device) + distributed.rank() * images
-    return owners_B, owners_B.repeat_interleave(len(pairs.texts_ME) // images)
-
-
-def _relation(
-    owners_Q: Tensor,
-    owners_G: Tensor,
-    alike: tuple[tuple[Tensor, Tensor], ...],
-    spec: LossSpec,
-    itself_Q: Tensor | None = None,
-) -> Relation:
+    """Of this process's texts to all texts: those of the same image, but not the text itself."""
+    captions = len(pairs.texts_ME) // len(pairs.images_BE)
+    numbers_M = _numbers(pairs.text_ids_M)
+    siblings_MK = numbers_M.view(-1, captions).repeat_interleave(captions, dim=0)
+    others_MK = siblings_MK[siblings_MK != numbers_M[:, None]].view(-1, captions - 1)
     if spec.equal_captions == "negatives":
-        return Relation(owners_Q, owners_G, itself_Q=itself_Q)
-    treat = "right" if spec.equal_captions == "positives" else "hidden"
-    return Relation(owners_Q, owners_G, alike, treat, itself_Q)
+        return Relation(others_MK, numbers_M)
+    image_ids_M = pairs.image_ids_B.repeat_interleave(captions)
+    alike = tuple((ids_M[:, None], distributed.gathered(ids_M)) for ids_M in (pairs.text_ids_M, image_ids_M))
+    return Relation(others_MK, numbers_M, alike, _TREATED[spec.equal_captions])
+
+
+def _numbers(rows: Tensor) -> Tensor:
+    """The place of each of this process's rows among those of all."""
+    return torch.arange(len(rows), device=rows.device) + distributed.rank() * len(rows)

@@ -8,55 +8,19 @@ share, and the shares of all processes add up to the gradient of one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from diptych import distributed
+from diptych.training.relations import Answers, Relation
 
 # Scores of a block: 64 MB in fp32. A batch that fits is not computed twice.
 SCORES_AT_ONCE = 1 << 24
-
-
-@dataclass(frozen=True)
-class Relation:
-    """Which gallery items are right for which of this process's queries.
-
-    owners_Q, owners_G: integers; a query and an item with equal ones belong together.
-    alike:  pairs of tensors (ids_QK, ids_G); a query and an item are alike where the item's id is one of the query's.
-    treat:  whether items that are alike and do not belong together are right too, or count for nothing.
-    itself_Q: where the query itself stands in the gallery, and is no answer; None where queries are other things.
-    """
-
-    owners_Q: Tensor
-    owners_G: Tensor
-    alike: tuple[tuple[Tensor, Tensor], ...] = ()
-    treat: Literal["right", "hidden"] = "right"
-    itself_Q: Tensor | None = None
-
-    def of(self, rows: slice) -> tuple[Tensor, Tensor | None]:
-        """Which items are right, and which are hidden, for a block of queries: two masks (b, G)."""
-        right_bG = self.owners_Q[rows, None] == self.owners_G
-        hidden_bG = None
-        for ids_QK, ids_G in self.alike:
-            for ids_Q in ids_QK.unbind(dim=1):
-                same_bG = ids_Q[rows, None] == ids_G
-                if self.treat == "right":
-                    right_bG |= same_bG
-                else:
-                    hidden_bG = same_bG if hidden_bG is None else hidden_bG | same_bG
-        if hidden_bG is not None:
-            hidden_bG &= ~right_bG
-        if self.itself_Q is not None:
-            itself_b = self.itself_Q[rows]
-            hidden_bG = torch.zeros_like(right_bG) if hidden_bG is None else hidden_bG
-            hidden_bG[torch.arange(len(itself_b), device=itself_b.device), itself_b] = True
-            right_bG &= ~hidden_bG
-        return right_bG, hidden_bG
 
 
 def cross_entropy(
@@ -94,14 +58,18 @@ class _Best:
         self.highest_G = queries_QE.new_full((items,), -torch.inf)
         self.item_G = queries_QE.new_zeros(items)
 
-    def add(self, rows: slice, scores_bG: Tensor, right_bG: Tensor) -> None:
-        self.query_Q[rows] = right_bG.gather(1, scores_bG.argmax(dim=1, keepdim=True))[:, 0].float()
-        highest_G, best_G = scores_bG.max(dim=0)
-        higher_G = highest_G > self.highest_G
-        self.item_G = torch.where(higher_G, right_bG.gather(0, best_G[None])[0].float(), self.item_G)
-        self.highest_G = torch.where(higher_G, highest_G, self.highest_G)
+    def add(self, rows: slice, scores_bG: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
+        """Take a block in; returns its highest scores by rows and by columns."""
+        highest_b, answer_b = scores_bG.max(dim=1)
+        highest_G, query_G = scores_bG.max(dim=0)
+        hits_b, hits_G = answers.hits(answer_b, query_G)
+        self.query_Q[rows] = hits_b.to(highest_b.dtype)
+        self.item_G = torch.where(highest_G > self.highest_G, hits_G.to(highest_b.dtype), self.item_G)
+        self.highest_G = torch.maximum(self.highest_G, highest_G)
+        return highest_b, highest_G
 
     def shares(self) -> Tensor:
+        """Of all processes' queries, and of items (2)."""
         whole_G = distributed.gathered(self.highest_G[None]).argmax(dim=0)
         items_G = distributed.gathered(self.item_G[None]).gather(0, whole_G[None])[0]
         queries = distributed.summed(self.query_Q.sum()) / (len(self.query_Q) * distributed.world_size())
@@ -122,41 +90,35 @@ class _CrossEntropy(torch.autograd.Function):
         gallery_GE = distributed.gathered(own_gallery_gE)
         queries, items = len(queries_QE), len(gallery_GE)
         best = _Best(queries_QE, items)
-        rows_log_Q, rows_goal_Q = queries_QE.new_empty(queries), queries_QE.new_empty(queries)
+        rows_log_Q, rows_goal_Q = queries_QE.new_empty(2, queries).unbind()
         columns_log_G = queries_QE.new_full((items,), -torch.inf)
-        columns_goal_G, counts_G, seen_G = queries_QE.new_zeros(3, items).unbind()
-        whole_G = queries_QE.new_zeros(items)
-        kept = None
+        right_G, right_count_G, all_G, all_count_G = queries_QE.new_zeros(4, items).unbind()
+        scores_bG = gallery_GE
         for rows in _blocks(queries, items):
-            scores_bG, right_bG, hidden_bG = _scores(queries_QE, gallery_GE, scale, relation, rows)
-            best.add(rows, scores_bG, right_bG)
-            goal_bG = scores_bG.masked_fill(~right_bG, 0)
-            rows_log_Q[rows] = scores_bG.logsumexp(dim=1)
-            rows_goal_Q[rows] = (1 - smoothing) * goal_bG.sum(dim=1) / right_bG.sum(dim=1)
-            if smoothing:
-                shown_bG = scores_bG if hidden_bG is None else scores_bG.masked_fill(hidden_bG, 0)
-                hidden_b = 0 if hidden_bG is None else hidden_bG.sum(dim=1)
-                rows_goal_Q[rows] += smoothing * shown_bG.sum(dim=1) / (items - hidden_b)
-                whole_G += shown_bG.sum(dim=0)
-                seen_G += len(scores_bG) if hidden_bG is None else (~hidden_bG).sum(dim=0)
+            scores_bG, answers = _scores(queries_QE, gallery_GE, scale, relation, rows)
+            highest_b, highest_G = best.add(rows, scores_bG, answers)
+            (right_b, block_right_G), (count_b, count_G) = answers.sums(scores_bG), answers.counts()
+            rows_log_Q[rows] = _log_sum_exp(scores_bG, highest_b, dim=1)
+            rows_goal_Q[rows] = (1 - smoothing) * right_b / count_b
+            right_G += block_right_G
+            right_count_G += count_G
             if both:
-                columns_log_G = columns_log_G.logaddexp(scores_bG.logsumexp(dim=0))
-                columns_goal_G += goal_bG.sum(dim=0)
-                counts_G += right_bG.sum(dim=0)
-            kept = scores_bG
-        every = queries * distributed.world_size()
-        loss = distributed.summed((rows_log_Q - rows_goal_Q).sum()) / every
+                columns_log_G = columns_log_G.logaddexp(_log_sum_exp(scores_bG, highest_G, dim=0))
+            if smoothing:
+                shown_bG, (shown_b, shown_G) = answers.hide(scores_bG.clone(), 0), answers.shown()
+                rows_goal_Q[rows] += smoothing * shown_bG.sum(dim=1) / shown_b
+                all_G += shown_bG.sum(dim=0)
+                all_count_G += shown_G
+        loss = distributed.summed((rows_log_Q - rows_goal_Q).sum()) / (queries * distributed.world_size())
         if both:
             columns_log_G = distributed.log_sum_exp(columns_log_G)
-            columns_goal_G, counts_G, whole_G, seen_G = distributed.summed(
-                torch.stack([columns_goal_G, counts_G, whole_G, seen_G])
-            ).unbind()
-            goal_G = (1 - smoothing) * columns_goal_G / counts_G
-            goal_G = goal_G + smoothing * whole_G / seen_G if smoothing else goal_G
+            columns = torch.stack([right_G, right_count_G, all_G, all_count_G])
+            right_G, right_count_G, all_G, all_count_G = distributed.summed(columns).unbind()
+            goal_G = (1 - smoothing) * right_G / right_count_G
+            goal_G = goal_G + smoothing * all_G / all_count_G if smoothing else goal_G
             loss = (loss + (columns_log_G - goal_G).mean()) / 2
-        one_block = queries * items <= SCORES_AT_ONCE
-        ctx.save_for_backward(queries_QE, gallery_GE, scale, rows_log_Q, columns_log_G, counts_G, seen_G)
-        ctx.kept = kept if one_block else None
+        ctx.save_for_backward(queries_QE, gallery_GE, scale, rows_log_Q, columns_log_G, right_count_G, all_count_G)
+        ctx.kept = scores_bG if queries * items <= SCORES_AT_ONCE else None
         ctx.relation, ctx.both, ctx.smoothing = relation, both, smoothing
         shares = best.shares()
         ctx.mark_non_differentiable(shares)
@@ -164,36 +126,34 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad = grads[0]
-        queries_QE, gallery_GE, scale, rows_log_Q, columns_log_G, counts_G, seen_G = ctx.saved_tensors
-        relation, smoothing = ctx.relation, ctx.smoothing
-        queries, items = len(queries_QE), len(gallery_GE)
+        queries_QE, gallery_GE, scale, rows_log_Q, columns_log_G, right_count_G, all_count_G = ctx.saved_tensors
+        smoothing, queries, items = ctx.smoothing, len(queries_QE), len(gallery_GE)
         half = 0.5 if ctx.both else 1.0
-        row_weight, column_weight = half / (queries * distributed.world_size()), half / items
+        row_weight = half / (queries * distributed.world_size())
+        column_weight = half / items if ctx.both else 0.0
         grad_queries_QE, grad_gallery_GE = torch.empty_like(queries_QE), torch.zeros_like(gallery_GE)
         for rows in _blocks(queries, items):
             if ctx.kept is None:
-                scores_bG, right_bG, hidden_bG = _scores(queries_QE, gallery_GE, scale, relation, rows)
+                scores_bG, answers = _scores(queries_QE, gallery_GE, scale, ctx.relation, rows)
             else:
-                scores_bG, (right_bG, hidden_bG) = ctx.kept, relation.of(rows)
-            target_b = row_weight * (1 - smoothing) / right_bG.sum(dim=1)
-            grad_bG = (scores_bG - rows_log_Q[rows, None]).exp_().mul_(row_weight)
-            target_bG = target_b[:, None]
-            if ctx.both:
-                grad_bG += (scores_bG - columns_log_G).exp_().mul_(column_weight)
-                target_bG = target_bG + column_weight * (1 - smoothing) / counts_G
-            grad_bG -= right_bG * target_bG
+                scores_bG, answers = ctx.kept, ctx.relation.of(rows, items)
+            grad_bG = (scores_bG - (rows_log_Q[rows, None] - math.log(row_weight))).exp_()
+            if ctx.both:  # the scores are not needed after this
+                grad_bG += scores_bG.sub_(columns_log_G - math.log(column_weight)).exp_()
+            target_b = -row_weight * (1 - smoothing) / answers.counts()[0]
+            answers.add(grad_bG, target_b, -column_weight * (1 - smoothing) / right_count_G if ctx.both else 0.0)
             if smoothing:
-                hidden_b = 0 if hidden_bG is None else hidden_bG.sum(dim=1, keepdim=True)
-                spread_bG = row_weight * smoothing / (items - hidden_b)
-                spread_bG = spread_bG + column_weight * smoothing / seen_G if ctx.both else spread_bG
-                grad_bG -= spread_bG if hidden_bG is None else spread_bG * ~hidden_bG
+                shown_b, _ = answers.shown()
+                shown_b = shown_b[:, None] if isinstance(shown_b, Tensor) else shown_b
+                grad_bG -= row_weight * smoothing / shown_b
+                grad_bG -= column_weight * smoothing / all_count_G if ctx.both else 0.0
+                answers.hide(grad_bG, 0)
             grad_queries_QE[rows] = grad_bG @ gallery_GE
             grad_gallery_GE.addmm_(grad_bG.T, queries_QE[rows])
         ctx.kept = None
-        grad_scale = grad * (grad_queries_QE * queries_QE).sum()
-        grad_gallery_gE = distributed.summed_rows(grad_gallery_GE)
-        return grad * scale * grad_queries_QE, grad * scale * grad_gallery_gE, grad_scale, None, None, None
+        grad_scale = grads[0] * (grad_queries_QE * queries_QE).sum()
+        scaled = grads[0] * scale
+        return scaled * grad_queries_QE, scaled * distributed.summed_rows(grad_gallery_GE), grad_scale, None, None, None
 
 
 class _Sigmoid(torch.autograd.Function):
@@ -203,16 +163,15 @@ class _Sigmoid(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         gallery_GE = distributed.gathered(own_gallery_gE)
         every = len(queries_QE) * distributed.world_size()
-        best, loss = _Best(queries_QE, len(gallery_GE)), queries_QE.new_zeros(())
+        best, loss, grad_bias = _Best(queries_QE, len(gallery_GE)), queries_QE.new_zeros(()), queries_QE.new_zeros(())
         # No pair needs another's score, so the gradient is had with the loss.
         grad_queries_QE, grad_gallery_GE = torch.empty_like(queries_QE), torch.zeros_like(gallery_GE)
-        grad_bias = queries_QE.new_zeros(())
         for rows in _blocks(len(queries_QE), len(gallery_GE)):
-            scores_bG, right_bG, _ = _scores(queries_QE, gallery_GE, scale, relation, rows)
-            best.add(rows, scores_bG, right_bG)
-            signed_bG = torch.where(right_bG, -(scores_bG + bias), scores_bG + bias)  # minus infinity where hidden
-            loss += F.softplus(signed_bG).sum()
-            grad_bG = torch.where(right_bG, -signed_bG.sigmoid(), signed_bG.sigmoid()).div_(every)
+            scores_bG, answers = _scores(queries_QE, gallery_GE, scale, relation, rows)
+            best.add(rows, scores_bG, answers)
+            wrong_bG = answers.negated(scores_bG.add_(bias))  # how far each pair is on the wrong side
+            loss += F.softplus(wrong_bG).sum()
+            grad_bG = answers.negated(wrong_bG.sigmoid_().div_(every))
             grad_bias += grad_bG.sum()
             grad_queries_QE[rows] = grad_bG @ gallery_GE
             grad_gallery_GE.addmm_(grad_bG.T, queries_QE[rows])
@@ -230,10 +189,13 @@ class _Sigmoid(torch.autograd.Function):
 
 def _scores(
     queries_QE: Tensor, gallery_GE: Tensor, scale: Tensor, relation: Relation, rows: slice
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Scaled similarities of a block of queries, minus infinity where hidden; what is right, and what is hidden."""
-    right_bG, hidden_bG = relation.of(rows)
-    scores_bG = (scale * queries_QE[rows]) @ gallery_GE.T
-    if hidden_bG is not None:
-        scores_bG = scores_bG.masked_fill_(hidden_bG, -torch.inf)
-    return scores_bG, right_bG, hidden_bG
+) -> tuple[Tensor, Answers]:
+    """Scaled similarities of a block of queries, minus infinity where hidden; and its answers."""
+    answers = relation.of(rows, len(gallery_GE))
+    return answers.hide((scale * queries_QE[rows]) @ gallery_GE.T, -torch.inf), answers
+
+
+def _log_sum_exp(scores_bG: Tensor, highest: Tensor, dim: int) -> Tensor:
+    """With the highest scores known; an item for which all of a block is hidden gets minus infinity."""
+    shift = highest.clamp(min=torch.finfo(highest.dtype).min).unsqueeze(dim)
+    return (scores_bG - shift).exp_().sum(dim=dim).log() + shift.squeeze(dim)

@@ -130,7 +130,8 @@ def test_blocks_change_nothing(images: int, at_once: int, seed: int, scale: floa
         patch.setattr(similarities, "SCORES_AT_ONCE", at_once)
         loss, gradients = with_gradients(contrastive_loss, pairs, spec)
     torch.testing.assert_close(loss, whole[0])
-    torch.testing.assert_close(gradients, whole[1], rtol=1e-4, atol=1e-5)
+    # Gradients are the scale times sums of probabilities, which are rounded at 1e-7.
+    torch.testing.assert_close(gradients, whole[1], rtol=1e-4, atol=1e-6 * max(1.0, scale))
 
 
 def part(pairs: Pairs) -> Pairs:
