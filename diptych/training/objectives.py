@@ -1,10 +1,13 @@
-"""Objectives: they own the model's forward pass and the loss over what it gives."""
+"""Objectives: they own the model's forward and backward pass and the loss over what it gives."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.models.clip import CLIP
 from diptych.tokens import Tokens
@@ -20,22 +23,69 @@ def contrastive(
     text_ids_M: Tensor,
     precision: torch.dtype,
     loss: LossSpec,
+    micro_batch: int | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """CLIP's objective (paper, section 2.3), or SigLIP's where scores are sigmoids.
+    """CLIP's objective (paper, section 2.3), or SigLIP's where scores are sigmoids: adds its gradient to that of the
+    parameters, and returns the loss and its metrics.
 
     Towers run in ``precision``, similarities and loss in fp32.
-
     ``tokens``: M = K * B texts, K for each of the B images one after the other; ``image_ids_B``, ``text_ids_M``: equal
     for equal images and for equal texts.
+    ``micro_batch``: how many images, with their texts, are in the towers at a time. Loss and gradient are those of the
+    whole batch all the same: everything is embedded without its activations, the loss gives the gradient of each
+    embedding, and a second pass takes that into the towers (gradient caching, arXiv 2101.06983). Batch norms see a
+    micro-batch at a time, so models that have them are another model then.
     """
-    with torch.autocast(pixels_BCHW.device.type, precision, enabled=precision != torch.float32):
-        images_BE, texts_ME = model(pixels_BCHW, tokens)
+    parts = _parts(pixels_BCHW, tokens, micro_batch or len(pixels_BCHW))
+    if len(parts) == 1:
+        embedded = [_embedded(model, *parts[0], precision)]
+    else:
+        with torch.no_grad(), _statistics_kept(model):
+            embedded = [tuple(e.requires_grad_() for e in _embedded(model, *part, precision)) for part in parts]
+    images, texts = zip(*embedded, strict=True)
     pairs = Pairs(
-        images_BE=F.normalize(images_BE.float(), dim=1),
-        texts_ME=F.normalize(texts_ME.float(), dim=1),
+        images_BE=torch.cat(images),
+        texts_ME=torch.cat(texts),
         scale=model.logit_scale.exp(),
         image_ids_B=image_ids_B,
         text_ids_M=text_ids_M,
         bias=model.logit_bias if model.spec.scores == "sigmoid" else None,
     )
-    return contrastive_loss(pairs, loss)
+    value, metrics = contrastive_loss(pairs, loss)
+    value.backward()
+    if len(parts) > 1:
+        for part, cached in zip(parts, embedded, strict=True):
+            torch.autograd.backward(_embedded(model, *part, precision), [leaf.grad for leaf in cached])
+    return value.detach(), metrics
+
+
+def _parts(pixels_BCHW: Tensor, tokens: Tokens, micro_batch: int) -> list[tuple[Tensor, Tokens]]:
+    captions = len(tokens.ids_BL) // len(pixels_BCHW)
+    texts = zip(
+        tokens.ids_BL.split(micro_batch * captions), tokens.lengths_B.split(micro_batch * captions), strict=True
+    )
+    return [
+        (pixels, Tokens(ids, lengths))
+        for pixels, (ids, lengths) in zip(pixels_BCHW.split(micro_batch), texts, strict=True)
+    ]
+
+
+def _embedded(model: CLIP, pixels_BCHW: Tensor, tokens: Tokens, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Unit-norm embeddings of images and texts in fp32."""
+    with torch.autocast(pixels_BCHW.device.type, precision, enabled=precision != torch.float32):
+        images_BE, texts_ME = model(pixels_BCHW, tokens)
+    return F.normalize(images_BE.float(), dim=1), F.normalize(texts_ME.float(), dim=1)
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Generator[None]:
+    """Batch norms normalise by their batch without remembering it, since a second pass will show it to them again."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked

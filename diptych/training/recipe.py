@@ -64,6 +64,8 @@ class Recipe:
 
     duration:   ``"32 epochs"`` or ``"2000 steps"``.
     vocabulary: a path to merges or a tokenizer, or the number of entries to learn from the training captions.
+    micro_batch: images in the towers at a time, null for the whole batch; the gradient is the whole batch's all the
+                same (gradient caching), at the cost of another forward pass.
     precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
     max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
     evaluate_every: steps between evaluations; they also run at the end.
@@ -75,6 +77,7 @@ class Recipe:
     vocabulary: int | str = 49_408
     duration: str = "32 epochs"
     batch_size: int = 32_768
+    micro_batch: int | None = None
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     precision: Literal["fp32", "bf16"] = "bf16"
     loss: LossSpec = field(default_factory=LossSpec)
@@ -88,6 +91,8 @@ class Recipe:
             raise ConfigError(
                 f"batch_size must be at least 2, since the others are the negatives; not {self.batch_size}"
             )
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ConfigError(f"micro_batch must be positive, not {self.micro_batch}")
         if not self.max_logit_scale > 0:
             raise ConfigError(f"max_logit_scale must be positive, not {self.max_logit_scale}")
         if self.evaluate_every < 1:

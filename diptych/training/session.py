@@ -101,6 +101,7 @@ class Session:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         pixels_BCHW, tokens = self._inputs(batch)
+        self.optimizer.zero_grad(set_to_none=True)
         loss, metrics = contrastive(
             self.model,
             pixels_BCHW,
@@ -109,9 +110,8 @@ class Session:
             text_ids_M=batch.text_ids_M.to(self.device),
             precision=PRECISIONS[recipe.precision],
             loss=recipe.loss,
+            micro_batch=recipe.micro_batch,
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             raise NonFiniteLoss(self._not_finite(loss, norm, batch))

@@ -1,0 +1,84 @@
+"""Gradients of a batch that passes through the towers in parts are those of the whole batch."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from diptych.models.clip import CLIP, create_model
+from diptych.specs import ModelSpec
+from diptych.tokens import Tokens
+from diptych.training.losses import LossSpec, Pairs, contrastive_loss
+from diptych.training.objectives import contrastive
+from diptych.zoo import MODELS
+from tests.models.twins import redraw, twin
+
+IMAGES, CAPTIONS = 6, 2
+
+
+def inputs(spec: ModelSpec) -> tuple[torch.Tensor, Tokens]:
+    generator = torch.Generator().manual_seed(0)
+    texts, length = IMAGES * CAPTIONS, 12
+    ids_BL = torch.randint(1, 290, (texts, length), generator=generator)
+    lengths_B = torch.randint(3, length + 1, (texts,), generator=generator)
+    ids_BL[torch.arange(texts), lengths_B - 1] = 299
+    ids_BL[torch.arange(length) >= lengths_B[:, None]] = 0
+    size = spec.image.image_size
+    return torch.randn(IMAGES, 3, size, size, generator=generator), Tokens(ids_BL, lengths_B)
+
+
+def trained(spec: ModelSpec, micro_batch: int | None, loss: LossSpec) -> tuple[float, CLIP]:
+    model = redraw(create_model(spec, seed=0)).train()
+    pixels, tokens = inputs(spec)
+    value, _ = contrastive(
+        model,
+        pixels,
+        tokens,
+        image_ids_B=torch.arange(IMAGES),
+        text_ids_M=torch.arange(IMAGES * CAPTIONS),
+        precision=torch.float32,
+        loss=loss,
+        micro_batch=micro_batch,
+    )
+    return value.item(), model
+
+
+def _named(name: str) -> Callable[[str], str]:
+    return lambda message: f"{name}: {message}"
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4, 6, 100])
+@pytest.mark.parametrize("name", ["ViT-B/32", "ViT-B/16-SigLIP"])
+def test_parts_of_a_batch_give_its_gradient(name: str, micro_batch: int) -> None:
+    spec = twin(MODELS[name])
+    loss = LossSpec(caption_contrast=0.5) if spec.scores == "softmax" else LossSpec()
+    expected, whole = trained(spec, None, loss)
+    value, model = trained(spec, micro_batch, loss)
+    assert value == pytest.approx(expected, rel=1e-5)
+    for (name, parameter), reference in zip(model.named_parameters(), whole.parameters(), strict=True):
+        assert parameter.grad is not None, name
+        torch.testing.assert_close(parameter.grad, reference.grad, rtol=1e-3, atol=1e-4, msg=_named(name))
+
+
+def test_batch_norms_see_a_part_at_a_time_and_once() -> None:
+    """The gradient of a ResNet is that of a loss over embeddings that were normalised part by part."""
+    spec = twin(MODELS["RN50"])
+    _, model = trained(spec, 2, LossSpec())
+    reference = redraw(create_model(spec, seed=0)).train()
+    pixels, tokens = inputs(spec)
+    images = torch.cat([reference.encode_image(part) for part in pixels.split(2)])
+    pairs = Pairs(
+        images_BE=F.normalize(images, dim=1),
+        texts_ME=F.normalize(reference.encode_text(tokens), dim=1),
+        scale=reference.logit_scale.exp(),
+        image_ids_B=torch.arange(IMAGES),
+        text_ids_M=torch.arange(IMAGES * CAPTIONS),
+    )
+    contrastive_loss(pairs, LossSpec())[0].backward()
+    for (name, parameter), other in zip(model.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-5, msg=_named(name))
+    for (name, buffer), other in zip(model.named_buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(buffer, other, msg=_named(name))
+    assert copy.deepcopy(model).image is not None  # nothing was left behind that cannot be copied
