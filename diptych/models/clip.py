@@ -65,15 +65,19 @@ class CLIP(nn.Module):
         (CLIP's own: the end token is the highest id)."""
         return self.text(self._tokens(tokens))[0]
 
-    def forward(self, pixels_BCHW: Tensor, tokens: Tokens | Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pixels_BCHW: Tensor, tokens: Tokens | Tensor, places_BK: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Unnormalised embeddings of images and texts, each with a row for each.
 
-        The shorter half of the texts runs apart from the longer one, each only to its own longest.
+        The shorter half of the texts runs apart from the longer one, each only to its own longest. With ``places_BK``
+        an image tower that has patches sees only those K of each image (FLIP, arXiv 2212.00794).
         """
         tokens = self._tokens(tokens)
         order_B = tokens.lengths_B.argsort(stable=True)
         halves = [self.encode_text(Tokens(tokens.ids_BL[half], tokens.lengths_B[half])) for half in order_B.chunk(2)]
-        return self.encode_image(pixels_BCHW), torch.cat(halves)[order_B.argsort()]
+        places = {} if places_BK is None else {"places_BK": places_BK}
+        return self.image(pixels_BCHW, **places)[0], torch.cat(halves)[order_B.argsort()]
 
     def _tokens(self, tokens: Tokens | Tensor) -> Tokens:
         return Tokens(tokens, self.text.lengths(tokens)) if isinstance(tokens, Tensor) else tokens

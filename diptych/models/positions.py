@@ -1,4 +1,4 @@
-"""Resizing learned position embeddings of an image tower to another resolution."""
+"""Learned position embeddings of an image tower: resized to another resolution, and patches that are left out."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def resize_positions(positions_ND: Tensor, grid: int, *, first: int = 1) -> Tens
     image = F.interpolate(image, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
     resized = image.reshape(width, grid * grid).T.to(positions_ND.dtype)
     return torch.cat([positions_ND[:first], resized])
+
+
+def at_places(x_BND: Tensor, places_BK: Tensor | None) -> Tensor:
+    """The tokens at the places given for each image (B, K, D); all of them without places."""
+    if places_BK is None:
+        return x_BND
+    return x_BND.gather(1, places_BK[..., None].expand(-1, -1, x_BND.shape[2]))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.models.layers import MLP, LayerNorm, Transformer, attend, fan_in_uniform
+from diptych.models.positions import at_places
 from diptych.models.tower import ImageTower, Intermediates, TextTower, TowerOutput
 from diptych.specs import SiglipTextSpec, SiglipVisionSpec
 from diptych.tokens import Tokens
@@ -32,10 +33,10 @@ class SiglipVision(ImageTower):
         self.norm_post = LayerNorm(spec.width, spec.norm_epsilon)
         self.pool = AttentionPooling(spec)
 
-    def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = ()) -> TowerOutput:
+    def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = (), places_BK: Tensor | None = None) -> TowerOutput:
         kept = Intermediates(keep, self.intermediates)
         x_BND = self.patch_embedding(pixels_BCHW).flatten(2).transpose(1, 2)
-        x_BND = x_BND + self.positional_embedding.to(x_BND.dtype)
+        x_BND = at_places(x_BND + self.positional_embedding.to(x_BND.dtype), places_BK)
         x_BND = self.norm_post(self.blocks(x_BND))
         kept.offer("tokens", x_BND)
         embedding_BE = self.pool(x_BND)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from diptych.models.layers import LayerNorm, Transformer, fan_in_uniform
+from diptych.models.positions import at_places
 from diptych.models.tower import ImageTower, Intermediates, TowerOutput
 from diptych.specs import VisionTransformerSpec
 
 
 class VisionTransformer(ImageTower):
-    """``pixels_BCHW`` to ``embedding_BE``.
+    """``pixels_BCHW`` to ``embedding_BE``; with ``places_BK`` by K patches of each image alone.
 
     Intermediates: ``tokens`` (B, 1 + N, D), all tokens after the last block; ``features`` (B, D), the normalised
     pooled token before the projection, which linear probes use (paper, appendix A).
@@ -33,12 +34,13 @@ class VisionTransformer(ImageTower):
         self.norm_post = LayerNorm(spec.width, spec.norm_epsilon)
         self.projection = nn.Parameter(torch.empty(spec.width, embedding))
 
-    def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = ()) -> TowerOutput:
+    def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = (), places_BK: Tensor | None = None) -> TowerOutput:
         kept = Intermediates(keep, self.intermediates)
         x_BND = self.patch_embedding(pixels_BCHW).flatten(2).transpose(1, 2)
-        class_B1D = self.class_embedding.expand(len(x_BND), 1, -1).to(x_BND.dtype)
-        x_BND = torch.cat([class_B1D, x_BND], dim=1) + self.positional_embedding.to(x_BND.dtype)
-        x_BND = self.blocks(self.norm_pre(x_BND))
+        positions = self.positional_embedding.to(x_BND.dtype)
+        x_BND = at_places(x_BND + positions[1:], places_BK)
+        class_B1D = (self.class_embedding.to(x_BND.dtype) + positions[0]).expand(len(x_BND), 1, -1)
+        x_BND = self.blocks(self.norm_pre(torch.cat([class_B1D, x_BND], dim=1)))
         kept.offer("tokens", x_BND)
         if self.spec.pooling == "class_token":
             features_BD = self.norm_post(x_BND[:, 0])

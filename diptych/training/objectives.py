@@ -24,6 +24,7 @@ def contrastive(
     precision: torch.dtype,
     loss: LossSpec,
     micro_batch: int | None = None,
+    places_BK: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """CLIP's objective (paper, section 2.3), or SigLIP's where scores are sigmoids: adds its gradient to that of the
     parameters, and returns the loss and its metrics.
@@ -35,13 +36,14 @@ def contrastive(
     whole batch all the same: everything is embedded without its activations, the loss gives the gradient of each
     embedding, and a second pass takes that into the towers (gradient caching, arXiv 2101.06983). Batch norms see a
     micro-batch at a time, so models that have them are another model then.
+    ``places_BK``: the patches of each image that its tower sees, where it has patches; all of them without.
     """
-    parts = _parts(pixels_BCHW, tokens, micro_batch or len(pixels_BCHW))
+    parts = _parts(pixels_BCHW, tokens, places_BK, micro_batch or len(pixels_BCHW))
     if len(parts) == 1:
-        embedded = [_embedded(model, *parts[0], precision)]
+        embedded = [_embedded(model, parts[0], precision)]
     else:
         with torch.no_grad(), _statistics_kept(model):
-            embedded = [tuple(e.requires_grad_() for e in _embedded(model, *part, precision)) for part in parts]
+            embedded = [tuple(e.requires_grad_() for e in _embedded(model, part, precision)) for part in parts]
     images, texts = zip(*embedded, strict=True)
     pairs = Pairs(
         images_BE=torch.cat(images),
@@ -55,25 +57,27 @@ def contrastive(
     value.backward()
     if len(parts) > 1:
         for part, cached in zip(parts, embedded, strict=True):
-            torch.autograd.backward(_embedded(model, *part, precision), [leaf.grad for leaf in cached])
+            torch.autograd.backward(_embedded(model, part, precision), [leaf.grad for leaf in cached])
     return value.detach(), metrics
 
 
-def _parts(pixels_BCHW: Tensor, tokens: Tokens, micro_batch: int) -> list[tuple[Tensor, Tokens]]:
+Part = tuple[Tensor, Tokens, Tensor | None]
+
+
+def _parts(pixels_BCHW: Tensor, tokens: Tokens, places_BK: Tensor | None, images: int) -> list[Part]:
+    parts = []
     captions = len(tokens.ids_BL) // len(pixels_BCHW)
-    texts = zip(
-        tokens.ids_BL.split(micro_batch * captions), tokens.lengths_B.split(micro_batch * captions), strict=True
-    )
-    return [
-        (pixels, Tokens(ids, lengths))
-        for pixels, (ids, lengths) in zip(pixels_BCHW.split(micro_batch), texts, strict=True)
-    ]
+    for start in range(0, len(pixels_BCHW), images):
+        rows, texts = slice(start, start + images), slice(start * captions, (start + images) * captions)
+        places = None if places_BK is None else places_BK[rows]
+        parts.append((pixels_BCHW[rows], Tokens(tokens.ids_BL[texts], tokens.lengths_B[texts]), places))
+    return parts
 
 
-def _embedded(model: CLIP, pixels_BCHW: Tensor, tokens: Tokens, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+def _embedded(model: CLIP, part: Part, precision: torch.dtype) -> tuple[Tensor, Tensor]:
     """Unit-norm embeddings of images and texts in fp32."""
-    with torch.autocast(pixels_BCHW.device.type, precision, enabled=precision != torch.float32):
-        images_BE, texts_ME = model(pixels_BCHW, tokens)
+    with torch.autocast(part[0].device.type, precision, enabled=precision != torch.float32):
+        images_BE, texts_ME = model(*part)
     return F.normalize(images_BE.float(), dim=1), F.normalize(texts_ME.float(), dim=1)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from diptych.data.augment import Augmentation
 from diptych.errors import ConfigError
-from diptych.specs import ModelSpec
+from diptych.specs import ModelSpec, SiglipVisionSpec, VisionTransformerSpec
 from diptych.training.losses import LossSpec
 from diptych.training.optimizer import OptimizerSpec
 
@@ -66,6 +66,8 @@ class Recipe:
     vocabulary: a path to merges or a tokenizer, or the number of entries to learn from the training captions.
     micro_batch: images in the towers at a time, null for the whole batch; the gradient is the whole batch's all the
                 same (gradient caching), at the cost of another forward pass.
+    patch_dropout: share of the patches of each image that its tower does not see, others at each visit (FLIP,
+                arXiv 2212.00794); for towers that have patches.
     precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
     max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
     evaluate_every: steps between evaluations; they also run at the end.
@@ -78,6 +80,7 @@ class Recipe:
     duration: str = "32 epochs"
     batch_size: int = 32_768
     micro_batch: int | None = None
+    patch_dropout: float = 0.0
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     precision: Literal["fp32", "bf16"] = "bf16"
     loss: LossSpec = field(default_factory=LossSpec)
@@ -90,6 +93,12 @@ class Recipe:
         if self.batch_size < 2:
             raise ConfigError(
                 f"batch_size must be at least 2, since the others are the negatives; not {self.batch_size}"
+            )
+        patches = isinstance(self.model.image, VisionTransformerSpec | SiglipVisionSpec)
+        if not 0 <= self.patch_dropout < 1 or (self.patch_dropout and not patches):
+            raise ConfigError(
+                f"patch_dropout must be a share below 1 (not {self.patch_dropout}), and 0 where the image tower "
+                f"has no patches, as {self.model.image.kind} has none"
             )
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch must be positive, not {self.micro_batch}")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,11 +16,13 @@ from diptych import config
 from diptych.checkpoints.bundle import Bundle, build
 from diptych.checkpoints.writing import write
 from diptych.data.loader import Batch, Loader
+from diptych.data.order import uniforms
 from diptych.data.sources import Source
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import default_device
 from diptych.errors import NonFiniteLoss, TrainingError
 from diptych.models.clip import CLIP, create_model
+from diptych.specs import SiglipVisionSpec, VisionTransformerSpec
 from diptych.text.pretrained import AnyTokenizer
 from diptych.tokens import Tokens
 from diptych.training import state
@@ -27,6 +30,7 @@ from diptych.training.objectives import contrastive
 from diptych.training.optimizer import build_optimizer, learning_rate
 from diptych.training.recipe import Recipe
 
+_PATCHES = 4  # keeps these draws apart from the loader's own, which have 0 to 3
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 Evaluator = Callable[[Clip], Mapping[str, float]]
@@ -111,6 +115,7 @@ class Session:
             precision=PRECISIONS[recipe.precision],
             loss=recipe.loss,
             micro_batch=recipe.micro_batch,
+            places_BK=self._places(batch.position, len(pixels_BCHW)),
         )
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
@@ -166,6 +171,16 @@ class Session:
         pixels_BCHW = batch.pixels_BCHW.contiguous(memory_format=torch.channels_last).to(self.device)
         ids_BL, lengths_B, truncated = batch.tokens
         return pixels_BCHW, Tokens(ids_BL.to(self.device), lengths_B.to(self.device), truncated)
+
+    def _places(self, position: int, images: int) -> Tensor | None:
+        """The patches that are seen of each image, a draw that belongs to its position; None where all are."""
+        image = self.model.spec.image
+        if not self.recipe.patch_dropout or not isinstance(image, VisionTransformerSpec | SiglipVisionSpec):
+            return None
+        patches = (image.image_size // image.patch_size) ** 2
+        seen = max(1, round(patches * (1 - self.recipe.patch_dropout)))
+        draws_BN = uniforms(self.recipe.seed, position + np.arange(images), _PATCHES, count=patches)
+        return torch.from_numpy(draws_BN.argsort(axis=1)[:, :seen].copy()).to(self.device)
 
     def _tick(self) -> dict[str, float]:
         now = time.monotonic()

@@ -184,6 +184,9 @@ def test_a_vocabulary_from_a_file_is_used_as_it_is(data: Path, tmp_path: Path) -
         "batch_size=1",
         "evaluate_every=0",
         "max_logit_scale=0",
+        "micro_batch=0",
+        "patch_dropout=1.0",
+        "patch_dropout=0.5",
     ],
 )
 def test_impossible_recipes(data: Path, change: str) -> None:

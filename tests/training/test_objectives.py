@@ -29,7 +29,9 @@ def inputs(spec: ModelSpec) -> tuple[torch.Tensor, Tokens]:
     return torch.randn(IMAGES, 3, size, size, generator=generator), Tokens(ids_BL, lengths_B)
 
 
-def trained(spec: ModelSpec, micro_batch: int | None, loss: LossSpec) -> tuple[float, CLIP]:
+def trained(
+    spec: ModelSpec, micro_batch: int | None, loss: LossSpec, places: torch.Tensor | None = None
+) -> tuple[float, CLIP]:
     model = redraw(create_model(spec, seed=0)).train()
     pixels, tokens = inputs(spec)
     value, _ = contrastive(
@@ -41,6 +43,7 @@ def trained(spec: ModelSpec, micro_batch: int | None, loss: LossSpec) -> tuple[f
         precision=torch.float32,
         loss=loss,
         micro_batch=micro_batch,
+        places_BK=places,
     )
     return value.item(), model
 
@@ -54,12 +57,30 @@ def _named(name: str) -> Callable[[str], str]:
 def test_parts_of_a_batch_give_its_gradient(name: str, micro_batch: int) -> None:
     spec = twin(MODELS[name])
     loss = LossSpec(caption_contrast=0.5) if spec.scores == "softmax" else LossSpec()
-    expected, whole = trained(spec, None, loss)
-    value, model = trained(spec, micro_batch, loss)
+    places = torch.rand(IMAGES, 9, generator=torch.Generator().manual_seed(1)).argsort(dim=1)[:, :5]
+    expected, whole = trained(spec, None, loss, places)
+    value, model = trained(spec, micro_batch, loss, places)
     assert value == pytest.approx(expected, rel=1e-5)
     for (name, parameter), reference in zip(model.named_parameters(), whole.parameters(), strict=True):
         assert parameter.grad is not None, name
         torch.testing.assert_close(parameter.grad, reference.grad, rtol=1e-3, atol=1e-4, msg=_named(name))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["ViT-B/32", "ViT-B/16-SigLIP"])
+def test_patches_that_are_dropped_do_not_matter_and_the_others_keep_their_places(name: str) -> None:
+    spec = twin(MODELS[name])
+    model = redraw(create_model(spec, seed=0)).eval()
+    pixels, tokens = inputs(spec)
+    shuffled = torch.tensor([5, 2, 8, 0, 1, 7, 3, 6, 4]).expand(IMAGES, -1)
+    torch.testing.assert_close(model(pixels, tokens, shuffled)[0], model.encode_image(pixels))
+    seen, _ = model(pixels, tokens, shuffled[:, :4])
+    patch = spec.image.image_size // 3
+    changed = pixels.clone()
+    changed[:, :, patch : 2 * patch, :patch] = 9.0  # the fourth patch, which is none of 5, 2, 8 and 0
+    torch.testing.assert_close(model(changed, tokens, shuffled[:, :4])[0], seen)
+    changed[:, :, :patch, :patch] = 9.0
+    assert not torch.allclose(model(changed, tokens, shuffled[:, :4])[0], seen)
 
 
 def test_batch_norms_see_a_part_at_a_time_and_once() -> None:

@@ -142,6 +142,21 @@ def test_every_model_of_the_table_resumes_bit_for_bit(data: Path, tmp_path: Path
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
 
 
+def test_patches_that_are_dropped_and_parts_of_a_batch_resume_too(data: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(small.recipe(data, steps=4, every_steps=2), model=twin(MODELS["ViT-B/32"]))
+    recipe = dataclasses.replace(recipe, patch_dropout=0.5)
+    train(recipe, tmp_path / "at-once")
+    recipe = dataclasses.replace(recipe, micro_batch=3)
+    train(recipe, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed" / "model")
+    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "step-000000004")
+    train(recipe, tmp_path / "resumed", resume=True)
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
+    at_once, parts = (losses(tmp_path / name) for name in ("at-once", "whole"))
+    assert [line["loss"] for line in parts] == pytest.approx([line["loss"] for line in at_once], rel=1e-3)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ended_with_its_workers_by_a_signal_it_saves_and_leaves(
     data: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals
