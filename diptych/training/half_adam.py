@@ -38,7 +38,7 @@ class HalfAdam(torch.optim.Optimizer):
             state |= {name: state[name].to(torch.bfloat16) for name in ("exp_avg", "exp_avg_sq")}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # ty: ignore[invalid-method-override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # ty: ignore[incompatible-method-override]
         """One update of every parameter that has a gradient."""
         generators: dict[torch.device, torch.Generator] = {}
         for group in self.param_groups:
