@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def stochastically_rounded(values: Tensor, generator: torch.Generator) -> Tensor:
@@ -19,6 +19,13 @@ def stochastically_rounded(values: Tensor, generator: torch.Generator) -> Tensor
     noise = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, device=bits.device, generator=generator)
     rounded = (bits + noise).bitwise_and_(-(1 << 16)).view(torch.float32)
     return torch.where(values.isfinite(), rounded, values).to(torch.bfloat16)
+
+
+def halve(tower: nn.Module) -> None:
+    """A tower's matrices to bf16, in place; vectors (gains, biases) are few and stay as they are."""
+    for parameter in tower.parameters():
+        if parameter.ndim > 1:
+            parameter.data = parameter.data.to(torch.bfloat16)
 
 
 class HalfAdam(torch.optim.Optimizer):

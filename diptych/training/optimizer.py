@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from diptych.errors import ConfigError
+from diptych.training.half_adam import HalfAdam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,7 @@ class OptimizerSpec:
     """Adam's values; the defaults are the paper's for Vision Transformers (paper, tables 18 and 20).
 
     max_gradient_norm: longer gradients are scaled down to it; null leaves them, as the paper does.
+    half_statistics:   Adam's two in bf16, stochastically rounded, at half the memory (paper, section 2.5).
     """
 
     learning_rate: float = 5e-4
@@ -25,6 +27,7 @@ class OptimizerSpec:
     weight_decay: float = 0.2
     warmup_steps: int = 2000
     max_gradient_norm: float | None = None
+    half_statistics: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
@@ -37,7 +40,7 @@ class OptimizerSpec:
             raise ConfigError(f"optimizer.max_gradient_norm must be positive or null, not {self.max_gradient_norm}")
 
 
-def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:
     """AdamW over two groups: weight decay on everything that is not a gain, a bias or the temperature."""
     norms = (nn.LayerNorm, nn.BatchNorm2d)
     exempt = {id(p) for module in model.modules() if isinstance(module, norms) for p in module.parameters()}
@@ -46,9 +49,10 @@ def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.AdamW:
         is_gain_or_bias = id(parameter) in exempt or name.endswith("bias") or name == "logit_scale"
         (kept if is_gain_or_bias else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        groups, lr=spec.learning_rate, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True
-    )
+    betas = (spec.beta1, spec.beta2)
+    if spec.half_statistics:
+        return HalfAdam(groups, lr=spec.learning_rate, betas=betas, eps=spec.epsilon)
+    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=betas, eps=spec.epsilon, fused=True)
 
 
 def learning_rate(spec: OptimizerSpec, step: int, steps: int) -> float:

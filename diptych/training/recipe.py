@@ -69,6 +69,8 @@ class Recipe:
     patch_dropout: share of the patches of each image that its tower does not see, others at each visit (FLIP,
                 arXiv 2212.00794); for towers that have patches.
     precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
+    half_text_weights: the text tower's matrices in bf16, stochastically rounded (paper, section 2.5); asks for
+                ``optimizer.half_statistics`` and for precision ``"bf16"``.
     max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
     evaluate_every: steps between evaluations; they also run at the end.
     """
@@ -83,6 +85,7 @@ class Recipe:
     patch_dropout: float = 0.0
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     precision: Literal["fp32", "bf16"] = "bf16"
+    half_text_weights: bool = False
     loss: LossSpec = field(default_factory=LossSpec)
     max_logit_scale: float = 100.0
     checkpoints: CheckpointSpec = field(default_factory=CheckpointSpec)
@@ -110,6 +113,8 @@ class Recipe:
             raise ConfigError(
                 f"{self.model.name} has sigmoid scores, whose loss has no caption_contrast and no label_smoothing"
             )
+        if self.half_text_weights and not (self.optimizer.half_statistics and self.precision == "bf16"):
+            raise ConfigError("half_text_weights needs optimizer.half_statistics and precision bf16")
         if self.loss.caption_contrast and self.data.captions_per_image < 2:
             raise ConfigError("loss.caption_contrast needs data.captions_per_image of 2 or more")
         if not -(2**63) <= self.seed < 2**63:

@@ -26,6 +26,7 @@ from diptych.specs import SiglipVisionSpec, VisionTransformerSpec
 from diptych.text.pretrained import AnyTokenizer
 from diptych.tokens import Tokens
 from diptych.training import state
+from diptych.training.half_adam import halve
 from diptych.training.objectives import contrastive
 from diptych.training.optimizer import build_optimizer, learning_rate
 from diptych.training.recipe import Recipe
@@ -43,6 +44,8 @@ class Session:
         self.recipe, self.folder, self.tokenizer, self.samples = recipe, folder, tokenizer, samples
         self.device = default_device()
         self.model = model.to(self.device).train()
+        if recipe.half_text_weights:
+            halve(self.model.text)
         for parameter in self.model.parameters():
             if parameter.ndim == 4:  # convolutions are several times faster on this layout; the numbers are the same
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -162,7 +165,10 @@ class Session:
             self._clock = time.monotonic()
 
     def _bundle(self) -> Bundle:
-        weights = {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
+        weights = {
+            name: tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
+            for name, tensor in self.model.state_dict().items()
+        }
         return Bundle(self.model.spec, weights, self.tokenizer, {**self.clip.provenance, "step": self.step})
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tokens]:

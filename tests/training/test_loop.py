@@ -186,6 +186,7 @@ def test_a_vocabulary_from_a_file_is_used_as_it_is(data: Path, tmp_path: Path) -
         "max_logit_scale=0",
         "micro_batch=0",
         "patch_dropout=1.0",
+        "half_text_weights=true",
         "patch_dropout=0.5",
     ],
 )

@@ -157,6 +157,23 @@ def test_patches_that_are_dropped_and_parts_of_a_batch_resume_too(data: Path, tm
     assert [line["loss"] for line in parts] == pytest.approx([line["loss"] for line in at_once], rel=1e-3)
 
 
+@pytest.mark.parametrize("name", ["ViT-B/32", "RN50"])
+def test_half_precision_resumes_and_learns_as_full_does(data: Path, tmp_path: Path, name: str) -> None:
+    full = dataclasses.replace(small.recipe(data, every_steps=6, precision="bf16"), model=twin(MODELS[name]))
+    optimizer = dataclasses.replace(full.optimizer, half_statistics=True)
+    half = dataclasses.replace(full, optimizer=optimizer, half_text_weights=True)
+    train(full, tmp_path / "full")
+    train(half, tmp_path / "half")
+    shutil.copytree(tmp_path / "half", tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed" / "model")
+    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "step-000000012")
+    train(half, tmp_path / "resumed", resume=True)
+    assert_same_run(tmp_path / "resumed", tmp_path / "half")
+    last = [losses(tmp_path / name)[-1]["loss"] for name in ("half", "full")]
+    assert last[0] == pytest.approx(last[1], rel=0.1)
+    assert losses(tmp_path / "half")[0]["loss"] > 1.05 * max(last)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ended_with_its_workers_by_a_signal_it_saves_and_leaves(
     data: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals
