@@ -61,7 +61,7 @@ def embed(clip: Clip, source: Source, *, allowed_failures: float = 0.1) -> Featu
             pixels.append(item.pixels_CHW)
             samples.append(item.sample)
             digest.update(item.digest)
-        if failed > allowed_failures * len(source):
+        if failed / len(source) > allowed_failures:
             raise TooManyFailures(
                 f"{failed} samples of {source.name} cannot be read, more than {allowed_failures:.0%} of its "
                 f"{len(source)}; the first: {failures[-failed]}"

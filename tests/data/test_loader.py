@@ -172,6 +172,61 @@ def test_too_many_failures_stop_with_examples(workers):
         next(loader.batches())
 
 
+TINY = PreprocessSpec(size=2)
+
+
+@pytest.mark.parametrize(("samples", "share"), [(20, 0.05), (40, 0.05), (100, 0.05), (100, 0.29)])
+def test_a_share_of_bad_samples_that_is_allowed_never_stops(samples, share):
+    bad = round(share * samples)
+    items = [DataError("gone") if i < bad else good(0) for i in range(samples)]
+    for seed in range(8):
+        with Loader(Memory(items), TINY, batch_size=20, workers=0, seed=seed, max_failures=share) as loader:
+            list(loader.batches(0, samples // 5))  # four epochs
+        assert len(loader.failures.reasons) == bad
+    items[-1] = DataError("gone")
+    with (
+        Loader(Memory(items), TINY, batch_size=20, workers=0, max_failures=share) as loader,
+        pytest.raises(TooManyFailures, match=f"{bad + 1} of the {samples} samples failed"),
+    ):
+        list(loader.batches(0, samples // 5))
+
+
+def test_one_bad_shard_counts_as_its_share_of_all():
+    source = Memory([DataError("lost shard") if i < 10 else good(0) for i in range(1000)])
+    source.shard_sizes = (10,) * 100
+    for seed in range(3):
+        with Loader(source, TINY, batch_size=50, workers=0, seed=seed, max_failures=0.02) as loader:
+            list(loader.batches(0, 20))
+        assert len(loader.failures.reasons) == 10
+
+
+class Large(Memory):
+    """A million samples, of which one in ``nth`` cannot be read."""
+
+    def __init__(self, nth: int) -> None:
+        self.nth, self.reads = nth, 0
+
+    def __len__(self):
+        return 1_000_000
+
+    def read(self, i):
+        self.reads += 1
+        if i * 2654435761 % 2**32 % self.nth == 0:
+            raise DataError(f"sample {i} is gone")
+        return good(0)
+
+
+@pytest.mark.parametrize(("nth", "reads"), [(1, 200), (2, 1000), (5, 20_000)])
+def test_a_source_far_beyond_what_is_allowed_is_found_out_early(nth, reads):
+    source = Large(nth)
+    with (
+        Loader(source, TINY, batch_size=50, workers=0, max_failures=0.05) as loader,
+        pytest.raises(TooManyFailures, match=r"in a row|far more than the 5.0% allowed; .* is gone"),
+    ):
+        list(loader.batches(0, 20_000))
+    assert source.reads < reads
+
+
 def test_a_killed_worker_is_a_clear_error_and_the_loader_can_go_on(source):
     with Loader(source, SPEC, batch_size=30, workers=2, tokenizer=tokenize) as loader:
         batches = loader.batches()
