@@ -314,6 +314,39 @@ def test_workers_do_not_outlive_their_parent(tmp_path, number):
         time.sleep(0.05)
 
 
+STUCK = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from diptych.data.loader import Loader
+from diptych.specs import PreprocessSpec
+from test_loader import Memory
+class Stuck(Memory):
+    def read(self, i):
+        print(os.getpid(), flush=True)
+        return open({fifo!r}, "rb").read()
+next(Loader(Stuck([0] * 64), PreprocessSpec(size=16), batch_size=64, workers=2).batches())
+"""
+
+
+def test_workers_that_wait_for_a_file_do_not_outlive_their_parent_either(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    script = STUCK.format(tests=str(Path(__file__).parent), fifo=str(tmp_path / "fifo"))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    pids = [int(process.stdout.readline()) for _ in range(2)]
+    try:
+        process.kill()
+        process.wait(timeout=20)
+        process.stdout.close()
+        deadline = time.monotonic() + 10
+        while any(map(_runs, pids)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        for pid in filter(_runs, pids):
+            os.kill(pid, signal.SIGKILL)
+
+
 def _runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
