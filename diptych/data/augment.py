@@ -17,6 +17,7 @@ import simplejpeg
 import torch
 import torch.nn.functional as F
 
+from diptych.data.files import read_bytes
 from diptych.data.preprocess import MAX_PIXELS, decode_image, normalise
 from diptych.errors import ConfigError, DataError
 
@@ -172,7 +173,7 @@ def _opened(image: bytes | Path | np.ndarray) -> tuple[Callable[[float, float], 
     """A decoder and the image's width and height. The decoder takes the least width and height that are of use."""
     if isinstance(image, np.ndarray):
         return lambda *_: image, image.shape[1], image.shape[0]
-    data = image.read_bytes() if isinstance(image, Path) else image
+    data = read_bytes(image) if isinstance(image, Path) else image
     # With EXIF the image may have to be turned; that, and all that is not a plain JPEG, is left to Pillow.
     if data[:2] == b"\xff\xd8" and data.find(b"Exif\0", 0, 65_536) < 0:
         try:

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from diptych.data.files import printable, read_bytes
 from diptych.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,15 +56,13 @@ def decode_image(image: ImageLike) -> Image.Image:
         if isinstance(image, np.ndarray):
             return _rgb(_from_array(image, name), name)
         if isinstance(image, str | os.PathLike):
-            image = Path(image).read_bytes()
+            image = read_bytes(Path(image))
         if not image:
             raise DataError(f"{name} is empty (0 bytes)")
         with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
             return _rgb(opened, name)
     except DataError:
         raise
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} has more than {MAX_PIXELS:,} pixels; is it a decompression bomb?") from error
     except Image.UnidentifiedImageError as error:
@@ -116,7 +115,7 @@ def _resized(image: Image.Image, spec: PreprocessSpec) -> tuple[int, int]:
 
 def _name(image: ImageLike) -> str:
     if isinstance(image, str | os.PathLike):
-        return str(image)
+        return printable(image)
     if isinstance(image, bytes | bytearray | memoryview):
         return f"an image of {len(image):,} bytes"
     if isinstance(image, np.ndarray):

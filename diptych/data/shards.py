@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diptych.data.files import printable, read_bytes
 from diptych.errors import DataError
 
 _BLOCK = 512
@@ -66,7 +67,7 @@ class Shards:
     @property
     def problems(self) -> tuple[str, ...]:
         """What was wrong with the tars that have been looked into so far."""
-        return tuple(index.problem for _, index in sorted(self._indices.items()) if index.problem)
+        return tuple(printable(index.problem) for _, index in sorted(self._indices.items()) if index.problem)
 
     def read(self, i: int) -> tuple[str, dict[str, bytes]]:
         """Key and fields of sample ``i``: the bytes of each member by its extension, in lower case."""
@@ -212,8 +213,8 @@ def _promised_size(path: Path) -> int | None:
         (path.with_name("sizes.json"), path.name),
         (path.with_name(f"{path.stem}_stats.json"), "successes"),
     ):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            size = json.loads(file.read_bytes()).get(key)
+        with contextlib.suppress(DataError, ValueError, AttributeError):
+            size = json.loads(read_bytes(file)).get(key)
             if isinstance(size, int) and size >= 0:
                 return size
     return None

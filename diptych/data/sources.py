@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from diptych.data.files import printable
 from diptych.errors import DataError, nearest
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm", "ico")
@@ -70,10 +71,12 @@ def read(source: Source, index: int) -> Sample:
         for caption in sample.captions + sample.keywords:
             caption.encode()  # half a surrogate pair, as JSON may hold, would stop a tokenizer
         return sample._replace(captions=tuple(caption for caption in sample.captions if caption.strip()))
+    except DataError as error:
+        raise DataError(printable(error)) from error
     except UnicodeError as error:
-        raise DataError(f"sample {index} of {source.name}: its caption is not UTF-8 ({error})") from error
+        raise DataError(f"sample {index} of {source.name}: its caption is not UTF-8 ({printable(error)})") from error
     except OSError as error:
-        raise DataError(f"sample {index} of {source.name}: {error}") from error
+        raise DataError(printable(f"sample {index} of {source.name}: {error}")) from error
 
 
 def captions_of(source: Source, index: int) -> tuple[str, ...]:
@@ -90,11 +93,11 @@ def captions_of(source: Source, index: int) -> tuple[str, ...]:
 
 @contextmanager
 def naming(sample: Sample) -> Generator[None]:
-    """Puts the sample's key before what is said of its image."""
+    """Puts the sample's key before what is said of its image; whatever files are called, it can be written as UTF-8."""
     try:
         yield
     except (DataError, OSError) as error:
-        raise DataError(f"{sample.key}: {error}") from error
+        raise DataError(printable(f"{sample.key}: {error}")) from error
 
 
 def open_source(
