@@ -1,4 +1,5 @@
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -113,6 +114,48 @@ def test_spoiled_tars_never_hang_nor_raise_anything_else(tmp_path, kind):
         path.write_bytes(spoiled)
         with contextlib.suppress(DataError):
             scan(path)
+
+
+def test_a_member_that_is_there_twice_spoils_its_sample(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in (("a.jpg", jpeg(0)), ("a.txt", b"x"), ("a.TXT", b"y"), ("b.jpg", jpeg(1)), ("b.txt", b"z")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    source = open_source(tmp_path / "a.tar")
+    with pytest.raises(DataError, match=r"holds a\.txt twice"):
+        source.read(0)
+    assert source.read(1).captions == ("z",)
+    assert len(open_source(tmp_path / "a.tar", captions=["txt"], where="txt")) == 2
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("folder", ["", "folder/" * 9])
+def test_hard_links_in_a_tar_are_the_files_they_lead_to(tmp_path, kind, folder):
+    long = folder + ("x" * 120 if kind != tarfile.USTAR_FORMAT else "x" * 20)
+    with tarfile.open(tmp_path / "a.tar", "w", format=kind) as archive:
+
+        def add(name: str, data: bytes = b"", link: str = "") -> None:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            if link:
+                member.type, member.linkname = tarfile.LNKTYPE, link
+            archive.addfile(member, io.BytesIO(data))
+
+        add(f"{long}.jpg", jpeg(0))
+        add(f"{long}.txt", b"one")
+        add("b.jpg", link=f"{long}.jpg")
+        add("b.txt", b"two")
+        add("c.jpg", link="gone.jpg")
+        add("c.txt", b"three")
+        add("d.jpg", link=f"{long}.jpg")
+        add("d.txt", link="b.txt")
+    for source in (open_source(tmp_path / "a.tar"), open_source(tmp_path / "a.tar")):  # the second from the kept index
+        assert [source.read(i).key for i in (0, 1, 3)] == [long, "b", "d"]
+        assert source.read(1)[:2] == (jpeg(0), ("two",))
+        assert source.read(3)[:2] == (jpeg(0), ("two",))
+        with pytest.raises(DataError, match=r"c\.jpg is a link to gone\.jpg, which is not there"):
+            source.read(2)
 
 
 def test_promised_sizes_are_believed_until_read(tmp_path):
