@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from diptych.data.files import printable, read_bytes
+from diptych.data.files import printable
 from diptych.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,13 +56,16 @@ def decode_image(image: ImageLike) -> Image.Image:
         if isinstance(image, np.ndarray):
             return _rgb(_from_array(image, name), name)
         if isinstance(image, str | os.PathLike):
-            image = read_bytes(Path(image))
+            with open(image, "rb", opener=_opened) as file:
+                image = file.read()
         if not image:
             raise DataError(f"{name} is empty (0 bytes)")
         with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
             return _rgb(opened, name)
     except DataError:
         raise
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} has more than {MAX_PIXELS:,} pixels; is it a decompression bomb?") from error
     except Image.UnidentifiedImageError as error:
@@ -111,6 +114,15 @@ def _resized(image: Image.Image, spec: PreprocessSpec) -> tuple[int, int]:
     # Multiplied before it is divided, then cut: the reference's rounding, on which the crop's position depends.
     width, height = (int(target * side / short) for side in image.size)
     return width, height
+
+
+def _opened(path: str, flags: int) -> int:
+    """Opens a path without waiting: a pipe may be an image, but one that nobody writes to is an empty one."""
+    if not hasattr(os, "O_NONBLOCK"):
+        return os.open(path, flags)
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _name(image: ImageLike) -> str:

@@ -7,6 +7,7 @@ import pytest
 from making import jpeg, keys
 
 from diptych.data.loader import Loader
+from diptych.data.memory import InMemory
 from diptych.data.preprocess import decode_image
 from diptych.data.sources import Sample, naming, open_source
 from diptych.errors import DataError
@@ -94,12 +95,15 @@ def test_a_pipe_among_images_is_that_samples_failure(tmp_path, kinds, workers):
     (tmp_path / "cat" / "2.jpg").unlink()
     os.mkfifo(tmp_path / "cat" / "2.jpg")
     source = open_source(tmp_path)
-    with pytest.raises(DataError, match=r"2\.jpg is no regular file"):
+    with pytest.raises(DataError, match=r"2\.jpg is empty"):
         decode_image(source.read(2).image)
+    with pytest.raises(DataError, match=r"2\.jpg is no regular file"):
+        InMemory(source, side=8).read(2)
     options = {"batch_size": 8, "workers": workers, "max_failures": 0.5}
     with Loader(source, PreprocessSpec(size=8), **options) as loader:
         next(loader.batches())
     assert list(loader.failures.reasons) == [2]
+    assert "2.jpg is no regular file" in loader.report()
 
 
 def test_files_that_are_not_called_in_utf8_can_be_named(tmp_path):
