@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from diptych.data import fields
+from diptych.data.files import check_regular
 from diptych.data.shards import Shards
 from diptych.data.sources import Sample
 from diptych.errors import DataError
@@ -52,14 +54,16 @@ class TarSource:
         classes: Path | None = None,
     ) -> TarSource:
         """Open tars; ``classes`` is the folder that holds ``classnames.txt``, for samples with ``cls``."""
+        for path in paths:
+            check_regular(path)
         shards = Shards(tuple(paths))
         if not len(shards):
             raise DataError(f"{paths[0]} holds no samples")
         if captions is not None:
-            fields.check_captions(shards.read(0)[1], captions, name)
+            fields.check_captions(_readable(shards), captions, name)
         places = None
         if where is not None:
-            places = np.array([i for i in range(len(shards)) if fields.kept(*shards.read(i), where)], np.int64)
+            places = np.array([i for i in range(len(shards)) if _kept(shards, i, where)], np.int64)
             if not len(places):
                 raise DataError(f"no sample of {name} passes where={where!r}")
         return cls(
@@ -67,7 +71,7 @@ class TarSource:
             shards,
             captions=captions if captions is not None else ("txt",),
             places=places,
-            class_names=fields.lines(classes / "classnames.txt") if classes else None,
+            class_names=fields.class_names(classes / "classnames.txt") if classes else None,
             templates=fields.lines(classes / "zeroshot_classification_templates.txt") if classes else None,
         )
 
@@ -83,3 +87,18 @@ class TarSource:
         place = i if self.places is None else int(self.places[i])
         key, content = self.shards.read(place)
         return fields.sample_of(key, content, self.captions, self._class_captions)
+
+
+def _readable(shards: Shards) -> Iterator[fields.Fields]:
+    for i in range(min(len(shards), fields.LOOKED_AT)):
+        with contextlib.suppress(DataError):
+            yield shards.read(i)[1]
+
+
+def _kept(shards: Shards, i: int, where: str) -> bool:
+    """Whether a sample passes the filter. One that cannot be read stays, to be counted as such when its turn comes."""
+    try:
+        key, content = shards.read(i)
+    except DataError:
+        return True
+    return fields.kept(key, content, where)

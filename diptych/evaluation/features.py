@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diptych.data.files import read_bytes
 from diptych.data.preprocess import decode_image, preprocess
 from diptych.data.sources import naming, read
 from diptych.errors import DataError, TooManyFailures
@@ -61,7 +62,7 @@ def embed(clip: Clip, source: Source, *, allowed_failures: float = 0.1) -> Featu
             pixels.append(item.pixels_CHW)
             samples.append(item.sample)
             digest.update(item.digest)
-        if failed > allowed_failures * len(source):
+        if failed / len(source) > allowed_failures:
             raise TooManyFailures(
                 f"{failed} samples of {source.name} cannot be read, more than {allowed_failures:.0%} of its "
                 f"{len(source)}; the first: {failures[-failed]}"
@@ -114,7 +115,7 @@ def _decode(sample: Sample | DataError, spec: PreprocessSpec) -> _Decoded | Data
         return sample
     try:
         with naming(sample):
-            content = sample.image.read_bytes() if isinstance(sample.image, Path) else sample.image
+            content = read_bytes(sample.image) if isinstance(sample.image, Path) else sample.image
             pixels_CHW = preprocess(decode_image(content), spec)
     except DataError as problem:
         return problem
