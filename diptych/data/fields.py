@@ -71,14 +71,18 @@ def value_of(key: str, fields: Fields, field: str) -> Any:
 
 def kept(key: str, fields: Fields, where: str) -> bool:
     """Whether a sample passes a filter: ``json.base`` (is true) or ``json.vendor=noto`` (has this value)."""
-    field, equals, wanted = where.partition("=")
     try:
-        value = value_of(key, fields, field)
+        return passes(value_of(key, fields, where.partition("=")[0]), where)
     except DataError:
         return False
-    if isinstance(value, str) and not equals:
-        value = value.strip()
-    return str(value).strip() == wanted if equals else bool(value)
+
+
+def passes(value: Any, where: str) -> bool:
+    """Whether what the field of a filter holds lets a sample pass. Text that says no is not true."""
+    _, equals, wanted = where.partition("=")
+    if equals:
+        return str(value).strip() == wanted
+    return value.strip().lower() not in ("", "0", "false", "no") if isinstance(value, str) else bool(value)
 
 
 def check_captions(samples: Iterable[Fields], captions: Sequence[str], name: str) -> None:
@@ -90,7 +94,7 @@ def check_captions(samples: Iterable[Fields], captions: Sequence[str], name: str
         looked_at.append(fields)
     if looked_at:
         raise DataError(
-            f"the first sample of {name} has no {' or '.join(captions)}; it has {', '.join(_names(looked_at[0]))}"
+            f"the first sample of {name} has no {' or '.join(captions)}; it has {', '.join(names(looked_at[0]))}"
         )
 
 
@@ -101,17 +105,18 @@ def _holds(name: str, fields: Fields, field: str) -> bool:
         return False
 
 
-def _names(fields: Fields) -> list[str]:
-    names = []
+def names(fields: Fields) -> list[str]:
+    """The fields of a sample by all their paths: ``txt``, ``json``, ``json.captions`` ..."""
+    found = []
     for name in fields:
-        names.append(name)
+        found.append(name)
         if name == "json":
             try:
                 content = json.loads(fields[name])
             except ValueError:
                 continue
-            names += _paths(content, "json")
-    return names
+            found += _paths(content, "json")
+    return found
 
 
 def _paths(value: Any, path: str) -> list[str]:

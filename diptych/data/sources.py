@@ -145,8 +145,11 @@ def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | No
     if kinds == [".tar"]:
         return TarSource.open(name, paths, captions=captions, where=where)
     if len(kinds) == 1 and kinds[0] in TABLES:
-        _unfiltered(where, name)
-        return TableSource(name, paths, captions=captions)
+        return TableSource(name, paths, captions=captions, where=where)
+    if len(kinds) > 1 and set(kinds) <= {".tar", *TABLES}:
+        raise DataError(
+            f"{name} has files of several kinds, {', '.join(kinds)}; give those of one kind, as *{kinds[0]}"
+        )
     raise DataError(
         f"{paths[0]} is no source; give a folder, or files ending in .tar, {', '.join(TABLES)}, all of one kind"
     )
@@ -161,7 +164,7 @@ def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | No
     if split in inner or (inner and set(inner) <= set(SPLITS)):
         folder = folder / _chosen(split, inner, folder)
     elif split is not None and not list(folder.glob("*.tar")):
-        raise DataError(f"{folder} has no splits; {nearest(split, inner)}")
+        raise DataError(f"{folder} has no splits, so there is no {split!r}; leave split= (--split) out")
     tars = sorted(folder.glob("*.tar"), key=_natural)
     if tars:
         tars = _tars_of_split(tars, None if folder != root else split, folder)
@@ -170,10 +173,10 @@ def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | No
         )
         classes = names.parent if names and (folder != root or (folder / "nshards.txt").exists()) else None
         return TarSource.open(name, tars, captions=captions, where=where, classes=classes)
-    _unfiltered(where, name)
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
     if tables:
         return _open_files(name, tables, captions, where)
+    _unfiltered(where, name)
     return open_images(name, folder, root, captions)
 
 
@@ -196,7 +199,7 @@ def _chosen(split: str | None, splits: Sequence[str], folder: Path) -> str:
     if split is None and len(splits) == 1:
         return splits[0]
     if split is None:
-        raise DataError(f"{folder} has the splits {', '.join(splits)}; say which with split=")
+        raise DataError(f"{folder} has the splits {', '.join(splits)}; say which with split= (--split)")
     if split not in splits:
         raise DataError(f"{folder} has no split {split!r}; {nearest(split, splits)}")
     return split
@@ -204,7 +207,7 @@ def _chosen(split: str | None, splits: Sequence[str], folder: Path) -> str:
 
 def _unfiltered(where: str | None, name: str) -> None:
     if where is not None:
-        raise DataError(f"where= does not apply to {name}: only webdataset tars have fields to filter by")
+        raise DataError(f"where= (--where) does not apply to {name}: only tars and tables have fields to filter by")
 
 
 def _expanded(location: str) -> list[Path]:

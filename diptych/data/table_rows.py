@@ -8,7 +8,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diptych.errors import DataError, MissingExtra, nearest
 
@@ -20,14 +20,26 @@ CAPTION_COLUMNS = ("caption", "captions", "text", "title", "txt")
 Row = Mapping[str, Any] | str
 
 
-def rows(path: Path, captions: Sequence[str] | None) -> Iterator[Row]:
+class Asked(NamedTuple):
+    """Which columns a caller wants captions from, None for the usual ones, and which one it filters by."""
+
+    captions: Sequence[str] | None = None
+    filter: str | None = None
+
+    def columns(self, there: Iterable[str]) -> list[str]:
+        """Those among the columns there."""
+        named = [*caption_columns(there, self.captions), *([self.filter] if self.filter else [])]
+        return [name.split(".")[0] for name in named]
+
+
+def rows(path: Path, asked: Asked) -> Iterator[Row]:
     """The rows of one table. Raises DataError where it is no table, lacks a column, or has one twice that is read."""
     kind = path.suffix.lower()
     if kind == ".parquet":
-        return _parquet_rows(path, captions)
+        return _parquet_rows(path, asked)
     if kind == ".jsonl":
-        return _json_rows(path, captions)
-    return _csv_rows(path, captions, "\t" if kind == ".tsv" else ",")
+        return _json_rows(path, asked)
+    return _csv_rows(path, asked, "\t" if kind == ".tsv" else ",")
 
 
 def caption_columns(columns: Iterable[str], captions: Sequence[str] | None) -> Sequence[str]:
@@ -35,23 +47,24 @@ def caption_columns(columns: Iterable[str], captions: Sequence[str] | None) -> S
     return captions or [name for name in CAPTION_COLUMNS if name in columns][:1]
 
 
-def _check_columns(columns: Sequence[str], path: Path, captions: Sequence[str] | None) -> None:
+def _check_columns(columns: Sequence[str], path: Path, asked: Asked) -> None:
     has = f"it has {', '.join(columns)}"
     if not set(columns) & set(IMAGE_COLUMNS):
         raise DataError(f"{path} has no image column ({', '.join(IMAGE_COLUMNS)}); {has}")
-    if captions is None and not set(columns) & set(CAPTION_COLUMNS):
-        raise DataError(f"{path} has no caption column ({', '.join(CAPTION_COLUMNS)}); {has}; name it with captions=")
-    for name in captions or ():
-        if name.split(".")[0] not in columns:
+    if asked.captions is None and not set(columns) & set(CAPTION_COLUMNS):
+        names = ", ".join(CAPTION_COLUMNS)
+        raise DataError(f"{path} has no caption column ({names}); {has}; name it with captions= (--captions)")
+    for name in asked.columns(columns):
+        if name not in columns:
             raise DataError(f"{path} has no column {name!r}; {nearest(name, columns)}")
-    for name in (*IMAGE_COLUMNS, *(name.split(".")[0] for name in caption_columns(columns, captions))):
+    for name in (*IMAGE_COLUMNS, *asked.columns(columns)):
         if columns.count(name) > 1:
             raise DataError(
                 f"{path} has {columns.count(name)} columns called {name!r}; rename those that are not meant"
             )
 
 
-def _json_rows(path: Path, captions: Sequence[str] | None) -> Iterator[Row]:
+def _json_rows(path: Path, asked: Asked) -> Iterator[Row]:
     checked = False
     with open(path, "rb") as file:
         for line in filter(bytes.strip, file):
@@ -60,12 +73,12 @@ def _json_rows(path: Path, captions: Sequence[str] | None) -> Iterator[Row]:
             except (ValueError, RecursionError) as error:
                 row = f"not JSON: {error}"
             if isinstance(row, Mapping) and not checked:
-                _check_columns(list(row), path, captions)
+                _check_columns(list(row), path, asked)
                 checked = True
             yield row
 
 
-def _csv_rows(path: Path, captions: Sequence[str] | None, delimiter: str) -> Iterator[Row]:
+def _csv_rows(path: Path, asked: Asked, delimiter: str) -> Iterator[Row]:
     with open(path, "rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             raise DataError(f"{path} is UTF-16; save it as UTF-8")
@@ -77,7 +90,7 @@ def _csv_rows(path: Path, captions: Sequence[str] | None, delimiter: str) -> Ite
             return
         if isinstance(header, str):
             raise DataError(f"{path} is not a table; its header is {header}")
-        _check_columns(header, path, captions)
+        _check_columns(header, path, asked)
         for cells in records:
             if isinstance(cells, str):
                 yield cells
@@ -118,15 +131,15 @@ def _records(lines: Iterable[str], delimiter: str) -> Iterator[list[str] | str]:
             reader = csv.reader(feed(), delimiter=delimiter, strict=True)
 
 
-def _parquet_rows(path: Path, captions: Sequence[str] | None) -> Iterator[Row]:
+def _parquet_rows(path: Path, asked: Asked) -> Iterator[Row]:
     file = parquet_file(path)
     columns = file.schema_arrow.names
-    _check_columns(columns, path, captions)
+    _check_columns(columns, path, asked)
     image = next(name for name in IMAGE_COLUMNS if name in columns)
     kind = file.schema_arrow.field(image).type
     kind = getattr(kind, "value_type", kind) if str(kind).startswith("dictionary") else kind
     embedded = str(kind) not in ("string", "large_string", "string_view")
-    wanted = {name.split(".")[0] for name in caption_columns(columns, captions)} | (set() if embedded else {image})
+    wanted = {*asked.columns(columns), *([] if embedded else [image])}
     for group in range(file.num_row_groups):
         try:
             table = read_group(file, path, group, sorted(wanted))

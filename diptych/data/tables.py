@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diptych.data.fields import passes
 from diptych.data.files import check_regular, printable
 from diptych.data.order import WINDOW
 from diptych.data.packed import Packed
 from diptych.data.sources import Sample
-from diptych.data.table_rows import IMAGE_COLUMNS, Row, caption_columns, parquet_file, read_group, rows
+from diptych.data.table_rows import IMAGE_COLUMNS, Asked, Row, caption_columns, parquet_file, read_group, rows
 from diptych.errors import DataError
 
 _LISTED = 20  # unusable rows that are named one by one
@@ -23,25 +24,29 @@ class TableSource:
     """Rows of tables. The image column holds paths, relative to the table, or (Parquet) encoded bytes.
 
     Rows with the same path are one image with several captions. ``captions``: the columns, in JSON lines also dotted
-    paths; without it the usual names are tried.
+    paths; without it the usual names are tried. ``where``: a column that must be true, or ``column=value``.
     """
 
     class_names = None
     templates = None
 
-    def __init__(self, name: str, paths: Sequence[Path], *, captions: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, name: str, paths: Sequence[Path], *, captions: tuple[str, ...] | None, where: str | None = None
+    ) -> None:
         self.name = name
         self.paths = tuple(paths)
         self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        asked = Asked(captions, where.partition("=")[0] if where else None)
         images: dict[tuple, list[str]] = {}
         problems: list[str] = []
         shards: list[tuple[int, int]] = []  # of each image: its table, and its row group where it lies in one
         for number, path in enumerate(paths):
             check_regular(path)
-            for place, row in enumerate(rows(path, captions)):
-                where = f"{path}, row {place + 1}"
+            for place, row in enumerate(rows(path, asked)):
+                if where and isinstance(row, Mapping) and not passes(_at(row, str(asked.filter)), where):
+                    continue
                 try:
-                    image, texts = _image_and_texts(row, captions, where)
+                    image, texts = _image_and_texts(row, captions, f"{path}, row {place + 1}")
                 except DataError as error:
                     problems.append(printable(error))
                     continue
@@ -50,7 +55,9 @@ class TableSource:
                     shards.append((number, 0 if isinstance(image, str) else image[0]))
                 images.setdefault(key, []).extend(texts)
         if not images:
-            raise DataError(f"{paths[0]} has no usable rows{''.join(f': {problem}' for problem in problems[:1])}")
+            among = f" among those that pass where={where!r} (--where)" if where else ""
+            reason = "".join(f": {problem}" for problem in problems[:1])
+            raise DataError(f"{paths[0]} has no usable rows{among}{reason}")
         unlisted = len(problems) - _LISTED
         self.problems = (*problems[:_LISTED], *([f"{unlisted} more rows like these"] if unlisted > 0 else []))
         self.shard_sizes = tuple(len(list(shard)) for _, shard in itertools.groupby(shards))
@@ -96,8 +103,13 @@ def _image_and_texts(row: Row, captions: tuple[str, ...] | None, where: str) -> 
         raise DataError(f"{where} has no image")
     texts: list[str] = []
     for name in caption_columns(row, captions):
-        value: Any = row
-        for step in name.split("."):
-            value = value.get(step) if isinstance(value, Mapping) else None
+        value = _at(row, name)
         texts += [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
     return image, texts
+
+
+def _at(row: Mapping[str, Any], path: str) -> Any:
+    value: Any = row
+    for step in path.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value

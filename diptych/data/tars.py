@@ -65,7 +65,8 @@ class TarSource:
         if where is not None:
             places = np.array([i for i in range(len(shards)) if _kept(shards, i, where)], np.int64)
             if not len(places):
-                raise DataError(f"no sample of {name} passes where={where!r}")
+                has = next((f"; the first has {', '.join(fields.names(first))}" for first in _readable(shards)), "")
+                raise DataError(f"no sample of {name} passes where={where!r} (--where){has}")
         return cls(
             name,
             shards,

@@ -5,7 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from making import jpeg
+from making import jpeg, tar
 
 from diptych.data.loader import Loader
 from diptych.data.preprocess import decode_image
@@ -218,3 +218,41 @@ def test_a_path_that_leads_to_no_file_is_that_samples_failure(tmp_path, name, wo
     assert loader.report().encode()
     with pytest.raises(DataError, match=r"cannot be decoded|empty"):
         decode_image(source.read(2).image)
+
+
+def test_rows_are_taken_where_a_column_is_true_or_has_a_value(tmp_path):
+    rows = [("0.png", "true", "a"), ("1.png", "False", "b"), ("2.png", "0", "a"), ("3.png", "1", "b")]
+    table = "\n".join(["image,good,kind,caption", *(f"{image},{good},{kind},c" for image, good, kind in rows)])
+    (tmp_path / "t.csv").write_text(table)
+    lines = [{"image": i, "about": {"good": g == "true", "kind": k}, "caption": "c"} for i, g, k in rows]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+    def taken(name, where):
+        source = open_source(tmp_path / name, where=where)
+        return [Path(source.read(i).image).name for i in range(len(source))]
+
+    assert taken("t.csv", "good") == ["0.png", "3.png"]
+    assert taken("t.csv", "kind=b") == ["1.png", "3.png"]
+    assert taken("t.jsonl", "about.good") == ["0.png"]
+    assert taken("t.jsonl", "about.kind=a") == ["0.png", "2.png"]
+    with pytest.raises(DataError, match="no column 'god'; did you mean 'good'"):
+        open_source(tmp_path / "t.csv", where="god")
+    with pytest.raises(DataError, match="no usable rows among those that pass where='kind=z'"):
+        open_source(tmp_path / "t.csv", where="kind=z")
+    with pytest.raises(DataError, match=r"several kinds, \.csv, \.jsonl"):
+        open_source(tmp_path)
+
+
+def test_a_filter_that_no_sample_passes_names_the_fields_there_are(tmp_path):
+    tar(tmp_path / "a.tar", {"0": {"jpg": jpeg(0), "json": b'{"base": true}'}})
+    with pytest.raises(DataError, match=r"passes where='json\.bsae'.*the first has jpg, json, json\.base"):
+        open_source(tmp_path / "a.tar", where="json.bsae")
+
+
+def test_a_parquet_column_filters_too(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"image": ["0.png", "1.png"], "caption": ["a", "b"], "good": [False, True]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    source = open_source(tmp_path / "t.parquet", where="good")
+    assert [source.read(i).captions for i in range(len(source))] == [("b",)]
