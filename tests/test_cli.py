@@ -71,6 +71,11 @@ def test_too_little_memory_ends_in_a_line(
         (["trian"], 2, "train"),
         (["train", "vit-b-32"], 2, "--data"),
         (["train", "vit-b-31", "--data", "x", "--out", "y"], 2, "did you mean 'vit-b-32'"),
+        (
+            ["train", "small-drawing", "--data", "x", "--out", "y"],
+            2,
+            "did you mean 'small-drawings'? valid: rn50, rn101",
+        ),
         (["train", "vit-b-32", "--data", "x", "--out", "y", "--set", "batchsize=3"], 2, "did you mean 'batch_size'"),
         (["train", "vit-b-32", "--data", "nowhere.tar", "--out", "y"], 1, "nowhere.tar: no such file"),
         (["inspect", "nowhere"], 1, "nowhere"),
