@@ -250,3 +250,9 @@ def test_a_full_disk_is_a_checkpoint_error(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="cannot be written: No space left"):
         write(bundle("ViT-B/32"), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_activation_contradicts_only_towers_that_have_one(tmp_path):
+    write(bundle("RN50"), tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"says quick_gelu; leave activation= \(--activation\) out"):
+        read(tmp_path / "a", activation="gelu")
