@@ -4,6 +4,8 @@ import errno
 import inspect as python_inspect
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import warnings as python_warnings
@@ -195,8 +197,31 @@ def test_inspect_tells_what_a_run_made(trained: Path, capsys: pytest.CaptureFixt
     facts = json.loads(capsys.readouterr().out)
     assert facts["image"]["kind"] == "modified_resnet"
     assert facts["parameters"]["total"] == facts["parameters"]["image"] + facts["parameters"]["text"] + 1
+
+
+def test_inspect_reads_as_a_page(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(trained / "run" / "model")]) == 0
-    assert "modified_resnet" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    sections = {block.splitlines()[0]: block for block in shown.split("\n\n")}
+    assert list(sections) == [
+        *("small", "image tower, modified_resnet", "text tower, text_transformer", "known from", "converts to")
+    ]
+    assert "layers (1, 1, 1, 1)" in sections["image tower, modified_resnet"]
+    assert re.search(r"tokenizer +clip_byte_pair: 5\d\d entries", sections["text tower, text_transformer"])
+    assert re.search(r"size +width 32, layers 1, heads 2\n", sections["text tower, text_transformer"])
+    assert re.search(r"weights +training by the recipe small", sections["known from"])
+    assert re.search(r"recipe +small: see --json", sections["known from"])
+    assert "warmup_steps" not in shown  # the recipe's fields, among them sizes that the model does not have
+    assert len(shown.splitlines()) < 40
+
+
+def test_inspect_bears_notes_that_others_wrote(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "run" / "model", tmp_path / "model")
+    path = tmp_path / "model" / "diptych.json"
+    description = json.loads(path.read_text())
+    description["provenance"] |= {"hashes": "none", "licence": ["a", "b"], "weights_from": {"a": [1]}, "step": None}
+    path.write_text(json.dumps(description))
+    assert main(["inspect", str(tmp_path / "model")]) == 0
 
 
 def test_inspect_finds_out_the_activation_by_trying(
