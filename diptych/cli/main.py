@@ -97,11 +97,13 @@ def _refused(error: OSError) -> str:
     if not error.strerror:  # of a library, in its own words
         return str(error) or type(error).__name__
     reason = "there is a file of that name" if error.errno == errno.EEXIST else error.strerror
+    reason = reason[:1].lower() + reason[1:]
     path = _TEMPORARY.sub(r"\1", str(error.filename2 or error.filename or ""))
     # What is not there, or may be read, is denied to a writer only.
     denied = isinstance(error, PermissionError) and (not os.path.exists(path) or os.access(path, os.R_OK))
-    doing = "cannot write" if denied or error.errno in _OF_WRITING else "cannot open" if path else ""
-    return ": ".join(filter(None, (f"{doing} {path}".strip(), reason[:1].lower() + reason[1:])))
+    if error.errno in _OF_WRITING or (denied and path):
+        return f"cannot write {path}: {reason}" if path else f"cannot write: {reason}"
+    return f"cannot open {path}: {reason}" if path else reason
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -91,7 +91,7 @@ class Clip:
         """
         check_pixels(pixels_BCHW, self.spec.preprocess)
         with inference(self.model, fast=self.precision == "fast") as device:
-            return _unit(self.model.encode_image(pixels_BCHW.to(device, torch.float32)))
+            return _unit(self.model.encode_image(pixels_BCHW.to(device, self.model.logit_scale.dtype)))
 
     def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = 256) -> np.ndarray:
         """Unit-norm float32 embeddings (n, E) of one text or several, in their order.
