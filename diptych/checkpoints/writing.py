@@ -139,7 +139,12 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], fold
         if path.suffix == ".pt":
             torch.save(tensors, path)
         else:
+            path.touch()
+            mode = (
+                path.stat().st_mode
+            )  # what the user's umask makes of a new file; save_file makes one for its owner only
             save_file(tensors, path, metadata=metadata)
+            path.chmod(mode)
     except (SafetensorError, RuntimeError) as error:  # a full disk
         raise CheckpointError(f"{folder} cannot be written: {error}") from error
 

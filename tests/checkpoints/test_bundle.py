@@ -94,6 +94,18 @@ def test_another_context_length_interpolates_positions(length, tmp_path):
     assert build(other).encode_text(ids).shape == (2, 48)
 
 
+@pytest.mark.parametrize("format", ["diptych", "huggingface", "openai"])
+def test_weights_may_be_read_by_whom_the_umask_allows(format, tmp_path):
+    original = bundle("ViT-B/32", vocabulary=49_408)
+    before = os.umask(0o027)
+    try:
+        write(original, tmp_path / "a", format=format)
+        (tmp_path / "file").touch()
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode for path in (tmp_path / "a").iterdir()} == {(tmp_path / "file").stat().st_mode}
+
+
 def test_towers_with_different_activations_are_ours_only(tmp_path):
     original = bundle("ViT-B/32")
     image = dataclasses.replace(original.spec.image, activation="gelu")
@@ -238,3 +250,9 @@ def test_a_full_disk_is_a_checkpoint_error(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="cannot be written: No space left"):
         write(bundle("ViT-B/32"), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_activation_contradicts_only_towers_that_have_one(tmp_path):
+    write(bundle("RN50"), tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"says quick_gelu; leave activation= \(--activation\) out"):
+        read(tmp_path / "a", activation="gelu")
