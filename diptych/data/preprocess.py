@@ -66,6 +66,8 @@ def decode_image(image: ImageLike) -> Image.Image:
         raise
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file") from error
+    except PermissionError as error:
+        raise DataError(f"{name} may not be read") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} has more than {MAX_PIXELS:,} pixels; is it a decompression bomb?") from error
     except Image.UnidentifiedImageError as error:

@@ -97,7 +97,8 @@ def naming(sample: Sample) -> Generator[None]:
     try:
         yield
     except (DataError, OSError) as error:
-        raise DataError(printable(f"{sample.key}: {error}")) from error
+        said = printable(error)
+        raise DataError(said if said.startswith(sample.key) else f"{sample.key}: {said}") from error
 
 
 def open_source(
@@ -147,9 +148,7 @@ def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | No
     if len(kinds) == 1 and kinds[0] in TABLES:
         return TableSource(name, paths, captions=captions, where=where)
     if len(kinds) > 1 and set(kinds) <= {".tar", *TABLES}:
-        raise DataError(
-            f"{name} has files of several kinds, {', '.join(kinds)}; give those of one kind, as *{kinds[0]}"
-        )
+        raise DataError(f"{name} has files of several kinds, {', '.join(kinds)}; give those of one, as *{kinds[0]}")
     raise DataError(
         f"{paths[0]} is no source; give a folder, or files ending in .tar, {', '.join(TABLES)}, all of one kind"
     )
