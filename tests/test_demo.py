@@ -1,6 +1,8 @@
 """The demo in a few steps: its parts hang together; what it learns is measured by `make demo` (docs/RESULTS.md)."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,16 @@ def test_run_again_it_only_reports_again(folder: Path, capsys: pytest.CaptureFix
 def test_another_seed_in_the_same_folder_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(folder), "--steps", "6", "--seed", "1"]) == 1
     assert "seed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_installs_the_package_alone_for_the_demo_and_says_how_long_it_takes() -> None:
+    def commands(target: str) -> str:
+        root = Path(__file__).parents[1]
+        done = subprocess.run(["make", "-n", "-B", target], cwd=root, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    demo, test = commands("demo"), commands("test")
+    assert "[dev]" not in demo
+    assert demo.index("some minutes") < demo.index("pip install")
+    assert test.index("venv --clear") < test.index("[dev]") < test.index("pytest")
