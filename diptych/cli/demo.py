@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def demo(*, out: Path = Path("diptych-demo"), seed: int = 0, steps: int | None =
     steps
         Train for another number of steps than the recipe's; fewer are faster and worse.
     """
-    from diptych.cli.demo_report import quick_accuracy
+    from diptych.cli.demo_report import pairs_named
     from diptych.data.scenes import Scenes
     from diptych.training import loop, recipes
     from diptych.training.allocator import keep_freed_memory
@@ -38,25 +39,28 @@ def demo(*, out: Path = Path("diptych-demo"), seed: int = 0, steps: int | None =
     count = recipe.steps(samples=1)
     scenes = Scenes("train", count=count * recipe.batch_size, size=recipe.model.preprocess.size, seed=seed)
     print(f"training {recipe.model.name} for {count} steps on scenes drawn as it goes")
-    run = loop.train(recipe, out / "run", resume=True, evaluators={"demo": quick_accuracy}, source=scenes)
+    run = loop.train(recipe, out / "run", resume=True, evaluators={"demo": pairs_named}, source=scenes)
     if not run.finished:
         print(f"stopped after step {run.step} of {run.steps}; the same command goes on from there")
         return
-    _report(run, recipe, out)
+    command = ["diptych", "demo", "--out", str(out), "--seed", str(seed), *(["--steps", str(steps)] if steps else [])]
+    _report(run, recipe, out, shlex.join(command))
 
 
-def _report(run: Run, recipe: Recipe, out: Path) -> None:
+def _report(run: Run, recipe: Recipe, out: Path, command: str) -> None:
     from diptych.cli.demo_report import evaluate_demo, page_of
     from diptych.cli.output import print_table
-    from diptych.report.page import write_page
+    from diptych.report.page import percent, write_page
 
-    outcome = evaluate_demo(run.clip)
-    page = page_of(run, recipe, outcome)
-    print()
+    page = page_of(run, recipe, evaluate_demo(run.clip), command=command)
     rows = [
-        [row.name, f"{row.value:.1%}", f"{row.low:.1%} to {row.high:.1%}", f"{row.chance:.1%}"] for row in page.table
+        [row.name, percent(row.value), f"{percent(row.low)} to {percent(row.high)}", percent(row.chance), row.basis]
+        for row in page.tables[0].rows
     ]
-    print_table(["", "result", "95 % interval", "chance"], rows)
+    print()
+    # A terminal's font may lack the report's narrow space.
+    spaced = [[cell.replace("\N{NARROW NO-BREAK SPACE}", " ") for cell in row] for row in rows]
+    print_table(["", "result", "95 % interval", "chance", "measured on"], spaced)
     print()
     print(f"report  {write_page(page, out / 'report.html')}")
     print(f"model   {run.folder / 'model'}")
