@@ -2,18 +2,25 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import diptych
+from diptych.cli import demo as verb
 from diptych.cli import demo_report
 from diptych.cli.main import main
 from diptych.evaluation.result import Result
+from diptych.training import loop
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,11 +76,79 @@ def test_run_again_it_only_reports_again(folder: Path, capsys: pytest.CaptureFix
     assert "chance" in shown.out
     assert "report.html" in shown.out
     assert "96 pictures" in shown.out
+    assert "trained already, all 6 steps" in shown.err
+    assert "training RN-micro" not in shown.err
 
 
-def test_another_seed_in_the_same_folder_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--out", str(folder), "--steps", "6", "--seed", "1"]) == 1
-    assert "seed" in capsys.readouterr().err
+def test_the_commands_it_ends_with_work_as_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["demo", "--out", str(folder), "--steps", "6"]) == 0
+    classify, inspect = capsys.readouterr().out.splitlines()[-2:]
+    done = subprocess.run(classify.removeprefix("try"), shell=True, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "blue star" in done.stdout
+    assert shlex.split(inspect)[-2:] == ["inspect", str(folder / "run" / "model")]
+
+
+def test_the_pictures_to_try_are_called_what_they_show(folder: Path) -> None:
+    names = {"a-blue-star.png", "a-purple-heart.png", "a-brown-ring.png"}
+    assert {path.name for path in (folder / "pictures").iterdir()} == names
+    with Image.open(folder / "pictures" / "a-blue-star.png") as picture:
+        blue = np.asarray(picture)[..., 2].astype(int) - np.asarray(picture)[..., 0]
+    assert (blue > 100).mean() > 0.02
+
+
+def test_the_program_is_called_as_a_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / ".venv" / "bin" / "diptych"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program), "demo"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    called = {}
+    for here in (tmp_path, program.parent, program.parent.parent):
+        monkeypatch.chdir(here)
+        called[here] = verb._program()
+    assert list(called.values()) == [[".venv/bin/diptych"], [str(program)], ["bin/diptych"]]
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert verb._program() == ["diptych"]
+    monkeypatch.setattr(sys, "argv", ["/elsewhere/diptych/__main__.py", "demo"])
+    assert verb._program()[1:] == ["-m", "diptych"]
+
+
+@pytest.mark.parametrize("other", [["--seed", "1", "--steps", "6"], ["--steps", "7"]], ids=["seed", "steps"])
+def test_another_run_in_the_same_folder_is_an_error(
+    folder: Path, other: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--out", str(folder), *other]) == 1
+    said = capsys.readouterr().err
+    assert ("seed" if "--seed" in other else "duration") in said
+    assert "another --out" in said
+    assert "training RN-micro" not in said
+
+
+@pytest.mark.parametrize("steps", ["0", "-5"])
+def test_steps_that_train_nothing_are_an_error(steps: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "new"), "--steps", steps]) == 2
+    assert f"--steps is 1 or more, not {steps}" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_demo_that_was_stopped_says_so_to_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = SimpleNamespace(folder=tmp_path, step=3, steps=6, finished=False)
+    monkeypatch.setattr(loop, "train", lambda *arguments, **named: stopped)
+    assert main(["demo", "--out", str(tmp_path / "new"), "--steps", "6"]) == 130
+
+
+@pytest.mark.parametrize(("load", "threads", "told"), [(9.0, 2, True), (9.0, 1, False), (1.0, 2, False)])
+def test_busy_cores_are_told_where_several_threads_would_wait(
+    load: float, threads: int, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert ("OMP_NUM_THREADS=1" in (verb._crowded() or "")) is told
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
