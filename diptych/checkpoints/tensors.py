@@ -65,8 +65,9 @@ def expected(spec: ModelSpec) -> dict[str, Tensor]:
     try:
         with torch.device("meta"):
             return CLIP(spec).state_dict()
-    except (RuntimeError, OverflowError) as error:
-        raise CheckpointError(f"there can be no model with the sizes of {spec.name}: {error}") from error
+    except (RuntimeError, OverflowError, TypeError) as error:
+        said = str(error).splitlines()[0]  # PyTorch adds where in itself it happened
+        raise CheckpointError(f"there can be no model with the sizes of {spec.name}: {said}") from error
 
 
 def assemble(entries: dict[str, Entry], spec: ModelSpec, places: Mapping[str, Place], where: str) -> dict[str, Tensor]:
