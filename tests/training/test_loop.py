@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import diptych
-from diptych.config import override
+from diptych.config import override, to_dict
 from diptych.errors import ConfigError, NonFiniteLoss, TooManyFailures, TrainingError
 from diptych.training import recipes, state
 from diptych.training.loop import train
@@ -231,7 +231,8 @@ def test_a_damaged_run_folder_is_an_error(data: Path, tmp_path: Path) -> None:
     [
         "duration=... steps",
         "duration=0.2 steps",
-        "optimizer.learning_rate=NaN",
+        f"duration={'9' * 400} steps",
+        "data.captions_per_image=0",
         "optimizer.beta2=2",
         "max_logit_scale=-1",
         "seed=99999999999999999999",
@@ -242,6 +243,24 @@ def test_a_damaged_run_folder_is_an_error(data: Path, tmp_path: Path) -> None:
 def test_values_that_could_not_train_are_refused_at_once(data: Path, assignment: str) -> None:
     with pytest.raises(ConfigError, match=assignment.partition("=")[0].rpartition(".")[2]):
         override(small.recipe(data), [assignment])
+
+
+def numbers(value: object, path: str = "") -> list[tuple[str, object]]:
+    """Where in a recipe numbers with a fraction stand, and what to write there for one of them to be none."""
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in numbers(item, f"{path}.{key}" if path else key)]
+    if isinstance(value, list) and any(isinstance(item, float) for item in value):
+        return [(path, [float("nan"), *value[1:]]), (path, [*value[:-1], float("nan")])]
+    return [(path, float("nan"))] if isinstance(value, float) else []
+
+
+def test_no_number_of_a_recipe_may_be_none(data: Path) -> None:
+    recipe = override(small.recipe(data), ["optimizer.max_gradient_norm=1.0"])
+    found = numbers(to_dict(recipe))
+    assert len(found) > 20
+    for path, value in found:
+        with pytest.raises(ConfigError, match=path.rpartition(".")[2]):
+            override(recipe, [f"{path}={json.dumps(value)}"])
 
 
 def test_a_caption_that_is_not_utf8_does_not_stop_the_vocabulary(tmp_path: Path) -> None:
