@@ -62,7 +62,8 @@ def save(folder: Path, bundle: Bundle, state: State, *, keep: int) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         # When PyTorch cannot write, it speaks of positions in its archive; what the disk said stands behind that.
         cause = problem.__context__ if isinstance(problem.__context__, OSError) else problem
-        raise TrainingError(f"step {state.step} could not be saved as {destination}: {cause}") from problem
+        then = "".join(f"; resume (--resume) goes on from {path.name}" for path in checkpoints(folder)[-1:])
+        raise TrainingError(f"step {state.step} could not be saved as {destination}: {cause}{then}") from problem
     for old in checkpoints(folder)[:-keep]:
         # Renamed first: a kill meanwhile must not leave half a checkpoint under the name of a whole one.
         shutil.rmtree(old.rename(_hidden(old)), ignore_errors=True)
