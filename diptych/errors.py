@@ -7,7 +7,7 @@ DiptychError
 ├── DataError          a source, shard, image or caption
 │   └── TooManyFailures   more samples failed than the recipe allows
 ├── TrainingError      a run that cannot start or go on
-│   └── NonFiniteLoss     the loss became NaN or infinite
+│   └── NonFiniteLoss     the loss, or the weights, became NaN or infinite
 └── MissingExtra       an optional dependency that is not installed
 """
 
@@ -44,7 +44,7 @@ class TrainingError(DiptychError):
 
 
 class NonFiniteLoss(TrainingError):
-    """The loss became NaN or infinite."""
+    """The loss, or the weights with it, became NaN or infinite."""
 
 
 class MissingExtra(DiptychError, ImportError):

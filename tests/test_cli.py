@@ -269,6 +269,43 @@ def test_convert_proves_its_work(trained: Path, tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "b").exists()
 
 
+def test_a_blank_caption_of_the_validation_is_told_and_left_out(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (trained / "data" / "pairs.tsv").read_text().splitlines()
+    validation = trained / "data" / "validation.tsv"
+    validation.write_text("\n".join([rows[0], "0.png\t", *rows[2:]]) + "\n")
+    arguments = ["train", "small-drawings", "--data", str(trained / "data" / "pairs.tsv"), "--out", str(tmp_path)]
+    small = ["vocabulary=560", "batch_size=4", "duration=2 steps", "evaluate_every=1", "model.image.stem_width=8"]
+    small += ["model.image.heads=8", "data.in_memory=false", "precision=fp32"]
+    sets = [part for value in small for part in ("--set", value)]
+    assert main([*arguments, "--captions", "caption", "--validation", str(validation), *sets]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("left out of the validation: 1, such as ") == 1
+    assert "0.png has no caption" in told.err
+    assert "the model is in" in told.out
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert sum("validation/text_retrieval_recall@1" in line for line in lines) == 2
+
+
+def test_damaged_weights_are_told_and_not_converted(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained / "run" / "model", model)
+    assert main(["inspect", str(model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["weights_as_written"] == "yes"
+    weights = next(model.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-500] ^= 1
+    weights.write_bytes(content)
+    assert main(["inspect", str(model), "--json"]) == 0
+    assert "damaged" in json.loads(capsys.readouterr().out)["weights_as_written"]
+    assert main(["convert", str(model), str(tmp_path / "b"), "--format", "diptych"]) == 1
+    assert "damaged" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_vocabulary_of_ones_own_is_learned_and_used(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

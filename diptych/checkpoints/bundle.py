@@ -97,6 +97,16 @@ def fingerprint(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def as_written(bundle: Bundle) -> bool | None:
+    """Whether the weights of a bundle that was read are those that were written; None where nobody noted them.
+
+    It costs a pass over all of them, so reading a bundle leaves it out: there the weights are only mapped.
+    """
+    hashes = bundle.provenance.get("hashes")
+    noted = hashes.get("weights") if isinstance(hashes, dict) else None
+    return None if noted is None else fingerprint(bundle.weights) == noted
+
+
 def _check_depth(spec: ModelSpec, tensors: int, where: str) -> None:
     """A damaged description may promise a billion layers: find out before a name is made for each weight."""
     depths = [getattr(tower, "layers", 0) for tower in (spec.image, spec.text)]

@@ -150,7 +150,8 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], fold
 
 
 def _description(bundle: Bundle, files: list[str]) -> dict[str, Any]:
-    hashes = {"weights": fingerprint(bundle.weights)}
+    read_as = {name: t.float() if t.is_floating_point() else t for name, t in bundle.weights.items()}
+    hashes = {"weights": fingerprint(read_as)}
     hashes |= {"tokenizer": bundle.tokenizer.fingerprint} if bundle.tokenizer else {}
     return {
         "format": FORMAT_VERSION,
@@ -169,4 +170,5 @@ def _files_of_old(folder: Path) -> set[str]:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    # Halves of surrogate pairs, which file names that are not UTF-8 become, are written as JSON's own escapes.
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

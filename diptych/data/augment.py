@@ -62,7 +62,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] <= MAX_SCALE:
             raise ConfigError(f"Augmentation.scale must be two ascending areas in (0, {MAX_SCALE}], not {self.scale}")
-        if self.aspect < 1:
+        if not 1 <= self.aspect < math.inf:
             raise ConfigError(f"Augmentation.aspect must be at least 1, not {self.aspect}")
         for name, largest in {"flip": 1, "rotation": 180, "colour": 1, "hue": 0.5, "grey": 1, "erase": 1}.items():
             if not 0 <= getattr(self, name) <= largest:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from diptych.data import fields
 from diptych.data.files import printable, read_bytes
+from diptych.data.fingerprint import glances, some
 from diptych.data.packed import Packed
-from diptych.data.sources import IMAGE_EXTENSIONS, Sample
+from diptych.data.sources import IMAGE_EXTENSIONS, Sample, captions_of
 from diptych.errors import DataError
 
 _SIDECARS = ("txt", "json", "cls")
@@ -46,6 +47,12 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self._records)
 
+    def listing(self) -> Iterator[str]:
+        """What tells these samples from others: see `fingerprint`."""
+        yield from (*(self.class_names or ()), *(self.templates or ()))
+        yield from (self._records[i] for i in range(len(self)))
+        yield from glances(self.folder / self._records[i].partition(" ")[2] for i in some(len(self)))
+
     def read(self, i: int) -> Sample:
         label, _, file = self._records[i].partition(" ")
         return Sample(self.folder / file, self._captions[int(label)], int(label), printable(file))
@@ -69,6 +76,13 @@ class PairSource:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def listing(self) -> Iterator[str]:
+        """What tells these samples from others: see `fingerprint`."""
+        yield from (self._records[i] for i in range(len(self)))
+        for i in some(len(self)):
+            yield from captions_of(self, i)
+            yield from glances([self.folder / self._records[i]])
 
     def read(self, i: int) -> Sample:
         file = self._records[i]

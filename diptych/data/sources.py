@@ -48,8 +48,8 @@ class Source(Protocol):
     """What the loader and the evaluations read. A source is picklable, and cheap to open again in a worker process.
 
     It may have ``captions_of(i)``, for captions that are cheaper to have alone, ``shard_sizes``, the number of samples
-    of each consecutive shard, and ``problems``, sentences about damaged files. ``read`` raises DataError for a sample
-    that cannot be used.
+    of each consecutive shard, ``problems``, sentences about damaged files, and ``listing()``, by which `fingerprint`
+    knows the data again. ``read`` raises DataError for a sample that cannot be used.
     """
 
     name: str

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diptych.data.fields import passes
 from diptych.data.files import check_regular, printable
+from diptych.data.fingerprint import glances, some
 from diptych.data.order import WINDOW
 from diptych.data.packed import Packed
 from diptych.data.sources import Sample
@@ -65,6 +67,15 @@ class TableSource:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def listing(self) -> Iterator[str]:
+        """What tells these samples from others: see `fingerprint`."""
+        for i in range(len(self)):
+            image, texts = json.loads(self._records[i])
+            yield "\t".join([*([os.path.basename(image[0])] if len(image) == 1 else map(str, image)), *texts])
+        for i in some(len(self)):
+            image, _ = json.loads(self._records[i])
+            yield from glances([Path(image[0]) if len(image) == 1 else self.paths[image[0]]])
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_groups": OrderedDict()}

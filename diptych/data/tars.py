@@ -10,6 +10,7 @@ import numpy as np
 
 from diptych.data import fields
 from diptych.data.files import check_regular
+from diptych.data.fingerprint import glances, size_of, some
 from diptych.data.shards import Shards
 from diptych.data.sources import Sample
 from diptych.errors import DataError
@@ -83,6 +84,14 @@ class TarSource:
     def problems(self) -> tuple[str, ...]:
         """What was wrong with the tars that have been looked into so far."""
         return self.shards.problems
+
+    def listing(self) -> Iterator[str]:
+        """What tells these samples from others: see `fingerprint`."""
+        paths = self.shards.paths
+        yield from (*self.captions, *(self.class_names or ()), *(self.templates or ()))
+        for path, samples in zip(paths, self.shards.sizes, strict=True):
+            yield f"{path.name} {size_of(path)} {samples}"
+        yield from glances(paths[shard] for shard in some(len(paths)))
 
     def read(self, i: int) -> Sample:
         place = i if self.places is None else int(self.places[i])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +26,8 @@ class LossSpec:
     caption_contrast: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.caption_contrast < 0:
-            raise ConfigError(f"loss.caption_contrast must not be negative, not {self.caption_contrast}")
+        if not 0 <= self.caption_contrast < math.inf:
+            raise ConfigError(f"loss.caption_contrast must be a number, not negative, not {self.caption_contrast}")
 
 
 @dataclass(frozen=True)
