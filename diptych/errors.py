@@ -7,7 +7,7 @@ DiptychError
 ├── DataError          a source, shard, image or caption
 │   └── TooManyFailures   more samples failed than the recipe allows
 ├── TrainingError      a run that cannot start or go on
-│   └── NonFiniteLoss     the loss became NaN or infinite
+│   └── NonFiniteLoss     the loss, or the weights, became NaN or infinite
 └── MissingExtra       an optional dependency that is not installed
 """
 
@@ -44,19 +44,27 @@ class TrainingError(DiptychError):
 
 
 class NonFiniteLoss(TrainingError):
-    """The loss became NaN or infinite."""
+    """The loss, or the weights with it, became NaN or infinite."""
 
 
 class MissingExtra(DiptychError, ImportError):
     """An optional dependency that is not installed; the message names the extra to install."""
 
 
+_LISTED = 30  # choices that a message can hold and still be read
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """End of an error message: the closest valid choice where there is one, else all of them.
+    """End of an error message: the closest valid choice where there is one, and all of them where they are few.
 
     >>> nearest("widht", ["width", "depth"])
-    "did you mean 'width'?"
+    "did you mean 'width'? valid: width, depth"
     """
     choices = list(choices)
     close = difflib.get_close_matches(name, choices, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(choices) or 'none'}"
+    told = [f"did you mean {close[0]!r}?"] if close else []
+    if len(choices) <= _LISTED:
+        told.append(f"valid: {', '.join(choices) or 'none'}")
+    elif not close:
+        told.append(f"valid: {', '.join(choices[:_LISTED])} and {len(choices) - _LISTED} more")
+    return " ".join(told)

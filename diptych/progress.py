@@ -14,8 +14,9 @@ T = TypeVar("T")
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """A line on ``stream``, else stderr. Where its reader has gone away the work goes on unheard."""
-    with contextlib.suppress(OSError):
-        print(text, file=stream or sys.stderr, flush=True)
+    stream = stream or sys.stderr
+    with contextlib.suppress(OSError), tqdm.external_write_mode(stream):  # above a bar, where there is one
+        print(text, file=stream, flush=True)
 
 
 def progress(items: Iterable[T], doing: str, *, unit: str = "sample") -> Iterator[T]:

@@ -10,6 +10,7 @@ Axis legend, used in the names of tensors everywhere (``tokens_BLD``):
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,8 +55,8 @@ class PreprocessSpec:
         positive(self, "size")
         if self.resize_to is not None and self.resize_to < self.size:
             raise ConfigError(f"PreprocessSpec.resize_to ({self.resize_to}) must not be below size ({self.size})")
-        if min(self.std) <= 0:
-            raise ConfigError(f"PreprocessSpec.std must be positive, not {self.std}")
+        if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
+            raise ConfigError(f"PreprocessSpec.mean must be finite and std positive, not {self.mean} and {self.std}")
 
 
 ExternalImageSpec = TimmSpec | HuggingFaceImageSpec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -229,7 +230,7 @@ class HuggingFaceTextSpec:
 def positive(spec: object, *fields: str) -> None:
     """ConfigError that names a field that is not."""
     for field in fields:
-        if getattr(spec, field) <= 0:
+        if not 0 < getattr(spec, field) < math.inf:
             raise ConfigError(f"{type(spec).__name__}.{field} must be positive, not {getattr(spec, field)}")
 
 

@@ -1,7 +1,11 @@
 """The command line as a newcomer meets it: flags pinned, exit statuses, errors in a line."""
 
+import errno
 import inspect as python_inspect
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import warnings as python_warnings
@@ -12,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cyclopts import App
 from PIL import Image
 
 from diptych.checkpoints.bundle import read
 from diptych.checkpoints.formats import OPEN_CLIP
+from diptych.cli.help import add_verb
 from diptych.cli.main import main
 from diptych.models.clip import create_model
 from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
@@ -37,7 +43,7 @@ SURFACE = {
 def test_the_flags_of_a_verb_are_pinned(verb: str) -> None:
     function = getattr(import_module(f"diptych.cli.{verb}"), verb)
     parameters = python_inspect.signature(function).parameters.values()
-    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
     flags = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     assert " ".join([*positional, "/", *flags]) == SURFACE[verb]
 
@@ -71,9 +77,17 @@ def test_too_little_memory_ends_in_a_line(
         (["trian"], 2, "train"),
         (["train", "vit-b-32"], 2, "--data"),
         (["train", "vit-b-31", "--data", "x", "--out", "y"], 2, "did you mean 'vit-b-32'"),
+        (
+            ["train", "small-drawing", "--data", "x", "--out", "y"],
+            2,
+            "did you mean 'small-drawings'? valid: rn50, rn101",
+        ),
         (["train", "vit-b-32", "--data", "x", "--out", "y", "--set", "batchsize=3"], 2, "did you mean 'batch_size'"),
         (["train", "vit-b-32", "--data", "nowhere.tar", "--out", "y"], 1, "nowhere.tar: no such file"),
         (["inspect", "nowhere"], 1, "nowhere"),
+        (["inspect", "nowhere", "else"], 2, "error: too many arguments: else; see diptych inspect --help"),
+        (["demo", "--steps", "few"], 2, "error: invalid value for --steps"),
+        (["tokenizer", "trian"], 2, "error: unknown command"),
         (["classify", "nowhere", "a.jpg", "--labels", "cat"], 2, "two labels or more"),
         (["classify", "nowhere", "a.jpg", "--labels", "cat,dog", "--precision", "fp8"], 2, "fast"),
         (["evaluate", "nowhere", "nothing"], 1, "nothing"),
@@ -93,6 +107,73 @@ def test_wrong_use_ends_in_a_line_that_helps(
     assert message in captured.err + captured.out
     assert "Traceback" not in captured.err
     assert list(tmp_path.iterdir()) == []  # nothing is left behind by a command that could not begin
+
+
+def test_images_may_follow_the_flags(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [str(trained / "data" / f"{i}.png") for i in range(3)]
+    assert main(["classify", str(trained / "run" / "model"), "--labels", "red,blue", *images]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.endswith(".png")] == images
+
+
+def test_help_is_the_docstring_laid_out_anew() -> None:
+    def verb(*, first: str, second: str) -> None:
+        """Do it.
+
+        A paragraph that is broken
+        in the source.
+
+        Example:
+            diptych verb --first "a value of many words" --second "another value of as many words"
+
+        Parameters
+        ----------
+        first
+            What is first.
+        second
+            What is second.
+        """
+
+    app = App()
+    add_verb(app, verb)
+    assert app["verb"].help == "Do it.\n\nA paragraph that is broken in the source."
+    *_, second, third = (app["verb"].help_epilogue or "").splitlines()
+    assert second == '    diptych verb --first "a value of many words" \\'
+    assert third == '        --second "another value of as many words"'
+
+
+@pytest.mark.parametrize("verb", [*SURFACE, "tokenizer train"])
+def test_examples_fit_a_terminal(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb.split(), "--help"]) == 0
+    example = capsys.readouterr().out.rpartition("Example:\n")[2]
+    assert max(map(len, example.splitlines())) <= 80
+    assert all(line.startswith("    ") for line in example.splitlines())
+
+
+def test_usage_says_that_images_may_be_several(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "--help"]) == 0
+    assert "IMAGES..." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("code", "path", "told"),
+    [
+        (errno.EACCES, "folder/new", "cannot write folder/new: permission denied"),
+        (errno.EACCES, "folder/.x.json.10096", "cannot write folder/x.json: permission denied"),
+        (errno.EACCES, "folder/.model.new-0a1b2c3d/config.json", "cannot write folder/model/config.json: permission"),
+        (errno.EEXIST, "folder/file", "cannot write folder/file: there is a file of that name"),
+        (errno.ENOTDIR, "folder/file/new", "cannot open folder/file/new: not a directory"),
+        (errno.ENOSPC, None, "cannot write: no space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_told_without_its_numbers(
+    code: int, path: str | None, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr("diptych.data.sources.open_source", refuse)
+    assert main(["evaluate", "model", "source"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {told}")
 
 
 def test_python_m_diptych_is_the_same_program() -> None:
@@ -116,8 +197,31 @@ def test_inspect_tells_what_a_run_made(trained: Path, capsys: pytest.CaptureFixt
     facts = json.loads(capsys.readouterr().out)
     assert facts["image"]["kind"] == "modified_resnet"
     assert facts["parameters"]["total"] == facts["parameters"]["image"] + facts["parameters"]["text"] + 1
+
+
+def test_inspect_reads_as_a_page(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(trained / "run" / "model")]) == 0
-    assert "modified_resnet" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    sections = {block.splitlines()[0]: block for block in shown.split("\n\n")}
+    assert list(sections) == [
+        *("small", "image tower, modified_resnet", "text tower, text_transformer", "known from", "converts to")
+    ]
+    assert "layers (1, 1, 1, 1)" in sections["image tower, modified_resnet"]
+    assert re.search(r"tokenizer +clip_byte_pair: 5\d\d entries", sections["text tower, text_transformer"])
+    assert re.search(r"size +width 32, layers 1, heads 2\n", sections["text tower, text_transformer"])
+    assert re.search(r"weights +training by the recipe small", sections["known from"])
+    assert re.search(r"recipe +small: see --json", sections["known from"])
+    assert "warmup_steps" not in shown  # the recipe's fields, among them sizes that the model does not have
+    assert len(shown.splitlines()) < 40
+
+
+def test_inspect_bears_notes_that_others_wrote(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "run" / "model", tmp_path / "model")
+    path = tmp_path / "model" / "diptych.json"
+    description = json.loads(path.read_text())
+    description["provenance"] |= {"hashes": "none", "licence": ["a", "b"], "weights_from": {"a": [1]}, "step": None}
+    path.write_text(json.dumps(description))
+    assert main(["inspect", str(tmp_path / "model")]) == 0
 
 
 def test_inspect_finds_out_the_activation_by_trying(
@@ -165,6 +269,43 @@ def test_convert_proves_its_work(trained: Path, tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "b").exists()
 
 
+def test_a_blank_caption_of_the_validation_is_told_and_left_out(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (trained / "data" / "pairs.tsv").read_text().splitlines()
+    validation = trained / "data" / "validation.tsv"
+    validation.write_text("\n".join([rows[0], "0.png\t", *rows[2:]]) + "\n")
+    arguments = ["train", "small-drawings", "--data", str(trained / "data" / "pairs.tsv"), "--out", str(tmp_path)]
+    small = ["vocabulary=560", "batch_size=4", "duration=2 steps", "evaluate_every=1", "model.image.stem_width=8"]
+    small += ["model.image.heads=8", "data.in_memory=false", "precision=fp32"]
+    sets = [part for value in small for part in ("--set", value)]
+    assert main([*arguments, "--captions", "caption", "--validation", str(validation), *sets]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("left out of the validation: 1, such as ") == 1
+    assert "0.png has no caption" in told.err
+    assert "the model is in" in told.out
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert sum("validation/text_retrieval_recall@1" in line for line in lines) == 2
+
+
+def test_damaged_weights_are_told_and_not_converted(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained / "run" / "model", model)
+    assert main(["inspect", str(model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["weights_as_written"] == "yes"
+    weights = next(model.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-500] ^= 1
+    weights.write_bytes(content)
+    assert main(["inspect", str(model), "--json"]) == 0
+    assert "damaged" in json.loads(capsys.readouterr().out)["weights_as_written"]
+    assert main(["convert", str(model), str(tmp_path / "b"), "--format", "diptych"]) == 1
+    assert "damaged" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_vocabulary_of_ones_own_is_learned_and_used(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,7 +332,9 @@ def test_evaluate_prints_and_writes_the_result(trained: Path, capsys: pytest.Cap
     out = trained / "result.json"
     arguments = ["evaluate", str(trained / "run" / "model"), str(trained / "data" / "pairs.tsv")]
     assert main([*arguments, "--captions", "caption", "--out", str(out)]) == 0
-    assert "chance" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "chance" in captured.out
+    assert f"the result is in {out}" in captured.err
     result = json.loads(out.read_text())
     assert result["task"] == "zeroshot_retrieval"
     assert 0 <= result["metrics"]["image_retrieval_recall@1"] <= 1
@@ -234,14 +377,31 @@ def test_the_folder_of_a_run_leads_to_its_model(trained: Path, capsys: pytest.Ca
 
 
 def test_a_result_that_cannot_be_written_is_shown_all_the_same(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").touch()
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
     data = str(trained / "data" / "pairs.tsv")
-    assert main(["evaluate", str(trained / "run" / "model"), data, "--out", str(tmp_path / "file" / "x.json")]) == 1
+    assert main(["evaluate", str(trained / "run" / "model"), data, "--out", str(tmp_path / "x.json")]) == 1
     captured = capsys.readouterr()
     assert "chance" in captured.out
-    assert captured.err.startswith("error: ")
+    assert captured.err == "error: cannot write: no space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "told"), [("file/x.json", "not a directory"), ("folder", "is a directory"), ("shut/x.json", "permission")]
+)
+def test_where_no_result_can_be_written_nothing_is_evaluated(
+    out: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "shut").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: "shut" not in str(path))  # root may write anywhere
+    assert main(["evaluate", "nowhere", "nothing", "--out", str(tmp_path / out)]) == 1
+    assert f"{out}: {told}" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_in_a_line(

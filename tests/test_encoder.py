@@ -10,6 +10,7 @@ from PIL import Image
 import diptych
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create, load
+from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, DataError, TokenizerError
 from diptych.specs import ModelSpec, ModifiedResNetSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
 from diptych.text.prompts import fill
@@ -73,6 +74,68 @@ def test_an_unreadable_image_is_named(clip: Clip, images: list[Image.Image]) -> 
         clip.encode_images([*images, "nowhere.jpg"], batch_size=2)
 
 
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (None, "NoneType is neither"),
+        (7, "int is neither"),
+        (io.BytesIO(b"lines"), "its path, or the bytes"),
+        ([io.BytesIO(b"lines")], "BytesIO is not an image"),
+        (".", "is a folder"),
+        (["."], "is a folder"),
+    ],
+)
+def test_what_is_no_image_is_said(clip: Clip, images: object, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        clip.encode_images(images)
+    with pytest.raises(DataError, match=told):
+        ImageSubject.of(clip).features(images)
+
+
+@pytest.mark.parametrize("texts", [None, 7, b"a cat", [None], [["a cat"]]])
+def test_what_is_no_text_is_said(clip: Clip, texts: object) -> None:
+    with pytest.raises(DataError, match="a text must be a string, not"):
+        clip.encode_texts(texts)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, None])
+def test_a_batch_holds_at_least_one(clip: Clip, images: list[Image.Image], size: object) -> None:
+    for encode in (
+        lambda: clip.encode_images(images, batch_size=size),
+        lambda: clip.encode_texts(TEXTS, batch_size=size),
+        lambda: ImageSubject.of(clip).features(images, batch_size=size),
+    ):
+        with pytest.raises(ConfigError, match="batch_size must be a whole number, at least 1"):
+            encode()
+    assert clip.encode_images(images, batch_size=np.int64(2)).shape == (7, 24)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (torch.zeros(1, 3, 33, 32), r"shape \(n, 3, 32, 32\)"),
+        (torch.zeros(3, 32, 32), r"not torch.float32 of shape \(3, 32, 32\)"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "floats"),
+        (np.zeros((1, 3, 32, 32), np.float32), "ndarray is none"),
+    ],
+)
+def test_pixels_are_those_the_model_was_made_for(clip: Clip, pixels: object, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        clip.encode_pixels(pixels)
+    with pytest.raises(DataError, match=told):
+        ImageSubject.of(clip).features_of_pixels(pixels)
+
+
+def test_pixels_of_any_float_are_taken(clip: Clip) -> None:
+    pixels_BCHW = torch.linspace(-1, 1, 2 * 3 * 32 * 32).view(2, 3, 32, 32)
+    assert close(clip.encode_pixels(pixels_BCHW.double()), clip.encode_pixels(pixels_BCHW))
+
+
+def test_features_of_no_image_are_an_error(clip: Clip) -> None:
+    with pytest.raises(DataError, match="no image was given"):
+        ImageSubject.of(clip).features([])
+
+
 def test_texts_keep_their_order_and_equals_are_encoded_once(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
     encode = clip.model.encode_text
@@ -129,7 +192,14 @@ def test_probabilities_are_the_softmax_of_scaled_similarities(clip: Clip, images
     assert f"{one.probability:.2%}" in str(one)
 
 
-@pytest.mark.parametrize("labels", ["cat", []])
+def test_one_image_is_classified_and_several_are_not(clip: Clip, images: list[Image.Image]) -> None:
+    for several in (images, images[:1], iter(images), np.zeros((2, 8, 8, 3), np.uint8), None):
+        with pytest.raises(DataError, match=r"one image.*classifier\(labels\)\.rank\(images\)"):
+            clip.classify(several, ["cat", "dog"])
+    assert clip.classify(np.zeros((8, 8, 3), np.uint8), iter(["cat", "dog"])).label in ("cat", "dog")
+
+
+@pytest.mark.parametrize("labels", ["cat", [], None, 3, [1, 2]])
 def test_labels_are_a_sequence_of_names(clip: Clip, labels: object) -> None:
     with pytest.raises(ConfigError, match="labels must be"):
         clip.classifier(labels)
@@ -190,6 +260,35 @@ def test_fast_is_bf16_and_near(clip: Clip, images: list[Image.Image], tmp_path: 
             assert mine.dtype == np.float32
             assert not np.array_equal(mine, exact)
             assert ((mine * exact).sum(axis=1) > 0.995).all()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "vulkan"])
+def test_a_device_that_is_not_there_is_told(clip: Clip, device: str, tmp_path: Path) -> None:
+    clip.save(tmp_path / "saved", format="diptych")
+    with pytest.raises(ConfigError, match=f"device='{device}' cannot be used here"):
+        load(tmp_path / "saved", device=device)
+    assert next(load(tmp_path / "saved", device="cpu").model.parameters()).device.type == "cpu"
+
+
+def test_a_size_of_nothing_is_no_size(clip: Clip, tmp_path: Path) -> None:
+    clip.save(tmp_path / "saved", format="diptych")
+    with pytest.raises(ConfigError, match="image_size must be positive"):
+        load(tmp_path / "saved", image_size=0)
+    with pytest.raises(ConfigError, match="context_length must be positive"):
+        load(tmp_path / "saved", context_length=0)
+
+
+def test_what_is_no_tokenizer_or_no_model_is_said(clip: Clip, tmp_path: Path) -> None:
+    clip.save(tmp_path / "saved", format="diptych")
+    for make in (
+        lambda: load(tmp_path / "saved", tokenizer=5),
+        lambda: create("RN-micro", seed=0, tokenizer="a folder"),
+        lambda: Clip(clip.model, "a folder"),
+    ):
+        with pytest.raises(TokenizerError, match="is no tokenizer of diptych"):
+            make()
+    with pytest.raises(ConfigError, match="name of an architecture"):
+        create(5, seed=0)
 
 
 def test_precision_is_one_of_two(clip: Clip) -> None:

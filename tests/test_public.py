@@ -12,12 +12,18 @@ import pytest
 import diptych
 
 NAMES = [
-    *("Classifier", "Clip", "DiptychError", "ModelSpec", "Prediction", "Result", "Tokenizer"),
-    *("create", "evaluate", "load", "recipes", "train"),
+    *("CheckpointError", "Classifier", "Clip", "ConfigError", "DataError", "DiptychError", "ImageSubject", "ModelSpec"),
+    *("Prediction", "Recipe", "Result", "Tokenizer", "TokenizerError", "TrainingError"),
+    *("create", "evaluate", "load", "open_source", "override", "recipes", "train"),
 ]
 PARAMETERS = {
     "load": "location, *, precision, tokenizer, image_size, context_length, activation, device",
     "create": "name_or_spec, *, seed, tokenizer",
+    "open_source": "location, *, split, captions, keywords, where",
+    "override": "value, assignments",
+    "ImageSubject.load": "location, *, precision",
+    "ImageSubject.of": "clip",
+    "ImageSubject.features": "self, images, *, batch_size",
     "evaluate": "clip, source, task, *, templates, distinct_captions, language, allowed_failures",
     "Clip": "model, tokenizer, provenance, precision",
     "Clip.encode_images": "self, images, *, batch_size",
@@ -40,7 +46,17 @@ PARAMETERS = {
 
 def test_public_names() -> None:
     assert diptych.__all__ == NAMES
-    assert set(NAMES) <= set(dir(diptych))
+    assert [name for name in dir(diptych) if not name.startswith("__")] == NAMES
+    assert "__version__" in dir(diptych)
+
+
+def test_what_train_and_evaluate_ask_for_is_public() -> None:
+    recipe = diptych.override(diptych.recipes.vit_b_32("pairs"), ["batch_size=8"])
+    assert isinstance(recipe, diptych.Recipe)
+    assert recipe.batch_size == 8
+    with pytest.raises(diptych.DataError, match="nowhere"):
+        diptych.open_source("nowhere")
+    assert issubclass(diptych.TrainingError, diptych.DiptychError)
 
 
 @pytest.mark.parametrize("name", NAMES)

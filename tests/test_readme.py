@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import get_args
 
-from diptych.checkpoints.formats import READ
-from diptych.checkpoints.supported import SUPPORTED, table
+from diptych.checkpoints.formats import READ, SUPPORTED
+from diptych.checkpoints.supported import table
 from diptych.checkpoints.writing import FormatName
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,5 +1,6 @@
 """The report: everything it is given stands in it, escaped, and the file needs nothing but itself."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 from diptych.errors import DataError
 from diptych.report import figures
-from diptych.report.page import Curve, Matrix, Page, PredictionCard, Row, percent, render, write_page
+from diptych.report.contents import Chart, Curve, Matrix, Page, PredictionCard, Row, Table
+from diptych.report.page import percent, render, write_page
 
 NASTY = "<script>alert('1')</script> & \"quotes\""
 EMPTY = {"br", "img", "link", "meta", "path", "use", "input", "hr", "rect"}
@@ -59,17 +61,33 @@ def full(n=4):
     return Page(
         title=f"Title {NASTY}",
         lead=f"Lead {NASTY}",
-        table=(Row(f"row {NASTY}", 0.925, 0.906, 0.941, 1 / 96), Row("no interval", 0.5, np.nan, np.nan, np.nan)),
-        curves=(
-            Curve(f"loss {NASTY}", list(zip(steps, 4 / steps, strict=True)), f"unit {NASTY}"),
-            Curve("accuracy", [(0, 0.1), (100, 0.7)]),
+        tables=(
+            Table(
+                f"table {NASTY}",
+                (
+                    Row(f"row {NASTY}", 0.925, 0.906, 0.941, 1 / 96, f"basis {NASTY}"),
+                    Row("no interval", 0.5, np.nan, np.nan, np.nan),
+                ),
+                f"table note {NASTY}",
+            ),
+            Table("second table", (Row("other row", 0.25, 0.2, 0.3, 0.01),)),
         ),
-        matrix=Matrix(np.stack([image(seed=i) for i in range(n)]), (NASTY,) * n, np.eye(n)),
+        charts=(
+            Chart(f"loss {NASTY}", [Curve("loss", list(zip(steps, 4 / steps, strict=True)))], f"unit {NASTY}"),
+            Chart(
+                "accuracy",
+                [Curve(f"one {NASTY}", [(0, 0.1), (100, 0.7)]), Curve("two", [(0, 0.2), (100, 0.9)])],
+                fractions=True,
+                chance=0.05,
+            ),
+        ),
+        matrix=Matrix(np.stack([image(seed=i) for i in range(n)]), (NASTY,) * n, np.eye(n), f"matrix note {NASTY}"),
         predictions=(
             PredictionCard(image(), "red star", ranked),
             PredictionCard(image(), "pink cross", ranked),
             PredictionCard(image(), NASTY, ((NASTY, 0.9),)),
         ),
+        choice=f"choice {NASTY}",
         facts={f"fact {NASTY}": f"value {NASTY}"},
     )
 
@@ -78,8 +96,10 @@ def test_everything_is_shown_and_nothing_is_taken_for_markup():
     page = render(full())
     outline = Outline(page)
     assert "<script" not in page
-    for part in ("Title", "Lead", "row", "loss", "unit", "fact", "value"):
+    told = ("Title", "Lead", "table", "row", "basis", "table note", "loss", "unit", "one", "matrix note", "choice")
+    for part in (*told, "fact", "value"):
         assert f"{part} {NASTY}" in outline.text
+    assert "other row" in outline.text
     assert "92.5\N{NARROW NO-BREAK SPACE}%" in outline.text
     assert "90.6\N{NARROW NO-BREAK SPACE}% to 94.1\N{NARROW NO-BREAK SPACE}%" in outline.text
     assert [a["title"] for a in outline.all("th") if "title" in a] == [NASTY] * 4
@@ -123,7 +143,7 @@ def test_cards_are_grouped_and_a_late_right_label_is_told():
     text = Outline(render(full())).text
     right, wrong = text.index("Right"), text.index("Wrong")
     assert right < text.index("red star", right) < wrong < text.index("pink cross", wrong)
-    assert "guess 5, 0.40" in text[wrong:]
+    assert "guess 5, 0.4" in text[wrong:]
     assert "grey ring" not in text, "a card shows three guesses"
 
 
@@ -154,11 +174,46 @@ def test_no_wrong_prediction_is_said_and_no_guess_is_not_right():
     ids=["none", "nan", "nans", "one", "infinite", "constant", "gaps", "huge"],
 )
 def test_odd_curves(values):
-    page = render(Page("", "", curves=(Curve("loss", list(enumerate(values))),)))
+    page = render(Page("", "", charts=(Chart("loss", [Curve("loss", list(enumerate(values)))]),)))
     outline = Outline(page)
     assert len(outline.all("svg")) == bool(np.isfinite(values).any())
     assert "nan" not in outline.text
     assert len(page) < 80_000, "a long curve is thinned"
+
+
+def heights(chart):
+    """What stands at the ticks of a chart's upright axis, which comes after the words of the other one."""
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", render(Page("", "", charts=(chart,))))
+    return [word.replace("\N{NARROW NO-BREAK SPACE}", " ") for word in words[words.index("step") + 1 :]]
+
+
+def test_every_value_lies_between_two_ticks():
+    ticks = [float(word) for word in heights(Chart("loss", [Curve("loss", [(1, 7.9), (50, 3.3), (99, 1.9)])]))]
+    assert min(ticks) <= 1.9 < 7.9 <= max(ticks)
+
+
+def test_fractions_are_shown_in_per_cent_of_the_whole_and_beside_chance():
+    chart = Chart("named", [Curve("unseen", [(1, 0.47), (2, 0.955)]), Curve("seen", [(1, 0.7), (2, 1.0)])])
+    whole = dataclasses.replace(chart, fractions=True, chance=0.0104)
+    assert {"0 %", "100 %"} <= set(heights(whole))
+    text = Outline(render(Page("", "", charts=(whole,)))).text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert "unseen 95.5 %" in text
+    assert "seen 100.0 %" in text
+    assert "what guessing gives, 1.0 %" in text
+    assert "stroke-dasharray" in render(Page("", "", charts=(whole,)))
+    assert "guessing" not in render(Page("", "", charts=(chart,)))
+
+
+def test_only_a_smoothed_curve_is_said_to_be_smoothed():
+    short, long = (Chart("a", [Curve("a", [(i, i) for i in range(n)])]) for n in (figures.MARKED, figures.MARKED + 1))
+    assert "running mean" not in render(Page("", "", charts=(short,)))
+    assert "running mean" in render(Page("", "", charts=(long,)))
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_chart_of_too_many_curves_is_an_error(count):
+    with pytest.raises(DataError, match=f"'many' has {count} curves"):
+        Chart("many", [Curve("a", [(0, 1)])] * count)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 17])
@@ -211,7 +266,8 @@ def test_running_mean_passes_over_gaps_and_keeps_a_constant():
 
 
 @pytest.mark.parametrize(
-    ("fraction", "text"), [(0, "0.0"), (1, "100.0"), (0.0104, "1.0"), (0.002, "0.20"), (0.12345, "12.3")]
+    ("fraction", "text"),
+    [(0, "0.0"), (1, "100.0"), (0.0104, "1.0"), (0.002, "0.2"), (0.12345, "12.3"), (0.0001, "< 0.1"), (0.0005, "0.1")],
 )
 def test_percent(fraction, text):
     assert percent(fraction) == text + "\N{NARROW NO-BREAK SPACE}%"

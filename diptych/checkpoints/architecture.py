@@ -60,7 +60,8 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
         ) from error
     except (ConfigError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"the architecture of {where} cannot be told from its tensors: {error}; pass spec=ModelSpec(...)"
+            f"the architecture of {where} cannot be told from its tensors: {error}; say it in Python, with "
+            "diptych.checkpoints.bundle.read(path, spec=ModelSpec(...))"
         ) from error
     return named(spec)
 

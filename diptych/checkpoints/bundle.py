@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from diptych.checkpoints import hub
-from diptych.checkpoints.contents import DESCRIBING, DESCRIPTION, Contents, find_contents
+from diptych.checkpoints.contents import Contents
 from diptych.checkpoints.files import read_weights
+from diptych.checkpoints.location import find
 from diptych.checkpoints.resolve import resolve
 from diptych.checkpoints.tensors import assemble, resized, stretched
-from diptych.errors import CheckpointError, nearest
+from diptych.errors import CheckpointError
 from diptych.models.clip import CLIP, hollow
 from diptych.specs import ModelSpec, SiglipTextSpec
 from diptych.tower_specs import Activation
@@ -58,20 +58,18 @@ def read(
     ``context_length``: tokens; likewise.
     Raises CheckpointError that names what is wrong, missing or unknown, and what to pass.
     """
+    folder, contents = find(location)
     where = str(location)
-    if not where:
-        raise CheckpointError("no location was given; pass a folder, a file or hf:org/name")
-    folder, contents = find(hub.fetch(where) if where.startswith(hub.PREFIX) else Path(location))
     file = read_weights(folder / contents.weights)
     resolved, provenance, format = resolve(folder, contents, file, spec=spec, activation=activation)
     _check_depth(resolved, len(file.entries), where)
     weights = assemble(file.entries, resolved, format.places(resolved), where)
     provenance = {"weights_from": where, "weights_format": f"{format.name}, {file.container}"} | provenance
-    if image_size and image_size != resolved.image.image_size:
+    if image_size is not None and image_size != resolved.image.image_size:
         provenance = {**provenance, "image_size_from": resolved.image.image_size}
         provenance.pop("hashes", None)  # of other weights from here on
         weights, resolved = resized(weights, resolved, image_size)
-    if context_length and context_length != resolved.text.context_length:
+    if context_length is not None and context_length != resolved.text.context_length:
         provenance = {**provenance, "context_length_from": resolved.text.context_length}
         provenance.pop("hashes", None)
         weights, resolved = stretched(weights, resolved, context_length)
@@ -99,26 +97,14 @@ def fingerprint(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def find(path: Path) -> tuple[Path, Contents]:
-    """The folder of a checkpoint, given as that or as a file in it, and which of its files matter."""
-    if path.is_dir():
-        try:
-            return path, find_contents((entry.name for entry in path.iterdir() if entry.is_file()), str(path))
-        except CheckpointError as error:
-            inner = sorted({*path.glob(f"*/{DESCRIPTION}"), *path.glob(f"*/*/{DESCRIPTION}")})  # the folder of a run
-            if not inner:
-                raise
-            raise CheckpointError(
-                f"{path} holds no weights itself; give {' or '.join(str(file.parent) for file in inner[:4])}"
-            ) from error
-    if not path.is_file():
-        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise CheckpointError(f"there is no file or folder {path}; {nearest(path.name, beside)}")
-    names = {entry.name for entry in path.parent.iterdir()}
-    whole = find_contents({*names, path.name}, str(path.parent)) if DESCRIBING & names else None
-    if whole and whole.weights == path.name:  # the file of a folder that says what it is
-        return path.parent, whole
-    return path.parent, Contents(path.name, None, (), ())
+def as_written(bundle: Bundle) -> bool | None:
+    """Whether the weights of a bundle that was read are those that were written; None where nobody noted them.
+
+    It costs a pass over all of them, so reading a bundle leaves it out: there the weights are only mapped.
+    """
+    hashes = bundle.provenance.get("hashes")
+    noted = hashes.get("weights") if isinstance(hashes, dict) else None
+    return None if noted is None else fingerprint(bundle.weights) == noted
 
 
 def _check_depth(spec: ModelSpec, tensors: int, where: str) -> None:
@@ -139,7 +125,7 @@ def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, sp
     if not fits and not (spec.tokenizer != "clip_byte_pair" and tokenizer.vocabulary_size < spec.text.vocabulary_size):
         raise CheckpointError(
             f"the tokenizer in {path} has {tokenizer.vocabulary_size} tokens, the model {spec.text.vocabulary_size}; "
-            "pass tokenizer= with the one it was trained with"
+            "pass the one it was trained with as tokenizer= (--tokenizer)"
         )
     return tokenizer
 

@@ -24,7 +24,7 @@ _WEIGHTS = (
     "pytorch_model.pth",
     "model.pth",
 )
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
 
 
@@ -44,7 +44,7 @@ class Contents(NamedTuple):
 def find_contents(names: Iterable[str], where: str) -> Contents:
     """The files that matter among ``names``; CheckpointError where there is no weights file or no telling which."""
     there = sorted(names)
-    weights = [name for name in _WEIGHTS if name in there] or [name for name in there if name.endswith(_SUFFIXES)]
+    weights = [name for name in _WEIGHTS if name in there] or [name for name in there if name.endswith(SUFFIXES)]
     if not weights:
         listed = ", ".join(there[:6])
         raise CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Generator, Set
@@ -33,6 +34,17 @@ def replaced(folder: Path, ours: Set[str]) -> Generator[Path]:
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was left beside ``folder`` by processes that were killed while they replaced it.
+
+    Only for whoever knows that no process is replacing it now: what one is writing looks the same.
+    """
+    litter = re.compile(rf"\.{re.escape(folder.name)}\.(new|old)-[0-9a-f]{{8}}")
+    for path in folder.parent.iterdir():
+        if litter.fullmatch(path.name):
+            shutil.rmtree(path)
 
 
 def _refuse_strangers(folder: Path, ours: Set[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from diptych.checkpoints import architecture, big_vision, chinese_clip
 from diptych.checkpoints.architecture import Shapes
@@ -78,6 +79,103 @@ CHINESE_CLIP = Format(
 )
 # In this order: what an earlier one recognises is its own.
 READ = (DIPTYCH, HUGGINGFACE_FLAT, HUGGINGFACE, BIG_VISION, CHINESE_CLIP, OPEN_CLIP_OWN_TEXT, OPEN_CLIP)
+
+
+class Supported(NamedTuple):
+    """One kind: the names of its tensors, what it is, what tells its architecture, what must be passed, how it is
+    written where it can be, and a public one."""
+
+    format: Format
+    what: str
+    told_by: str
+    passed: str
+    written: str | None
+    example: str
+
+
+SUPPORTED = (
+    Supported(DIPTYCH, "Diptych: a run's model, any towers", "`diptych.json`", "nothing", "diptych", "`diptych train`"),
+    Supported(
+        OPEN_CLIP,
+        "OpenCLIP: CLIP",
+        "`open_clip_config.json`",
+        "nothing",
+        "open_clip",
+        "`hf:laion/CLIP-ViT-B-32-laion2B-s34B-b79K`",
+    ),
+    Supported(
+        OPEN_CLIP_OWN_TEXT,
+        "OpenCLIP: SigLIP, SigLIP 2",
+        "`open_clip_config.json`",
+        "nothing",
+        "open_clip",
+        "`hf:timm/ViT-B-16-SigLIP`",
+    ),
+    Supported(
+        OPEN_CLIP,
+        "OpenCLIP: training checkpoints, bare files",
+        "its tensors",
+        "activation, tokenizer",
+        None,
+        "`epoch_32.pt`",
+    ),
+    Supported(
+        OPENAI,
+        "OpenAI: TorchScript archives, never run; state dicts",
+        "its tensors",
+        "tokenizer",
+        "openai",
+        "`ViT-B-32.pt` of openai/CLIP",
+    ),
+    Supported(
+        HUGGINGFACE,
+        "Transformers: `CLIPModel`",
+        "`config.json`",
+        "nothing",
+        "huggingface",
+        "`hf:openai/clip-vit-base-patch32`",
+    ),
+    Supported(
+        HUGGINGFACE,
+        "Transformers: `SiglipModel`",
+        "`config.json`",
+        "nothing",
+        "huggingface",
+        "`hf:google/siglip-base-patch16-224`",
+    ),
+    Supported(
+        HUGGINGFACE_FLAT,
+        "Transformers: `Siglip2Model`, at one resolution",
+        "`config.json`",
+        "nothing",
+        None,
+        "`hf:google/siglip2-base-patch16-naflex`",
+    ),
+    Supported(
+        HUGGINGFACE,
+        "Transformers: `ChineseCLIPModel`",
+        "`config.json`",
+        "nothing",
+        "huggingface",
+        "`hf:OFA-Sys/chinese-clip-vit-base-patch16`",
+    ),
+    Supported(
+        CHINESE_CLIP,
+        "Chinese-CLIP: its own files",
+        "its tensors",
+        "tokenizer (`vocab.txt`)",
+        None,
+        "`clip_cn_vit-b-16.pt`",
+    ),
+    Supported(
+        BIG_VISION,
+        "big_vision: SigLIP's `.npz`",
+        "its arrays",
+        "tokenizer",
+        None,
+        "`webli_en_b16_224_63724782.npz`",
+    ),
+)
 
 
 def recognised(shapes: Shapes, where: str) -> Format:

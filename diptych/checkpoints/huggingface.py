@@ -211,7 +211,7 @@ def family_of(spec: ModelSpec) -> str:
     if not families or spec.image.kind != image:
         raise CheckpointError(
             f"Transformers has no model with the towers of {spec.name}: {spec.image.kind} for images, {spec.text.kind} "
-            f"for texts, scores by {spec.scores}. Save with format='diptych'"
+            f"for texts, scores by {spec.scores}. Write it in the format diptych"
         )
     if isinstance(spec.image, VisionTransformerSpec) and spec.image.pooling != "class_token":
         raise CheckpointError(f"Transformers pools the class token, {spec.name} the {spec.image.pooling}")

@@ -87,32 +87,32 @@ def _inferred(path: Path, file: WeightsFile, format: Format, activation: Activat
         )
     if activation and file.activation and activation != file.activation:
         raise CheckpointError(
-            f"activation={activation!r} contradicts {path}, which is {file.activation}: {file.activation_from}. "
-            "Leave it out, or pass spec= to insist"
+            f"the activation {activation!r} contradicts {path}, which is {file.activation}: {file.activation_from}. "
+            "Leave activation= (--activation) out"
         )
     known = activation or file.activation or format.activation
     spec = format.infer(file.shapes(), known or "gelu", name=path.stem, where=str(path))
     if not known:
         raise CheckpointError(
             f"{path} does not tell its activation, and the wrong one gives wrong embeddings without any other sign. "
-            "Pass activation='quick_gelu' (OpenAI's weights and those trained from them) or activation='gelu' (most of "
-            "OpenCLIP's), or spec="
+            "Pass activation= (--activation): quick_gelu for OpenAI's weights and those trained from them, gelu for "
+            f"most of OpenCLIP's; diptych inspect {path} --pairs SOURCE finds it out"
         )
     family = f"all models of {format.name} have it"
     return spec, {
         "architecture_from": "shapes of the tensors",
-        "activation_from": "activation=" if activation else file.activation_from or family,
+        "activation_from": "activation= (--activation)" if activation else file.activation_from or family,
         "assumed": list(format.assumed),
     }
 
 
 def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> ModelSpec:
     towers = [tower for tower in (spec.image, spec.text) if not isinstance(tower, BertSpec)]  # BERT has its own
-    has = {getattr(tower, "activation", activation) for tower in towers}
-    if activation and has != {activation}:
+    has = {name for tower in towers if (name := getattr(tower, "activation", None))}
+    if activation and has - {activation}:
         raise CheckpointError(
-            f"activation={activation!r} contradicts {source}, which says {' and '.join(sorted(map(str, has)))!r}; "
-            "leave it out, or pass spec= to insist"
+            f"the activation {activation!r} contradicts {source}, which says {' and '.join(sorted(has))}; leave "
+            "activation= (--activation) out"
         )
     return spec
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diptych.checkpoints.places import Place
-from diptych.errors import CheckpointError, nearest
+from diptych.errors import CheckpointError
 from diptych.models.clip import CLIP
 from diptych.models.positions import resize_positions
 from diptych.specs import (
@@ -65,8 +65,9 @@ def expected(spec: ModelSpec) -> dict[str, Tensor]:
     try:
         with torch.device("meta"):
             return CLIP(spec).state_dict()
-    except (RuntimeError, OverflowError) as error:
-        raise CheckpointError(f"there can be no model with the sizes of {spec.name}: {error}") from error
+    except (RuntimeError, OverflowError, TypeError) as error:
+        said = str(error).splitlines()[0]  # PyTorch adds where in itself it happened
+        raise CheckpointError(f"there can be no model with the sizes of {spec.name}: {said}") from error
 
 
 def assemble(entries: dict[str, Entry], spec: ModelSpec, places: Mapping[str, Place], where: str) -> dict[str, Tensor]:
@@ -128,7 +129,7 @@ def _check(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], places: M
     if missing := [name for name in wanted if name not in entries]:
         problems.append(f"missing {_listed(missing)}")
     if extra := [name for name in entries if name not in wanted]:
-        problems.append(f"not part of this model: {_listed(extra)} ({nearest(extra[0], missing or wanted)})")
+        problems.append(f"not part of this model: {_listed(extra)}")
     wrong = [
         f"{name} is {entries[name].shape}, must be {shape}"
         for name, (shape, _) in wanted.items()

@@ -139,13 +139,19 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], fold
         if path.suffix == ".pt":
             torch.save(tensors, path)
         else:
+            path.touch()
+            mode = (
+                path.stat().st_mode
+            )  # what the user's umask makes of a new file; save_file makes one for its owner only
             save_file(tensors, path, metadata=metadata)
+            path.chmod(mode)
     except (SafetensorError, RuntimeError) as error:  # a full disk
         raise CheckpointError(f"{folder} cannot be written: {error}") from error
 
 
 def _description(bundle: Bundle, files: list[str]) -> dict[str, Any]:
-    hashes = {"weights": fingerprint(bundle.weights)}
+    read_as = {name: t.float() if t.is_floating_point() else t for name, t in bundle.weights.items()}
+    hashes = {"weights": fingerprint(read_as)}
     hashes |= {"tokenizer": bundle.tokenizer.fingerprint} if bundle.tokenizer else {}
     return {
         "format": FORMAT_VERSION,
@@ -164,4 +170,5 @@ def _files_of_old(folder: Path) -> set[str]:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    # Halves of surrogate pairs, which file names that are not UTF-8 become, are written as JSON's own escapes.
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json as json_format
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from diptych.errors import ConfigError
 
 
 def classify(
     model: str,
-    images: tuple[str, ...],
     /,
-    *,
+    *images: Annotated[str, Parameter(required=True)],
     labels: str,
     templates: str = "photo",
     tokenizer: Path | None = None,

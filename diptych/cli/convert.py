@@ -41,9 +41,15 @@ def convert(
         Print the proof as JSON.
     """
     from diptych.checkpoints import convert as conversion
-    from diptych.checkpoints.bundle import read
+    from diptych.checkpoints.bundle import as_written, read
+    from diptych.errors import CheckpointError
 
     bundle = read(model, tokenizer=tokenizer, activation=activation, image_size=image_size)
+    if as_written(bundle) is False:  # the copy would have a hash of its own, and nothing tell of the damage any more
+        raise CheckpointError(
+            f"{model}: the weights are not those that were written, by the SHA-256 noted with them; they are damaged "
+            "or were changed. Fetch or write them again"
+        )
     proof = conversion.convert(bundle, destination, format)
     if json:
         print(json_format.dumps({"folder": str(destination), "images": proof.images, "texts": proof.texts}))

@@ -59,15 +59,18 @@ def evaluate(
     json
         Print the result as JSON instead of a table.
     """
+    from diptych.cli.output import check_writable
     from diptych.data.sources import open_source
     from diptych.encoder.loading import load
     from diptych.evaluation import tasks
 
+    if out is not None:
+        check_writable(out)
     opened = open_source(source, split=split, captions=captions or None, where=where)
     clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
     result = tasks.evaluate(clip, opened, task, templates=templates, distinct_captions=distinct_captions)
     print(result.to_json().rstrip("\n") if json else result)
-    if out is not None:  # after it was shown, lest a folder that cannot be written lose it
-        result.save(out)
+    if out is not None:  # after it was shown, lest a disk that is full lose it
+        print(f"the result is in {result.save(out)}", file=sys.stderr)  # stdout may be read as JSON
     for problem in result.skipped[:10]:
         print(f"skipped: {problem}", file=sys.stderr)

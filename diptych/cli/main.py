@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from diptych.cli.classify import classify
 from diptych.cli.convert import convert
 from diptych.cli.demo import demo
 from diptych.cli.evaluate import evaluate
+from diptych.cli.help import add_verb
 from diptych.cli.inspect import inspect
 from diptych.cli.tokenizer import tokenizer
 from diptych.cli.train import train
 from diptych.errors import ConfigError, DiptychError
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
+_OF_WRITING = {errno.EEXIST, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What files and folders are called until they are whole: .result.json.1234, .recipe.json.partial, .model.new-0a1b2c3d.
+_TEMPORARY = re.compile(r"(?<![^/])\.([^/]+)\.(?:\d+|partial|new-[0-9a-f]{8})(?![^/])")
 
 app = App(
     name="diptych",
@@ -35,7 +41,7 @@ app = App(
     default_parameter=Parameter(negative=()),  # no --no-resume beside --resume
 )
 for verb in (demo, train, evaluate, classify, inspect, convert):
-    app.command(verb)
+    add_verb(app, verb)
 app.command(tokenizer)
 
 
@@ -51,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        status = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         return status if isinstance(status, int) else 0
-    except CycloptsError:  # already printed
+    except CycloptsError as error:
+        print(f"error: {_printable(_misuse(error))}", file=sys.stderr)
         return 2
     except DiptychError as error:
         print(f"error: {_printable(str(error))}", file=sys.stderr)
@@ -64,14 +71,39 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
     except (OSError, MemoryError, RuntimeError) as error:  # a full disk, a folder that cannot be written
-        lacks_memory = _lacks_memory(error)
-        if not lacks_memory and not isinstance(error, OSError):
+        if _lacks_memory(error):  # Python's own MemoryError says nothing
+            told = str(error).partition("\n")[0] or type(error).__name__
+            told = f"not enough memory; a smaller batch or model needs less: {told}"
+        elif isinstance(error, OSError):
+            told = _refused(error)
+        else:
             raise
-        advice = "not enough memory; a smaller batch or model needs less: " if lacks_memory else ""
-        told = _printable(str(error)).partition("\n")[0]  # Python's own MemoryError says nothing
-        print(f"error: {advice}{told or type(error).__name__}", file=sys.stderr)
+        print(f"error: {_printable(told)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _misuse(error: CycloptsError) -> str:
+    """A wrong command line in the words and the form of our own errors."""
+    told = str(error).rstrip(".")
+    if isinstance(error, UnusedCliTokensError):
+        told = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    verb = " ".join(["diptych", *(error.command_chain or ())])
+    return f"{told[:1].lower()}{told[1:]}; see {verb} --help"
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused: the path as the user knows it, and why."""
+    if not error.strerror:  # of a library, in its own words
+        return str(error) or type(error).__name__
+    reason = "there is a file of that name" if error.errno == errno.EEXIST else error.strerror
+    reason = reason[:1].lower() + reason[1:]
+    path = _TEMPORARY.sub(r"\1", str(error.filename2 or error.filename or ""))
+    # What is not there, or may be read, is denied to a writer only.
+    denied = isinstance(error, PermissionError) and (not os.path.exists(path) or os.access(path, os.R_OK))
+    if error.errno in _OF_WRITING or (denied and path):
+        return f"cannot write {path}: {reason}" if path else f"cannot write: {reason}"
+    return f"cannot open {path}: {reason}" if path else reason
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from cyclopts import App
 
-tokenizer = App(name="tokenizer", help="Learn a vocabulary from captions, in any language.", help_format="plaintext")
+from diptych.cli.help import add_verb
 
 
-@tokenizer.command
 def train(
     source: str,
     /,
@@ -67,3 +66,7 @@ def train(
         rows.append([text[:40], " | ".join(pieces)[:80]])
     print_table(["", ""], rows)
     print(f"the vocabulary is in {out}")
+
+
+tokenizer = App(name="tokenizer", help="Learn a vocabulary from captions, in any language.", help_format="plaintext")
+add_verb(tokenizer, train)

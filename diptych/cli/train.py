@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diptych.encoder.clip import Clip
     from diptych.training.recipe import DataSpec
     from diptych.training.session import Evaluator
 
@@ -73,6 +74,17 @@ def train(
 def _retrieval(location: str, data: DataSpec) -> Evaluator:
     from diptych.data.sources import open_source
     from diptych.evaluation.tasks import evaluate
+    from diptych.progress import say
 
     held_out = open_source(location, captions=data.captions, where=data.where)
-    return lambda clip: evaluate(clip, held_out, "retrieval").metrics
+    told = False
+
+    def evaluator(clip: Clip) -> dict[str, float]:
+        nonlocal told
+        result = evaluate(clip, held_out, "retrieval")
+        if result.skipped and not told:  # once, not at every evaluation
+            say(f"left out of the validation: {len(result.skipped)}, such as {result.skipped[0]}")
+            told = True
+        return result.metrics
+
+    return evaluator

@@ -17,6 +17,7 @@ import simplejpeg
 import torch
 import torch.nn.functional as F
 
+from diptych.data.files import read_bytes
 from diptych.data.preprocess import MAX_PIXELS, decode_image, normalise
 from diptych.errors import ConfigError, DataError
 
@@ -61,7 +62,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] <= MAX_SCALE:
             raise ConfigError(f"Augmentation.scale must be two ascending areas in (0, {MAX_SCALE}], not {self.scale}")
-        if self.aspect < 1:
+        if not 1 <= self.aspect < math.inf:
             raise ConfigError(f"Augmentation.aspect must be at least 1, not {self.aspect}")
         for name, largest in {"flip": 1, "rotation": 180, "colour": 1, "hue": 0.5, "grey": 1, "erase": 1}.items():
             if not 0 <= getattr(self, name) <= largest:
@@ -172,9 +173,10 @@ def _opened(image: bytes | Path | np.ndarray) -> tuple[Callable[[float, float], 
     """A decoder and the image's width and height. The decoder takes the least width and height that are of use."""
     if isinstance(image, np.ndarray):
         return lambda *_: image, image.shape[1], image.shape[0]
-    data = image.read_bytes() if isinstance(image, Path) else image
-    # With EXIF the image may have to be turned; that, and all that is not a plain JPEG, is left to Pillow.
-    if data[:2] == b"\xff\xd8" and data.find(b"Exif\0", 0, 65_536) < 0:
+    data = read_bytes(image) if isinstance(image, Path) else image
+    # With EXIF, or XMP that says so, the image may have to be turned; that, and all that is not a plain JPEG, is left
+    # to Pillow. Both may stand behind any amount of other metadata.
+    if data[:2] == b"\xff\xd8" and b"Exif\0" not in data and b"tiff:Orientation" not in data:
         try:
             *shape, kind, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:

@@ -3,15 +3,19 @@ filtering."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diptych.data.files import read_lines
 from diptych.data.sources import IMAGE_EXTENSIONS, Sample
 from diptych.errors import DataError
 
 Fields = Mapping[str, bytes]
+
+LOOKED_AT = 100  # samples, before a source is said to have no such captions
 
 
 def sample_of(
@@ -67,35 +71,52 @@ def value_of(key: str, fields: Fields, field: str) -> Any:
 
 def kept(key: str, fields: Fields, where: str) -> bool:
     """Whether a sample passes a filter: ``json.base`` (is true) or ``json.vendor=noto`` (has this value)."""
-    field, equals, wanted = where.partition("=")
     try:
-        value = value_of(key, fields, field)
+        return passes(value_of(key, fields, where.partition("=")[0]), where)
     except DataError:
         return False
-    if isinstance(value, str) and not equals:
-        value = value.strip()
-    return str(value).strip() == wanted if equals else bool(value)
 
 
-def check_captions(fields: Fields, captions: Sequence[str], name: str) -> None:
-    """Raise DataError if the fields, those of a source's first sample, hold none of the captions asked for."""
-    if captions and all(value_of(name, fields, field) is None for field in captions):
+def passes(value: Any, where: str) -> bool:
+    """Whether what the field of a filter holds lets a sample pass. Text that says no is not true."""
+    _, equals, wanted = where.partition("=")
+    if equals:
+        return str(value).strip() == wanted
+    return value.strip().lower() not in ("", "0", "false", "no") if isinstance(value, str) else bool(value)
+
+
+def check_captions(samples: Iterable[Fields], captions: Sequence[str], name: str) -> None:
+    """Raise DataError if none of the first samples of a source holds any of the captions asked for."""
+    looked_at = []
+    for fields in itertools.islice(samples, LOOKED_AT if captions else 0):
+        if any(_holds(name, fields, field) for field in captions):
+            return
+        looked_at.append(fields)
+    if looked_at:
         raise DataError(
-            f"the first sample of {name} has no {' or '.join(captions)}; it has {', '.join(_names(fields))}"
+            f"the first sample of {name} has no {' or '.join(captions)}; it has {', '.join(names(looked_at[0]))}"
         )
 
 
-def _names(fields: Fields) -> list[str]:
-    names = []
+def _holds(name: str, fields: Fields, field: str) -> bool:
+    try:
+        return value_of(name, fields, field) is not None
+    except DataError:
+        return False
+
+
+def names(fields: Fields) -> list[str]:
+    """The fields of a sample by all their paths: ``txt``, ``json``, ``json.captions`` ..."""
+    found = []
     for name in fields:
-        names.append(name)
+        found.append(name)
         if name == "json":
             try:
                 content = json.loads(fields[name])
             except ValueError:
                 continue
-            names += _paths(content, "json")
-    return names
+            found += _paths(content, "json")
+    return found
 
 
 def _paths(value: Any, path: str) -> list[str]:
@@ -117,6 +138,16 @@ def class_captions(class_names: Sequence[str], templates: Sequence[str] | None) 
 
 def lines(file: Path) -> tuple[str, ...] | None:
     """The lines of a text file that are not blank; None where there is no such file."""
-    if not file.is_file():
-        return None
-    return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    found = read_lines(file)
+    return None if found is None else tuple(line for line in found if line)
+
+
+def class_names(file: Path) -> tuple[str, ...] | None:
+    """The class that each line of a text file names; None where there is no such file.
+
+    Raises DataError for a blank line, which would give every class after it another number.
+    """
+    found = read_lines(file)
+    if found and "" in found:
+        raise DataError(f"{file}: line {found.index('') + 1} is blank; every line names the class of its number")
+    return None if found is None else tuple(found)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from diptych.data.fingerprint import fingerprint
 from diptych.data.sources import Sample, Source
 from diptych.errors import DataError
 
@@ -30,6 +33,10 @@ class WithKeywords:
     def problems(self) -> tuple[str, ...]:
         """What was wrong with the files read so far."""
         return getattr(self._source, "problems", ())
+
+    def listing(self) -> Iterator[str]:
+        """What tells these samples from others: see `fingerprint`."""
+        yield from (fingerprint(self._source), fingerprint(self._words))
 
     def read(self, i: int) -> Sample:
         sample, other = self._source.read(i), self._words.read(i)

@@ -56,8 +56,8 @@ class Loader:
 
     ``tokenizer``: texts to `Tokens`; without one the batches have none. ``captions_per_image``: K different captions of
     each image, drawn anew at each visit. ``workers``: processes; 0 reads in this one, with the same result.
-    ``max_failures``: share of reads that may fail before TooManyFailures. Use it in a ``with`` statement, or call
-    `close`.
+    ``max_failures``: share of the source's samples that may fail before TooManyFailures. Use it in a ``with``
+    statement, or call `close`.
 
     >>> loader = Loader(source, spec, tokenizer=tokenizer, batch_size=256, workers=2)  # doctest: +SKIP
     >>> for batch in loader.batches(start=1000, stop=2000): ...  # doctest: +SKIP
@@ -100,7 +100,7 @@ class Loader:
         first = (((step * parts + part) * self.batch_size) for step in steps)
         for pixels_BCHW, chunks in self._pool.run((position, position + self.batch_size) for position in first):
             for chunk in chunks:
-                self.failures.add(len(chunk.keys) + len(chunk.failed), chunk.failed)
+                self.failures.add(chunk.failed, chunk.replaced)
             yield self._batch(pixels_BCHW, chunks)
 
     def report(self) -> str:
@@ -143,6 +143,7 @@ class _Chunk(NamedTuple):
     tokens: tuple[np.ndarray, np.ndarray, int] | None
     colours: np.ndarray | None
     failed: list[tuple[int, str]]
+    replaced: int
 
 
 class _Training(NamedTuple):
@@ -161,7 +162,7 @@ class _Training(NamedTuple):
         choices = uniforms(self.seed, positions, _CAPTION, count=self.captions_per_image)
         additions = uniforms(self.seed, positions, _KEYWORDS, count=self.captions_per_image * KEYWORD_DRAWS)
         additions = additions.reshape(len(positions), self.captions_per_image, KEYWORD_DRAWS)
-        indices, keys, captions, bare, failed = [], [], [], [], []
+        indices, keys, captions, bare, failed, replaced = [], [], [], [], [], 0
         for row, position in enumerate(positions.tolist()):
             for attempt in range(_ATTEMPTS):
                 index = planned[row]
@@ -178,6 +179,7 @@ class _Training(NamedTuple):
                     failed.append((index, str(error)))
             else:
                 raise TooManyFailures(f"{_ATTEMPTS} samples in a row could not be used; the last: {failed[-1][1]}")
+            replaced += attempt > 0
             vary(pixels_BCHW[row], self.augmentation, draws[row], self.spec.mean)
             indices.append(index)
             keys.append(sample.key)
@@ -189,7 +191,7 @@ class _Training(NamedTuple):
         tokens = self.tokenizer(captions) if self.tokenizer else None
         arrays = tokens and (tokens.ids_BL.numpy(), tokens.lengths_B.numpy(), tokens.truncated)
         changes = colours(pixels_BCHW, self.augmentation, draws)
-        return _Chunk(start, indices, keys, captions, bare, arrays, changes, failed)
+        return _Chunk(start, indices, keys, captions, bare, arrays, changes, failed, replaced)
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray, int]]) -> Tokens | None:

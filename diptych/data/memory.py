@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from diptych.data.files import check_regular
 from diptych.data.packed import Packed
 from diptych.data.preprocess import decode_image
 from diptych.data.sources import Sample, Source, naming, read
@@ -30,6 +32,8 @@ class InMemory:
             try:
                 sample = read(source, index)
                 with naming(sample):
+                    if isinstance(sample.image, Path):
+                        check_regular(sample.image)
                     pixels_HWC = np.asarray(_reduced(decode_image(sample.image), side))
             except DataError as error:
                 pixels_HWC, record = np.zeros((0, 0, 3), np.uint8), str(error)

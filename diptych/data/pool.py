@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import traceback
 import weakref
 from collections import deque
@@ -184,6 +185,7 @@ def _work(job: Job, memory: Any, shape: Sequence[int], pipe: Connection, others:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads of the parent's tokenizer did not come along
     for other in others:
         other.close()
@@ -196,6 +198,16 @@ def _work(job: Job, memory: Any, shape: Sequence[int], pipe: Connection, others:
                 pipe.send(_answer(job, start, slots[slot][start - first : stop - first]))
         except (EOFError, OSError):
             return
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, also while it waits for a file that does not answer.
+
+    The parent holds one end of a pipe that nobody writes to. Later workers inherit it, so the last one ends first.
+    """
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _answer(job: Job, start: int, pixels_BCHW: Tensor) -> Any:

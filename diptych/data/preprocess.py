@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from diptych.data.files import printable
 from diptych.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def decode_image(image: ImageLike) -> Image.Image:
         if isinstance(image, np.ndarray):
             return _rgb(_from_array(image, name), name)
         if isinstance(image, str | os.PathLike):
-            image = Path(image).read_bytes()
+            with open(image, "rb", opener=_opened) as file:
+                image = file.read()
         if not image:
             raise DataError(f"{name} is empty (0 bytes)")
         with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
@@ -64,6 +66,8 @@ def decode_image(image: ImageLike) -> Image.Image:
         raise
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file") from error
+    except PermissionError as error:
+        raise DataError(f"{name} may not be read") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} has more than {MAX_PIXELS:,} pixels; is it a decompression bomb?") from error
     except Image.UnidentifiedImageError as error:
@@ -114,9 +118,18 @@ def _resized(image: Image.Image, spec: PreprocessSpec) -> tuple[int, int]:
     return width, height
 
 
+def _opened(path: str, flags: int) -> int:
+    """Opens a path without waiting: a pipe may be an image, but one that nobody writes to is an empty one."""
+    if not hasattr(os, "O_NONBLOCK"):
+        return os.open(path, flags)
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 def _name(image: ImageLike) -> str:
     if isinstance(image, str | os.PathLike):
-        return str(image)
+        return printable(image)
     if isinstance(image, bytes | bytearray | memoryview):
         return f"an image of {len(image):,} bytes"
     if isinstance(image, np.ndarray):

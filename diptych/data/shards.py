@@ -15,26 +15,31 @@ import stat
 import tempfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from diptych.data.files import printable, read_bytes
+from diptych.data.tar_members import Member, members
 from diptych.errors import DataError
 
-_BLOCK = 512
 _OPEN_FILES = 64
-_LONGEST_END = 65_536  # zeros; more is the hole of a download that was not finished
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Where samples begin in one tar, with the end of the last: ``(samples + 1,)``; what was wrong with the file, if
-    any."""
+    """What was found in one tar.
+
+    starts:  where each sample begins, and the end of the last: ``(samples + 1,)``
+    links:   of each hard link, in order: where its header begins, where the bytes are it leads to, how many: ``(L, 3)``
+    problem: what is wrong with the file, if anything
+    """
 
     starts: np.ndarray
-    problem: str = ""
+    links: np.ndarray
+    problem: str
 
 
 class Shards:
@@ -66,7 +71,7 @@ class Shards:
     @property
     def problems(self) -> tuple[str, ...]:
         """What was wrong with the tars that have been looked into so far."""
-        return tuple(index.problem for _, index in sorted(self._indices.items()) if index.problem)
+        return tuple(printable(index.problem) for _, index in sorted(self._indices.items()) if index.problem)
 
     def read(self, i: int) -> tuple[str, dict[str, bytes]]:
         """Key and fields of sample ``i``: the bytes of each member by its extension, in lower case."""
@@ -82,10 +87,21 @@ class Shards:
         if len(data) < end - start:
             raise DataError(f"{self.paths[shard]} has become shorter since it was scanned")
         fields, key = {}, ""
-        for member in _members(lambda offset, size: data[offset : offset + size], len(data)):
+        for member in members(lambda offset, size: data[offset : offset + size], len(data)):
             key, extension = _split_name(member.name)
-            fields[extension] = data[member.start : member.start + member.size]
+            if extension in fields:
+                raise DataError(f"{self.paths[shard]} holds {key}.{extension} twice")
+            content = data[member.start : member.start + member.size]
+            fields[extension] = self._linked(shard, start + member.begin, member) if member.link else content
         return key, fields
+
+    def _linked(self, shard: int, begin: int, member: Member) -> bytes:
+        """What the file holds that a hard link with its header at ``begin`` leads to."""
+        links = self._index(shard).links
+        row = int(np.searchsorted(links[:, 0], begin))
+        if row == len(links) or links[row, 0] != begin:
+            raise DataError(f"{self.paths[shard]}: {member.name} is a link to {member.link}, which is not there")
+        return os.pread(self._file(shard), int(links[row, 2]), int(links[row, 1]))
 
     def _index(self, shard: int) -> ShardIndex:
         if shard not in self._indices:
@@ -101,14 +117,6 @@ class Shards:
         return self._files[shard]
 
 
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    begin: int  # of its first header
-    start: int  # of its bytes
-    size: int
-
-
 def scan(path: Path) -> ShardIndex:
     """Find where the samples of a tar begin. One that ends early or is corrupt in its middle gives those before
     that."""
@@ -116,87 +124,37 @@ def scan(path: Path) -> ShardIndex:
         length = os.fstat(file.fileno()).st_size
         if file.read(2) == b"\x1f\x8b":
             raise DataError(f"{path} is compressed; decompress it, so that samples can be read by offset")
-        starts, end, previous, problem = [], 0, None, ""
+
+        def found() -> Iterator[Member]:
+            return members(lambda offset, size: os.pread(file.fileno(), size, offset), length)
+
+        starts, links, end, previous, problem = [], {}, 0, None, ""
         try:
-            for member in _members(lambda offset, size: os.pread(file.fileno(), size, offset), length):
+            for member in found():
                 key, _ = _split_name(member.name)
                 if key != previous:
                     starts.append(member.begin)
-                end, previous = _padded(member.start + member.size), key
+                end, previous = member.end, key
+                if member.link:
+                    links[member.begin] = member.link
         except DataError as error:
             problem = f"{path} is damaged after {max(len(starts) - 1, 0)} whole samples: {error}"
             if not starts:
                 raise DataError(f"{path} is not a tar archive: {error}") from error
             end = starts.pop()  # the sample in which it broke off
-    return ShardIndex(np.array([*starts, end], np.int64), problem)
+        targets = _targets(found(), set(links.values())) if links else {}
+    places = [(begin, *targets[link]) for begin, link in links.items() if link in targets]
+    return ShardIndex(np.array([*starts, end], np.int64), np.array(places, np.int64).reshape(-1, 3), problem)
 
 
-def _members(read: Callable[[int, int], bytes], length: int) -> Iterator[_Member]:
-    """The regular files of a tar (ustar, GNU and pax headers). Raises DataError where the archive stops making
-    sense."""
-    offset, begin, long_name, long_size = 0, 0, "", -1
-    while offset + _BLOCK <= length:
-        header = read(offset, _BLOCK)
-        if not header.strip(b"\0"):
-            if length - offset > _LONGEST_END:
-                raise DataError(f"{length - offset:,} bytes follow the end of the archive at byte {offset:,}")
-            return
-        try:
-            size, kind = _number(header[124:136]), header[156:157]
-            if header[257:262] != b"ustar":
-                raise ValueError("no header")
-        except ValueError as error:
-            raise DataError(f"no valid header at byte {offset:,}") from error
-        start = offset + _BLOCK
-        if kind in b"0\0" and long_size >= 0:
-            size = long_size
-        if size < 0 or start + size > length:
-            raise DataError(f"the file ends at byte {length:,}, inside a member")
-        offset = _padded(start + size)
-        if kind == b"L":
-            long_name = read(start, size).rstrip(b"\0").decode("utf-8", "replace")
-        elif kind == b"x":
-            try:
-                long_name, long_size = _pax(read(start, size), long_name)
-            except ValueError as error:
-                raise DataError(f"no valid extended header at byte {start:,}") from error
-        elif kind in b"0\0":
-            name = long_name or _header_name(header)
-            if not name.rpartition("/")[2].startswith("."):  # what macOS adds
-                yield _Member(name, begin, start, size)
-        if kind not in b"Lx":
-            begin, long_name, long_size = offset, "", -1
-    if length % _BLOCK or not length:
-        raise DataError(f"the file ends at byte {length:,}, inside a header")
-
-
-def _header_name(header: bytes) -> str:
-    name = header[:100].partition(b"\0")[0]
-    prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-    return (prefix + b"/" + name if prefix else name).decode("utf-8", "replace")
-
-
-def _number(field: bytes) -> int:
-    if field[0] & 0x80:  # too large for octal digits
-        return int.from_bytes(field[1:], "big")
-    return int(field.strip(b" \0") or b"0", 8)
-
-
-def _pax(data: bytes, name: str) -> tuple[str, int]:
-    size = -1
-    while data:
-        length = int(data.partition(b" ")[0])
-        if length < 1:
-            raise ValueError("a record of no length")
-        key, _, value = data[:length].partition(b" ")[2].rstrip(b"\n").partition(b"=")
-        name = value.decode("utf-8", "replace") if key == b"path" else name
-        size = int(value) if key == b"size" else size
-        data = data[length:]
-    return name, size
-
-
-def _padded(offset: int) -> int:
-    return -(-offset // _BLOCK) * _BLOCK
+def _targets(members: Iterator[Member], names: set[str]) -> dict[str, tuple[int, int]]:
+    """Start and size of the files that links lead to. A second pass: a first would have to remember every name."""
+    found = {}
+    with contextlib.suppress(DataError):  # the first pass has told it
+        for member in members:
+            if member.name in names and not member.link:
+                found[member.name] = member.start, member.size
+    return found
 
 
 def _split_name(name: str) -> tuple[str, str]:
@@ -212,8 +170,8 @@ def _promised_size(path: Path) -> int | None:
         (path.with_name("sizes.json"), path.name),
         (path.with_name(f"{path.stem}_stats.json"), "successes"),
     ):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            size = json.loads(file.read_bytes()).get(key)
+        with contextlib.suppress(DataError, ValueError, AttributeError):
+            size = json.loads(read_bytes(file)).get(key)
             if isinstance(size, int) and size >= 0:
                 return size
     return None
@@ -237,13 +195,13 @@ def _kept_index(path: Path) -> ShardIndex:
         ):
             kept = np.load(file)
             if str(kept["stamp"]) == stamp:
-                return ShardIndex(kept["starts"], str(kept["problem"]))
+                return ShardIndex(kept["starts"], kept["links"], str(kept["problem"]))
     index = scan(path)
     for place in places[0 if _writable(path.parent) else 1 :]:
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".tmp", delete=False) as file:
-                np.savez(file, starts=index.starts, problem=index.problem, stamp=stamp)
+                np.savez(file, starts=index.starts, links=index.links, problem=index.problem, stamp=stamp)
             os.replace(file.name, place)
             break
     return index

@@ -5,7 +5,7 @@
 | ``train-{0000..0099}.tar``, ``shards/*.tar``, a folder of tars | webdataset, also as img2dataset writes it |
 | a folder with ``classnames.txt`` and ``test/0.tar`` ... | a CLIP_benchmark data set |
 | a folder with one subfolder a class, or ``train/`` and ``val/`` of such | class folders |
-| a folder of images beside ``.txt`` or ``.json`` of the same name | pairs, as img2dataset writes them to files |
+| a folder of images, most of them beside a ``.txt`` of the same name, or, with ``captions``, a ``.json`` | pairs |
 | ``.csv`` ``.tsv`` ``.jsonl`` ``.parquet`` | a table with an image and a caption column |
 """
 
@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from diptych.data.files import printable, read_lines
 from diptych.errors import DataError, nearest
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm", "ico")
@@ -47,8 +48,8 @@ class Source(Protocol):
     """What the loader and the evaluations read. A source is picklable, and cheap to open again in a worker process.
 
     It may have ``captions_of(i)``, for captions that are cheaper to have alone, ``shard_sizes``, the number of samples
-    of each consecutive shard, and ``problems``, sentences about damaged files. ``read`` raises DataError for a sample
-    that cannot be used.
+    of each consecutive shard, ``problems``, sentences about damaged files, and ``listing()``, by which `fingerprint`
+    knows the data again. ``read`` raises DataError for a sample that cannot be used.
     """
 
     name: str
@@ -70,10 +71,12 @@ def read(source: Source, index: int) -> Sample:
         for caption in sample.captions + sample.keywords:
             caption.encode()  # half a surrogate pair, as JSON may hold, would stop a tokenizer
         return sample._replace(captions=tuple(caption for caption in sample.captions if caption.strip()))
+    except DataError as error:
+        raise DataError(printable(error)) from error
     except UnicodeError as error:
-        raise DataError(f"sample {index} of {source.name}: its caption is not UTF-8 ({error})") from error
+        raise DataError(f"sample {index} of {source.name}: its caption is not UTF-8 ({printable(error)})") from error
     except OSError as error:
-        raise DataError(f"sample {index} of {source.name}: {error}") from error
+        raise DataError(printable(f"sample {index} of {source.name}: {error}")) from error
 
 
 def captions_of(source: Source, index: int) -> tuple[str, ...]:
@@ -90,11 +93,12 @@ def captions_of(source: Source, index: int) -> tuple[str, ...]:
 
 @contextmanager
 def naming(sample: Sample) -> Generator[None]:
-    """Puts the sample's key before what is said of its image."""
+    """Puts the sample's key before what is said of its image; whatever files are called, it can be written as UTF-8."""
     try:
         yield
     except (DataError, OSError) as error:
-        raise DataError(f"{sample.key}: {error}") from error
+        said = printable(error)
+        raise DataError(said if said.startswith(sample.key) else f"{sample.key}: {said}") from error
 
 
 def open_source(
@@ -131,7 +135,7 @@ def open_source(
         raise DataError(
             f"split={split!r} needs one folder, but {location} is {len(paths)} file(s); name the split's files"
         )
-    return _open_files(paths[0].stem, paths, fields, where)
+    return _open_files(printable(paths[0].stem), paths, fields, where)
 
 
 def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | None, where: str | None) -> Source:
@@ -142,23 +146,24 @@ def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | No
     if kinds == [".tar"]:
         return TarSource.open(name, paths, captions=captions, where=where)
     if len(kinds) == 1 and kinds[0] in TABLES:
-        _without(where, "where", name)
-        return TableSource(name, paths, captions=captions)
+        return TableSource(name, paths, captions=captions, where=where)
+    if len(kinds) > 1 and set(kinds) <= {".tar", *TABLES}:
+        raise DataError(f"{name} has files of several kinds, {', '.join(kinds)}; give those of one, as *{kinds[0]}")
     raise DataError(
         f"{paths[0]} is no source; give a folder, or files ending in .tar, {', '.join(TABLES)}, all of one kind"
     )
 
 
 def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | None, where: str | None) -> Source:
-    from diptych.data.folders import FolderSource, PairSource
+    from diptych.data.folders import open_images, subfolders
     from diptych.data.tars import TarSource
 
-    name, root = folder.resolve().name, folder
-    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    name, root = printable(folder.resolve().name), folder
+    inner = subfolders(folder)
     if split in inner or (inner and set(inner) <= set(SPLITS)):
         folder = folder / _chosen(split, inner, folder)
     elif split is not None and not list(folder.glob("*.tar")):
-        raise DataError(f"{folder} has no splits; {nearest(split, inner)}")
+        raise DataError(f"{folder} has no splits, so there is no {split!r}; leave split= (--split) out")
     tars = sorted(folder.glob("*.tar"), key=_natural)
     if tars:
         tars = _tars_of_split(tars, None if folder != root else split, folder)
@@ -167,23 +172,21 @@ def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | No
         )
         classes = names.parent if names and (folder != root or (folder / "nshards.txt").exists()) else None
         return TarSource.open(name, tars, captions=captions, where=where, classes=classes)
-    _without(where, "where", name)
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
     if tables:
         return _open_files(name, tables, captions, where)
-    if PairSource.fits(folder):
-        return PairSource(name, folder, captions=captions)
-    _without(captions, "captions", name)
-    return FolderSource(name, folder, root)
+    _unfiltered(where, name)
+    return open_images(name, folder, root, captions)
 
 
 def _tars_of_split(tars: list[Path], split: str | None, folder: Path) -> list[Path]:
     """Tars whose names begin with a split, ``train-0000.tar``, are taken by split; others together, and all of them."""
     count = folder / "nshards.txt"
-    if count.is_file():
-        if not count.read_text().strip().isdigit():
-            raise DataError(f"{count} holds {count.read_text()[:40]!r}, not the number of tars")
-        tars = [folder / f"{i}.tar" for i in range(int(count.read_text()))]
+    if (lines := read_lines(count)) is not None:
+        number = "\n".join(lines)
+        if not number.isdecimal():
+            raise DataError(f"{count} holds {number[:40]!r}, not the number of tars")
+        tars = [folder / f"{i}.tar" for i in range(int(number))]
     splits = sorted({split_of for tar in tars if (split_of := re.split(r"[^a-z]", tar.stem)[0]) in SPLITS})
     if split is None and len(splits) < 2:
         return tars
@@ -195,15 +198,15 @@ def _chosen(split: str | None, splits: Sequence[str], folder: Path) -> str:
     if split is None and len(splits) == 1:
         return splits[0]
     if split is None:
-        raise DataError(f"{folder} has the splits {', '.join(splits)}; say which with split=")
+        raise DataError(f"{folder} has the splits {', '.join(splits)}; say which with split= (--split)")
     if split not in splits:
         raise DataError(f"{folder} has no split {split!r}; {nearest(split, splits)}")
     return split
 
 
-def _without(value: object, parameter: str, name: str) -> None:
-    if value is not None:
-        raise DataError(f"{parameter}= does not apply to {name}: only webdataset tars and pairs have named fields")
+def _unfiltered(where: str | None, name: str) -> None:
+    if where is not None:
+        raise DataError(f"where= (--where) does not apply to {name}: only tars and tables have fields to filter by")
 
 
 def _expanded(location: str) -> list[Path]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from diptych.data import fields
+from diptych.data.files import check_regular
+from diptych.data.fingerprint import glances, size_of, some
 from diptych.data.shards import Shards
 from diptych.data.sources import Sample
 from diptych.errors import DataError
@@ -52,22 +55,25 @@ class TarSource:
         classes: Path | None = None,
     ) -> TarSource:
         """Open tars; ``classes`` is the folder that holds ``classnames.txt``, for samples with ``cls``."""
+        for path in paths:
+            check_regular(path)
         shards = Shards(tuple(paths))
         if not len(shards):
             raise DataError(f"{paths[0]} holds no samples")
         if captions is not None:
-            fields.check_captions(shards.read(0)[1], captions, name)
+            fields.check_captions(_readable(shards), captions, name)
         places = None
         if where is not None:
-            places = np.array([i for i in range(len(shards)) if fields.kept(*shards.read(i), where)], np.int64)
+            places = np.array([i for i in range(len(shards)) if _kept(shards, i, where)], np.int64)
             if not len(places):
-                raise DataError(f"no sample of {name} passes where={where!r}")
+                has = next((f"; the first has {', '.join(fields.names(first))}" for first in _readable(shards)), "")
+                raise DataError(f"no sample of {name} passes where={where!r} (--where){has}")
         return cls(
             name,
             shards,
             captions=captions if captions is not None else ("txt",),
             places=places,
-            class_names=fields.lines(classes / "classnames.txt") if classes else None,
+            class_names=fields.class_names(classes / "classnames.txt") if classes else None,
             templates=fields.lines(classes / "zeroshot_classification_templates.txt") if classes else None,
         )
 
@@ -79,7 +85,30 @@ class TarSource:
         """What was wrong with the tars that have been looked into so far."""
         return self.shards.problems
 
+    def listing(self) -> Iterator[str]:
+        """What tells these samples from others: see `fingerprint`."""
+        paths = self.shards.paths
+        yield from (*self.captions, *(self.class_names or ()), *(self.templates or ()))
+        for path, samples in zip(paths, self.shards.sizes, strict=True):
+            yield f"{path.name} {size_of(path)} {samples}"
+        yield from glances(paths[shard] for shard in some(len(paths)))
+
     def read(self, i: int) -> Sample:
         place = i if self.places is None else int(self.places[i])
         key, content = self.shards.read(place)
         return fields.sample_of(key, content, self.captions, self._class_captions)
+
+
+def _readable(shards: Shards) -> Iterator[fields.Fields]:
+    for i in range(min(len(shards), fields.LOOKED_AT)):
+        with contextlib.suppress(DataError):
+            yield shards.read(i)[1]
+
+
+def _kept(shards: Shards, i: int, where: str) -> bool:
+    """Whether a sample passes the filter. One that cannot be read stays, to be counted as such when its turn comes."""
+    try:
+        key, content = shards.read(i)
+    except DataError:
+        return True
+    return fields.kept(key, content, where)

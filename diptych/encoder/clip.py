@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from diptych.checkpoints.writing import FormatName, write
-from diptych.data.pixels import pixel_batches
+from diptych.data.pixels import check_batch_size, check_pixels, is_one, pixel_batches
 from diptych.data.preprocess import ImageLike
 from diptych.encoder.classifier import Classifier, Prediction
-from diptych.errors import ConfigError, TokenizerError, nearest
+from diptych.errors import ConfigError, DataError, TokenizerError, nearest
 from diptych.models.clip import CLIP
 from diptych.models.inference import inference
 from diptych.specs import ModelSpec
@@ -53,6 +53,7 @@ class Clip:
         if precision not in get_args(Precision):
             raise ConfigError(f"precision is {precision!r}; {nearest(str(precision), get_args(Precision))}")
         if tokenizer is not None:
+            check_tokenizer(tokenizer)
             _check_vocabulary(model.spec, tokenizer)
         self.model, self.tokenizer = model, tokenizer
         self.provenance = dict(provenance or {})
@@ -78,24 +79,30 @@ class Clip:
 
         An image is a path, encoded bytes, a Pillow image or a uint8 array (H, W[, channels]); an array of four
         dimensions is many. Images are decoded a batch ahead of the model, by threads. Raises DataError for an image
-        that cannot be read.
+        that cannot be read, ConfigError for a ``batch_size`` below 1.
         """
         batches = pixel_batches(images, self.spec.preprocess, batch_size)
         return self._stack(self.encode_pixels(pixels_BCHW) for pixels_BCHW in batches)
 
     def encode_pixels(self, pixels_BCHW: Tensor) -> np.ndarray:
-        """Unit-norm float32 embeddings (B, E) of images already preprocessed as ``spec.preprocess`` says."""
+        """Unit-norm float32 embeddings (B, E) of images already preprocessed as ``spec.preprocess`` says.
+
+        Raises DataError for another shape than (B, 3, size, size) or whole numbers.
+        """
+        check_pixels(pixels_BCHW, self.spec.preprocess)
         with inference(self.model, fast=self.precision == "fast") as device:
-            return _unit(self.model.encode_image(pixels_BCHW.to(device)))
+            return _unit(self.model.encode_image(pixels_BCHW.to(device, self.model.logit_scale.dtype)))
 
     def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = 256) -> np.ndarray:
         """Unit-norm float32 embeddings (n, E) of one text or several, in their order.
 
         A text that occurs twice is encoded once; texts of one length share a batch, so that none pays for a longer
-        one. Warns where texts are cut to the context length. Raises TokenizerError without a tokenizer.
+        one. Warns where texts are cut to the context length. Raises TokenizerError without a tokenizer, DataError for
+        what is no text, ConfigError for a ``batch_size`` below 1.
         """
         tokenizer = self.require_tokenizer()
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        check_batch_size(batch_size)
+        texts = _texts(texts)
         unique = list(dict.fromkeys(texts))
         embeddings, truncated = [], 0
         for start in range(0, len(unique), TEXTS_AT_ONCE):
@@ -127,14 +134,15 @@ class Clip:
         The embeddings of a label's prompts, one a template, are averaged and brought back to unit norm. ``templates``
         is a name of ``diptych.text.prompts.TEMPLATES``, a file, one template, or a sequence of them.
         """
-        if isinstance(labels, str) or not labels:
-            raise ConfigError(f"labels must be a sequence of class names, at least one, not {labels!r}")
+        names = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else []
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"labels must be a sequence of class names, at least one, not {labels!r:.80}")
         chosen = prompts.templates(templates)
-        unique = list(dict.fromkeys(labels))
+        unique = list(dict.fromkeys(names))
         at_once = max(1, TEXTS_AT_ONCE // len(chosen))
         weights = [self._class_weights(unique[i : i + at_once], chosen) for i in range(0, len(unique), at_once)]
         row = {label: i for i, label in enumerate(unique)}
-        return Classifier(self, tuple(labels), chosen, np.concatenate(weights)[[row[label] for label in labels]])
+        return Classifier(self, tuple(names), chosen, np.concatenate(weights)[[row[name] for name in names]])
 
     def _class_weights(self, labels: Sequence[str], templates: Sequence[str]) -> np.ndarray:
         texts = [prompts.fill(template, label) for label in labels for template in templates]
@@ -143,7 +151,12 @@ class Clip:
         return mean_CE / np.linalg.norm(mean_CE, axis=1, keepdims=True)
 
     def classify(self, image: ImageLike, labels: Sequence[str], templates: Templates = "photo") -> Prediction:
-        """The labels ranked for one image. For several images make a ``classifier`` once."""
+        """The labels ranked for one image. Raises DataError for several: make a ``classifier`` of the labels once."""
+        if not is_one(image):
+            raise DataError(
+                f"classify takes one image, and {type(image).__name__} is not one; for several use "
+                "classifier(labels).rank(images)"
+            )
         return self.classifier(labels, templates).rank(image)[0]
 
     def save(self, folder: str | Path, format: FormatName = "open_clip") -> Path:
@@ -176,6 +189,14 @@ class Clip:
         return np.concatenate([np.empty((0, self.spec.embedding), np.float32), *embeddings])
 
 
+def check_tokenizer(tokenizer: AnyTokenizer) -> None:
+    """Raises TokenizerError for what is no tokenizer of Diptych."""
+    if not isinstance(tokenizer, AnyTokenizer):
+        raise TokenizerError(
+            f"{tokenizer!r:.80} is no tokenizer of diptych.text; make one, such as diptych.Tokenizer.from_files(folder)"
+        )
+
+
 def _check_vocabulary(spec: ModelSpec, tokenizer: AnyTokenizer) -> None:
     text = spec.text
     if tokenizer.vocabulary_size != text.vocabulary_size or tokenizer.context_length > text.context_length:
@@ -183,6 +204,14 @@ def _check_vocabulary(spec: ModelSpec, tokenizer: AnyTokenizer) -> None:
             f"{spec.name} has {text.vocabulary_size} token embeddings and {text.context_length} positions; this "
             f"tokenizer has {tokenizer.vocabulary_size} tokens and texts of up to {tokenizer.context_length}"
         )
+
+
+def _texts(texts: Any) -> list[str]:
+    several = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str | bytes) else [texts]
+    for text in several:
+        if not isinstance(text, str):
+            raise DataError(f"a text must be a string, not {type(text).__name__}: {text!r:.80}")
+    return several
 
 
 def _unit(embeddings_BE: Tensor) -> np.ndarray:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from diptych import zoo
-from diptych.encoder.clip import Clip, Precision
+from diptych.encoder.clip import Clip, Precision, check_tokenizer
+from diptych.errors import ConfigError
 from diptych.models.clip import CLIP, create_model
 from diptych.specs import ModelSpec
 from diptych.text.pretrained import AnyTokenizer
@@ -32,14 +33,18 @@ def load(
     image_size: another resolution than the checkpoint's; position embeddings are resized.
     context_length: texts of more tokens, or fewer, than the checkpoint's; likewise.
     activation: ``gelu`` or ``quick_gelu``, for weights that do not say.
-    device:     where the towers run; see `default_device`.
+    device:     where the towers run, such as ``"cpu"`` or ``"cuda:1"``; by default the GPU where there is one.
 
-    Weights are never invented: what is missing or unclear raises CheckpointError that says what to pass.
+    Weights are never invented: what is missing or unclear raises CheckpointError that says what to pass. Raises
+    ConfigError for a device that is not there.
     """
     from diptych.checkpoints import bundle
 
-    given = tokenizer if isinstance(tokenizer, AnyTokenizer) else None
-    path = tokenizer if not isinstance(tokenizer, AnyTokenizer) else None
+    where = default_device() if device is None else _device(device)
+    path = tokenizer if isinstance(tokenizer, str | Path) else None
+    given = tokenizer if not isinstance(tokenizer, str | Path) else None
+    if given is not None:
+        check_tokenizer(given)
     whole = bundle.read(
         location, tokenizer=path, image_size=image_size, context_length=context_length, activation=activation
     )
@@ -47,7 +52,7 @@ def load(
     clip = Clip(model, given or whole.tokenizer, whole.provenance, precision)
     if precision == "fast":
         _halve(model)
-    model.to(device or default_device())
+    model.to(where)
     return clip
 
 
@@ -56,13 +61,25 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:  # each backend has its own way
+        told = str(error).partition("\n")[0]
+        raise ConfigError(f"device={str(name)!r} cannot be used here ({told:.100})") from error
+
+
 def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: AnyTokenizer | None = None) -> Clip:
     """A CLIP with random weights, by the name of a released architecture or a spec of one's own.
 
-    With a tokenizer, the model's vocabulary and context length become the tokenizer's.
+    With a tokenizer, the model's vocabulary and context length become the tokenizer's. Raises ConfigError with the
+    nearest name for an unknown one.
     """
+    if not isinstance(name_or_spec, str | ModelSpec):
+        raise ConfigError(f"a model is made from the name of an architecture or a ModelSpec, not {name_or_spec!r:.80}")
     spec = zoo.find(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
     if tokenizer is not None:
+        check_tokenizer(tokenizer)
         spec = spec.with_vocabulary(
             tokenizer.vocabulary_size, tokenizer.context_length, tokenizer=tokenizer.family, padding_id=tokenizer.pad_id
         )

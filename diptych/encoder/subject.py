@@ -11,18 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diptych.checkpoints import hub
-from diptych.checkpoints.bundle import find
 from diptych.checkpoints.contents import HUGGINGFACE_CONFIG, PREPROCESSOR
 from diptych.checkpoints.files import read_weights
 from diptych.checkpoints.huggingface import FAMILIES
+from diptych.checkpoints.location import find
 from diptych.checkpoints.resolve import read_json
-from diptych.data.pixels import pixel_batches
+from diptych.data.pixels import check_pixels, pixel_batches
 from diptych.data.preprocess import ImageLike
 from diptych.encoder.clip import Clip, Precision
 from diptych.encoder.loading import default_device, load
 from diptych.encoder.subject_preprocess import of_timm, of_transformers
-from diptych.errors import CheckpointError
+from diptych.errors import CheckpointError, DataError
 from diptych.models.external import library
 from diptych.models.inference import inference
 from diptych.models.tower import ImageTower
@@ -59,29 +58,32 @@ class ImageSubject:
         The latter two are folders, here or ``hf:org/name[@revision]``, with a ``config.json``, and extras. Nothing in
         them is run. Raises CheckpointError.
         """
-        where = str(location)
-        folder, contents = find(hub.fetch(where) if where.startswith(hub.PREFIX) else Path(location))
+        folder, contents = find(location)
         config = {}
         if HUGGINGFACE_CONFIG in contents.configs and contents.description is None:
             config = read_json(folder / HUGGINGFACE_CONFIG)
-        provenance = {"weights_from": where}
+        provenance = {"weights_from": str(location)}
         if "architecture" in config:
             module, preprocess = _timm(config, folder / contents.weights)
         elif config.get("model_type", "clip") not in FAMILIES:
             module, preprocess = _transformers(folder, read_json(folder / PREPROCESSOR))
         else:
             return cls.of(load(location, precision=precision))
-        return cls(Path(where).name, module.to(default_device()), preprocess, provenance, precision)
+        return cls(Path(location).name, module.to(default_device()), preprocess, provenance, precision)
 
     def features(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 64) -> np.ndarray:
-        """Float32 features (n, D), as they come, of images as ``Clip.encode_images`` takes them."""
+        """Float32 features (n, D), as they come, of images, one or more, as ``Clip.encode_images`` takes them."""
         batches = pixel_batches(images, self.preprocess, batch_size)
-        return np.concatenate([self.features_of_pixels(pixels_BCHW) for pixels_BCHW in batches])
+        features = [self.features_of_pixels(pixels_BCHW) for pixels_BCHW in batches]
+        if not features:
+            raise DataError("no image was given")  # and how many features one has is not known before
+        return np.concatenate(features)
 
     def features_of_pixels(self, pixels_BCHW: Tensor) -> np.ndarray:
-        """Float32 features (B, D) of images already preprocessed as ``preprocess`` says."""
+        """Float32 features (B, D) of images already preprocessed as ``preprocess`` says, else DataError."""
+        check_pixels(pixels_BCHW, self.preprocess)
         with inference(self.module, fast=self.precision == "fast") as device:
-            return self.module(pixels_BCHW.to(device)).float().cpu().numpy()
+            return self.module(pixels_BCHW.to(device, torch.float32)).float().cpu().numpy()
 
 
 class _Features(nn.Module):

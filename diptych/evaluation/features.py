@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diptych.data.files import read_bytes
 from diptych.data.preprocess import decode_image, preprocess
 from diptych.data.sources import naming, read
 from diptych.errors import DataError, TooManyFailures
@@ -42,16 +43,20 @@ class Features:
     fingerprint: str
 
 
-def embed(clip: Clip, source: Source, *, allowed_failures: float = 0.1) -> Features:
+def embed(
+    clip: Clip, source: Source, lack: Callable[[Sample], str] = lambda _: "", *, allowed_failures: float = 0.1
+) -> Features:
     """Embed every image of a source, decoding a batch ahead of the model.
 
-    Raises TooManyFailures where a larger share than ``allowed_failures`` cannot be read, DataError where all cannot.
+    ``lack`` says what a sample has not that is needed of it, and nothing where it has all; then it counts as one that
+    cannot be read. Raises TooManyFailures where these are a larger share than ``allowed_failures``, DataError where
+    they are all.
     """
     samples: list[Sample] = []
     embeddings: list[np.ndarray] = []
     failures: list[str] = list(getattr(source, "problems", ()))
     digest, failed = hashlib.sha256(), 0
-    for batch in _read_ahead(source, clip.spec.preprocess):
+    for batch in _read_ahead(source, lack, clip.spec.preprocess):
         pixels = []
         for item in batch:
             if isinstance(item, DataError):
@@ -61,9 +66,9 @@ def embed(clip: Clip, source: Source, *, allowed_failures: float = 0.1) -> Featu
             pixels.append(item.pixels_CHW)
             samples.append(item.sample)
             digest.update(item.digest)
-        if failed > allowed_failures * len(source):
+        if failed / len(source) > allowed_failures:
             raise TooManyFailures(
-                f"{failed} samples of {source.name} cannot be read, more than {allowed_failures:.0%} of its "
+                f"{failed} samples of {source.name} cannot be used, more than {allowed_failures:.0%} of its "
                 f"{len(source)}; the first: {failures[-failed]}"
             )
         if pixels:
@@ -87,14 +92,16 @@ class _Decoded:
     digest: bytes
 
 
-def _read_ahead(source: Source, spec: PreprocessSpec) -> Iterator[list[_Decoded | DataError]]:
+def _read_ahead(
+    source: Source, lack: Callable[[Sample], str], spec: PreprocessSpec
+) -> Iterator[list[_Decoded | DataError]]:
     """Batches in the source's order. The source is read here, decoding is left to threads, one batch ahead."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         waiting: list[Future[_Decoded | DataError]] = []
         for start in progress(range(0, len(source), BATCH), f"embedding {source.name}", unit="batch"):
             ahead = []
             for i in range(start, min(start + BATCH, len(source))):
-                ahead.append(threads.submit(_decode, _read(source, i), spec))
+                ahead.append(threads.submit(_decode, _read(source, i, lack), spec))
             if waiting:
                 yield [future.result() for future in waiting]
             waiting = ahead
@@ -102,11 +109,13 @@ def _read_ahead(source: Source, spec: PreprocessSpec) -> Iterator[list[_Decoded 
             yield [future.result() for future in waiting]
 
 
-def _read(source: Source, i: int) -> Sample | DataError:
+def _read(source: Source, i: int, lack: Callable[[Sample], str]) -> Sample | DataError:
     try:
-        return read(source, i)
+        sample = read(source, i)
     except DataError as problem:
         return problem
+    lacking = lack(sample)
+    return DataError(f"{sample.key} {lacking}") if lacking else sample
 
 
 def _decode(sample: Sample | DataError, spec: PreprocessSpec) -> _Decoded | DataError:
@@ -114,7 +123,7 @@ def _decode(sample: Sample | DataError, spec: PreprocessSpec) -> _Decoded | Data
         return sample
     try:
         with naming(sample):
-            content = sample.image.read_bytes() if isinstance(sample.image, Path) else sample.image
+            content = read_bytes(sample.image) if isinstance(sample.image, Path) else sample.image
             pixels_CHW = preprocess(decode_image(content), spec)
     except DataError as problem:
         return problem

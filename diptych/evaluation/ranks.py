@@ -27,8 +27,9 @@ def ranks(queries_QE: np.ndarray, gallery_GE: np.ndarray, right_P2: np.ndarray) 
         best_Q = np.full(len(scores_QG), -np.inf, scores_QG.dtype)
         with np.errstate(invalid="ignore"):  # a NaN stays one
             np.maximum.at(best_Q, rows, scores_QG[rows, columns])
-        scores_QG[rows, columns] = -np.inf
-        result_Q[start : start + at_once] = (~(scores_QG < best_Q[:, None])).sum(axis=1)
+        before_QG = ~(scores_QG < best_Q[:, None])
+        before_QG[rows, columns] = False  # whatever they score: a rank is among wrong answers
+        result_Q[start : start + at_once] = before_QG.sum(axis=1)
     return result_Q
 
 

@@ -62,8 +62,13 @@ class Result:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(self.to_json(), encoding="utf-8")
-        partial.replace(path)
+        # Of file names that are not UTF-8, Python keeps the odd bytes as halves of surrogate pairs: JSON escapes these.
+        content = self.to_json().encode("utf-8", "backslashreplace")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return path
 
     @classmethod
@@ -78,7 +83,7 @@ class Result:
     def __str__(self) -> str:
         lines = [f"{self.task} of {self.model} on {self.dataset}: {self.samples} samples, {self.precision}"]
         if self.skipped:
-            lines.append(f"{len(self.skipped)} samples or files could not be read")
+            lines.append(f"{len(self.skipped)} samples or files could not be used")
         width = max(map(len, self.metrics), default=0)
         for name, value in self.metrics.items():
             line = f"  {name:{width}}  {value:8.4f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +22,12 @@ from diptych.evaluation.result import Result, Scores
 from diptych.text import prompts
 
 if TYPE_CHECKING:
-    from diptych.data.sources import Source
+    from diptych.data.sources import Sample, Source
     from diptych.encoder.clip import Clip, Templates
+
+
+# The features of a source; it is told what a sample lacks of what the task needs, or nothing where it has all.
+Embedded = Callable[[Callable[["Sample"], str]], Features]
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,16 @@ class Options:
     distinct_captions: bool
 
 
+_LISTED = 4  # names in a warning
+
+
 @dataclass(frozen=True)
 class Task:
     """``published``: CLIP_benchmark's name of it. ``measure`` asks for the features once all else is known to be right;
     it returns them, the scores, and the texts that these depend on beside the data."""
 
     published: str
-    measure: Callable[[Clip, Source, Callable[[], Features], Options], tuple[Features, Scores, Sequence[str]]]
+    measure: Callable[[Clip, Source, Embedded, Options], tuple[Features, Scores, Sequence[str]]]
 
 
 def evaluate(
@@ -59,7 +67,8 @@ def evaluate(
                        class names, the second where it has captions only.
     templates:         of zero-shot; by default the source's own, else ``photo``.
     distinct_captions: of retrieval: equal captions of several images are one text with several right images.
-    allowed_failures:  share of samples that may be unreadable before TooManyFailures is raised.
+    allowed_failures:  share of samples that may be unreadable, or lack what the task needs (a class, a caption),
+                       before TooManyFailures is raised.
 
     Raises ConfigError for an unknown task, DataError for a source that lacks what the task needs.
     """
@@ -95,7 +104,7 @@ def evaluate(
 
 
 def _zero_shot(
-    clip: Clip, source: Source, embedded: Callable[[], Features], options: Options
+    clip: Clip, source: Source, embedded: Embedded, options: Options
 ) -> tuple[Features, Scores, Sequence[str]]:
     if options.distinct_captions:
         raise ConfigError("distinct_captions applies to retrieval; zero-shot has classes")
@@ -103,27 +112,42 @@ def _zero_shot(
         raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
     templates = prompts.templates(options.templates or source.templates or "photo")
     classifier = clip.classifier(source.class_names, templates)
-    features = embedded()
-    labels = [label for label in features.labels if label is not None]
-    if len(labels) < len(features.labels):
-        key = features.keys[features.labels.index(None)]
-        raise DataError(f"{source.name}: {key} has no label, so its class is not known")
-    scores = zero_shot.score(features.images_NE, np.array(labels), classifier.weights_CE)
+    first_C = _first_of_name(clip, source)
+    features = embedded(lambda sample: "has no label, so its class is not known" if sample.label is None else "")
+    scores = zero_shot.score(features.images_NE, np.array(features.labels), classifier.weights_CE, first_C=first_C)
     return features, scores, [*templates, *source.class_names]
 
 
 def _retrieval(
-    clip: Clip, source: Source, embedded: Callable[[], Features], options: Options
+    clip: Clip, source: Source, embedded: Embedded, options: Options
 ) -> tuple[Features, Scores, Sequence[str]]:
     if options.templates is not None:
         raise ConfigError("templates apply to zero-shot; retrieval takes captions as they are")
     clip.require_tokenizer()
-    features = embedded()
-    if () in features.captions:
-        key = features.keys[features.captions.index(())]
-        raise DataError(f"{source.name}: {key} has no caption; retrieval needs one or more for each image")
+    features = embedded(lambda sample: "" if sample.captions else "has no caption, which retrieval needs")
     texts, pairs_P2 = retrieval.pairs(features.captions, distinct_captions=options.distinct_captions)
     return features, retrieval.score(features.images_NE, clip.encode_texts(texts), pairs_P2), ()
+
+
+def _first_of_name(clip: Clip, source: Source) -> np.ndarray:
+    """Of each class the first one of the same name, as the tokenizer reads it, so that case, spaces and ways to write
+    an accent do not matter where they do not to the model. Warns where there are two of a name."""
+    names, tokenizer = source.class_names or (), clip.require_tokenizer()
+    numbers: dict[tuple[int, ...], list[int]] = {}
+    for number, name in enumerate(names):
+        numbers.setdefault(tuple(tokenizer.encode(name)), []).append(number)
+    first_C = np.arange(len(names))
+    several = [same for same in numbers.values() if len(same) > 1]
+    for same in several:
+        first_C[same] = same[0]
+    if several:
+        listed = "; ".join(", ".join(f"{names[number]!r} ({number})" for number in same) for same in several[:_LISTED])
+        warnings.warn(
+            f"{source.name} has several classes of one name, which no model can tell apart; the first of them is taken "
+            f"for all: {listed}{' ...' if len(several) > _LISTED else ''}",
+            stacklevel=2,
+        )
+    return first_C
 
 
 # One row a task.

@@ -10,19 +10,37 @@ from diptych.evaluation.ranks import SCORES_AT_ONCE, ranks
 from diptych.evaluation.result import Scores
 
 
-def score(images_NE: np.ndarray, labels_N: np.ndarray, weights_CE: np.ndarray, *, seed: int = 0) -> Scores:
+def score(
+    images_NE: np.ndarray,
+    labels_N: np.ndarray,
+    weights_CE: np.ndarray,
+    *,
+    first_C: np.ndarray | None = None,
+    seed: int = 0,
+) -> Scores:
     """Accuracy of image embeddings against one weight vector a class; labels are indices into them.
 
     ``acc1`` and ``acc5`` (from five classes on) have Clopper-Pearson intervals, ``mean_per_class_recall``, over the
     classes that occur, a bootstrap within classes. Ties count against the model.
+
+    first_C: of each class the first one of the same name, which may be itself; without it, all have names of their own.
     """
     classes = len(weights_CE)
+    first_C = np.arange(classes) if first_C is None else first_C
     labels_N = np.asarray(labels_N, np.int64)
     if not len(labels_N):
         raise DataError("there is no labelled image to classify")
     if labels_N.min() < 0 or labels_N.max() >= classes:
         raise DataError(f"labels go from {labels_N.min()} to {labels_N.max()}, but there are {classes} class names")
-    ranks_N = ranks(images_NE, weights_CE, np.stack([np.arange(len(labels_N)), labels_N], axis=1))
+    # Classes of one name get one score from any model, so ties among them say nothing about it. The earlier is ranked
+    # first, as argmax does it, and so the numbers that others publish on such lists; a perfect model then names one of
+    # two rightly, and chance stays what it is. Half a hit for each would be the same on average, and no count.
+    named: dict[int, list[int]] = {}
+    for number, first in enumerate(first_C.tolist()):
+        named.setdefault(first, []).append(number)
+    same_N = [named[first] for first in first_C[labels_N].tolist()]
+    ranks_N = ranks(images_NE, weights_CE, np.array([(i, c) for i, same in enumerate(same_N) for c in same]))
+    ranks_N += [same.index(label) for same, label in zip(same_N, labels_N.tolist(), strict=True)]
     metrics, limits, chance = {}, {}, {}
     for k in (1, 5) if classes >= 5 else (1,):
         hits = int((ranks_N < k).sum())
@@ -37,7 +55,7 @@ def score(images_NE: np.ndarray, labels_N: np.ndarray, weights_CE: np.ndarray, *
     chance["mean_per_class_recall"] = 1 / classes
     predictions = {
         "label": tuple(labels_N.tolist()),
-        "predicted": tuple(_predicted(images_NE, weights_CE).tolist()),
+        "predicted": tuple(first_C[_predicted(images_NE, weights_CE)].tolist()),
         "rank": tuple((ranks_N + 1).tolist()),
     }
     return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=predictions)

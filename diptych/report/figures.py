@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 # Matplotlib draws in these colours; the page's style sheet decides what they are, once for light and once for dark.
-_VARIABLES = {"#010101": "var(--soft)", "#020202": "var(--rule)", "#030303": "var(--pale)", "#040404": "var(--accent)"}
-_SOFT, _RULE, _PALE, _ACCENT = _VARIABLES
+_NAMES = ("soft", "rule", "wrong", "accent", "second")
+_VARIABLES = {f"#0{i}0{i}0{i}": f"var(--{name})" for i, name in enumerate(_NAMES, start=1)}
+_SOFT, _RULE, _CHANCE, *_CURVES = _VARIABLES
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it is searched, read aloud, and set in the page's font
     "svg.hashsalt": "diptych",  # equal figures are equal text
     "font.size": 10,
+    "axes.autolimit_mode": "round_numbers",  # the lowest and the highest value lie between two ticks
+    "axes.ymargin": 0,
     "axes.edgecolor": _RULE,
     "axes.labelcolor": _SOFT,
     "xtick.color": _SOFT,
@@ -34,26 +39,41 @@ COLUMNS = 300
 """A longer curve is drawn as the lowest and highest value in each of this many stretches: the eye sees no more."""
 
 
-def curve_svg(steps: np.ndarray, values: np.ndarray, *, prefix: str, alt: str) -> str:
-    """One curve as an inline SVG element: pale as measured, strong as its running mean.
+def chart_svg(
+    curves: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    fractions: bool,
+    chance: float,
+    prefix: str,
+    alt: str,
+) -> str:
+    """One or two curves as an inline SVG element: a long one pale as measured and strong as its running mean.
 
-    steps, values: (n,), steps rising; a value that is NaN leaves a gap.
-    prefix: begins the ids inside, which must differ between the figures of a page.
-    alt:    what the figure says, in words, escaped.
+    curves:    steps and values, (n,) each, steps rising; a value that is NaN leaves a gap.
+    fractions: the axis goes from 0 to 100 %.
+    chance:    where a dashed line is drawn; NaN: nowhere.
+    prefix:    begins the ids inside, which must differ between the figures of a page.
+    alt:       what the figure says, in words, escaped.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(5.0, 2.5), layout="constrained")
+        figure = Figure(figsize=(5.0, 2.6), layout="constrained")
         axes = figure.subplots()
-        if len(values) <= MARKED:
-            axes.plot(steps, values, color=_ACCENT, linewidth=1.6, marker="o", markersize=3.5)
-        else:
-            axes.plot(*_extremes(steps, values), color=_PALE, linewidth=0.8)
-            axes.plot(*_thinned(steps, running_mean(values)), color=_ACCENT, linewidth=1.8)
+        axes.yaxis.set_major_locator(MaxNLocator(5))  # before the curves, whose limits are rounded to its ticks
+        for (steps, values), colour in zip(curves, _CURVES[: len(curves)], strict=True):
+            if len(values) <= MARKED:
+                axes.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=3.5, clip_on=False)
+            else:
+                axes.plot(*_extremes(steps, values), color=colour, linewidth=0.8, alpha=0.4)
+                axes.plot(*_thinned(steps, running_mean(values)), color=colour, linewidth=1.8)
+        if math.isfinite(chance):
+            axes.axhline(chance, color=_CHANCE, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.set_xlabel("step", loc="right")
+        axes.set_xlim(0, max([1.0, *(float(steps[-1]) for steps, _ in curves if len(steps))]))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.margins(x=0.01)
+        if fractions:
+            axes.set_ylim(0, 1)
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\N{NARROW NO-BREAK SPACE}%"))
         axes.grid(axis="y", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)

@@ -1,7 +1,6 @@
 """A report as one HTML file that needs nothing else: no script, no network; light and dark, wide, narrow and printed.
 
-The values come in as plain fractions, points and arrays; how they look is decided here, in ``figures`` and in
-``page.html``.
+What it says comes in as ``contents``; how that looks is decided here, in ``figures`` and in ``page.html``.
 """
 
 from __future__ import annotations
@@ -9,8 +8,7 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -18,86 +16,13 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from diptych.errors import DataError
 from diptych.report import figures
+from diptych.report.contents import Chart, Curve, Matrix, Page, PredictionCard
 
 TOP = 3  # guesses a card shows
 NUMBERED = 16  # a larger matrix shows shades only
 HEAD, NARROW_HEAD = 110, 60  # characters that the head of a column has room for, with numbers below it and without
 THUMBNAIL, CARD = 128, 240  # pixels: twice the size on the page, for sharp screens
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of merit: a fraction from 0 to 1, its 95 % interval, and what guessing gives. NaN: not known."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    chance: float
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A value over training, as (step, value) with rising steps, and in words what it is and in which unit."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    description: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix:
-    """Similarities of n images and n captions; caption i belongs to image i.
-
-    images:     (n, h, w, 3) uint8, or a sequence of n (h, w, 3) of different sizes.
-    similarity: (n, n), images down, captions across.
-    """
-
-    images: np.ndarray | Sequence[np.ndarray]
-    captions: tuple[str, ...]
-    similarity: np.ndarray
-
-    def __post_init__(self) -> None:
-        n = len(self.captions)
-        if len(self.images) != n or self.similarity.shape != (n, n):
-            raise DataError(
-                f"a matrix of {n} captions wants {n} images and similarities of shape {(n, n)}, "
-                f"not {len(self.images)} images and shape {self.similarity.shape}"
-            )
-        for image in self.images:
-            _check_image(image)
-
-
-@dataclass(frozen=True, eq=False)
-class PredictionCard:
-    """An image (h, w, 3) uint8, its right label, and labels with probabilities, the most probable first."""
-
-    image: np.ndarray
-    right: str
-    ranked: tuple[tuple[str, float], ...]
-
-    def __post_init__(self) -> None:
-        _check_image(self.image)
-
-    @property
-    def correct(self) -> bool:
-        """Whether the most probable label is the right one."""
-        return bool(self.ranked) and self.ranked[0][0] == self.right
-
-
-@dataclass(frozen=True, eq=False)
-class Page:
-    """All that a report says; parts that are empty are left out. ``facts``: names and values on how it came about."""
-
-    title: str
-    lead: str
-    table: tuple[Row, ...] = ()
-    curves: tuple[Curve, ...] = ()
-    matrix: Matrix | None = None
-    predictions: tuple[PredictionCard, ...] = ()
-    facts: dict[str, str] = field(default_factory=dict)
 
 
 def write_page(page: Page, path: str | Path) -> Path:
@@ -125,17 +50,18 @@ def render(page: Page) -> str:
     right, wrong = ([card for card in cards if card["correct"] is correct] for correct in (True, False))
     return template.render(
         page=page,
-        curves=[_curve(curve, i) for i, curve in enumerate(page.curves)],
+        charts=[_chart(chart, i) for i, chart in enumerate(page.charts)],
         matrix=_matrix(page.matrix) if page.matrix and page.matrix.captions else None,
         groups=[("Right", right), ("Wrong", wrong)] if cards else [],
     )
 
 
 def percent(fraction: float) -> str:
-    """A fraction as a percentage with one decimal, two under one per cent; a dash where it is not known."""
+    """A fraction as a percentage with one decimal; a dash where it is not known, and never 0 for what is more."""
     if not math.isfinite(fraction):
         return "–"
-    return f"{100 * fraction:.{2 if 0 < abs(fraction) < 0.01 else 1}f}\N{NARROW NO-BREAK SPACE}%"
+    number = "< 0.1" if 0 < fraction < 0.0005 else f"{100 * fraction:.1f}"
+    return f"{number}\N{NARROW NO-BREAK SPACE}%"
 
 
 def _position(fraction: float) -> str:
@@ -155,23 +81,46 @@ def _signed(number: str) -> str:
     return number.replace("-", "\N{MINUS SIGN}")
 
 
-def _curve(curve: Curve, index: int) -> dict[str, object]:
-    """A curve drawn, with the end of its running mean; nothing is drawn where no value is finite."""
-    pairs = np.asarray(curve.points, dtype=float).reshape(-1, 2)
-    steps, values = pairs[:, 0], np.where(np.isfinite(pairs[:, 1]), pairs[:, 1], np.nan)
-    known = np.flatnonzero(np.isfinite(values))
-    if not known.size:
-        return {"curve": curve, "svg": None, "end": None, "smooth": False}
-    first, last = known[0], known[-1]
-    alt = (
-        f"{curve.name}: {_number(values[first])} at step {steps[first]:,.0f}, "
-        f"{_number(values[last])} at step {steps[last]:,.0f}; "
-        f"lowest {_number(values[known].min())}, highest {_number(values[known].max())}"
-    )
+def _chart(chart: Chart, index: int) -> dict[str, object]:
+    """A chart drawn, with the end of each curve's running mean; nothing is drawn where no value is finite."""
+    shown = percent if chart.fractions else _number
+    curves = [_points(curve) for curve in chart.curves]
+    known = [np.isfinite(values) for _, values in curves]
+    told = [
+        f"{curve.name}: {shown(values[there][0])} at step {steps[there][0]:,.0f}, "
+        f"{shown(values[there][-1])} at step {steps[there][-1]:,.0f}; "
+        f"lowest {shown(values[there].min())}, highest {shown(values[there].max())}"
+        for curve, (steps, values), there in zip(chart.curves, curves, known, strict=True)
+        if there.any()
+    ]
+    alt = html.escape(f"{chart.title}. {'. '.join(told)}")
     # All of the text inside: the alternative text, escaped here, and Matplotlib's own, numbers and "step".
-    svg = Markup(figures.curve_svg(steps, values, prefix=f"curve{index}", alt=html.escape(alt)))
-    end = figures.running_mean(values)[last]
-    return {"curve": curve, "svg": svg, "end": end, "smooth": figures.window(len(values)) > 1}
+    draw = partial(figures.chart_svg, fractions=chart.fractions, chance=chart.chance, prefix=f"chart{index}", alt=alt)
+    return {
+        "chart": chart,
+        "svg": Markup(draw(curves)) if told else None,
+        "ends": [
+            (curve.name, shown(figures.running_mean(values)[there][-1]) if there.any() else "–")
+            for curve, (_, values), there in zip(chart.curves, curves, known, strict=True)
+        ],
+        "about": _about(chart, smooth=any(figures.window(len(values)) > 1 for _, values in curves)),
+    }
+
+
+def _about(chart: Chart, *, smooth: bool) -> list[str]:
+    """What the lines of a chart mean."""
+    about = [chart.description] if chart.description else []
+    if smooth:
+        about.append("pale as measured, strong the running mean")
+    if math.isfinite(chart.chance):
+        about.append(f"dashed what guessing gives, {(percent if chart.fractions else _number)(chart.chance)}")
+    return about
+
+
+def _points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values, NaN where a value is not finite."""
+    pairs = np.asarray(curve.points, dtype=float).reshape(-1, 2)
+    return pairs[:, 0], np.where(np.isfinite(pairs[:, 1]), pairs[:, 1], np.nan)
 
 
 def _matrix(matrix: Matrix) -> dict[str, object]:
@@ -199,6 +148,7 @@ def _matrix(matrix: Matrix) -> dict[str, object]:
     captions = [(text, text if len(text) <= room else text[: room - 1].rstrip() + "…") for text in matrix.captions]
     images = [figures.image_uri(np.asarray(image), side=THUMBNAIL) for image in matrix.images]
     return {
+        "note": matrix.note,
         "rows": list(zip(images, matrix.captions, cells, strict=True)),
         "captions": captions,
         "hits": sum(j == i for i, j in enumerate(nearest)),
@@ -218,8 +168,3 @@ def _card(card: PredictionCard) -> dict[str, object]:
         "guesses": card.ranked[:TOP],
         "late": (rank, card.ranked[rank - 1][1]) if rank and rank > TOP else None,
     }
-
-
-def _check_image(image: np.ndarray) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise DataError(f"an image of a report is (h, w, 3) uint8, not {image.shape} {image.dtype}")

@@ -14,15 +14,20 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from diptych.checkpoints.folder import sweep
+from diptych.data.fingerprint import fingerprint
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
 from diptych.data.sources import Source, captions_of, open_source
 from diptych.encoder.clip import Clip
+from diptych.errors import DataError, DiptychError
 from diptych.progress import progress, say
 from diptych.text.tokenizer import Tokenizer
 from diptych.training import state
+from diptych.training.folder import claim, occupied, write_json
 from diptych.training.interrupt import Interrupt
 from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
@@ -56,10 +61,12 @@ def train(
 ) -> Run:
     """Train a model from random weights as ``recipe`` says and leave everything in the folder ``out``.
 
-    ``resume`` goes on from the last checkpoint in ``out``, bit for bit on the same machine; with none there it begins.
+    ``resume`` goes on from the last checkpoint in ``out``; with none there it begins. On the same machine, with as many
+    threads, that is bit for bit.
     ``evaluators`` get a ``Clip`` every ``recipe.evaluate_every`` steps and at the end, and return named numbers.
     ``source`` replaces the one that ``recipe.data.source`` names, for pairs that exist in memory only.
-    Raises TrainingError, NonFiniteLoss or TooManyFailures; the last checkpoint is then still whole.
+    Raises TrainingError, also where another process trains in ``out``, NonFiniteLoss or TooManyFailures; the last
+    checkpoint is then still whole, and where the data, an evaluation or a log failed it is of the last step.
     """
     folder = Path(out)
     if source is None:
@@ -67,47 +74,100 @@ def train(
         source = open_source(
             data.source, split=data.split, captions=data.captions, keywords=data.keywords, where=data.where
         )
-    if recipe.data.in_memory:
-        say(f"decoding {len(source):,} images into memory")
-        source = InMemory(source, side=2 * recipe.model.preprocess.size)
-    state.claim(folder, recipe, resume=resume)
-    session = Session.begin(recipe, folder, tokenizer=lambda: prepare_tokenizer(recipe, source), samples=len(source))
+    with occupied(folder):
+        claim(folder, recipe, resume=resume)
+        state.sweep(folder / "checkpoints")
+        sweep(folder / "model")
+        return _run(recipe, folder, source, evaluators or {})
+
+
+def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, Evaluator]) -> Run:
+    @cache
+    def samples() -> Source:  # decoded when the rest is known to be right, since that takes its time
+        return _decoded(source, side=2 * recipe.model.preprocess.size) if recipe.data.in_memory else source
+
+    session = Session.begin(
+        recipe,
+        folder,
+        tokenizer=lambda: prepare_tokenizer(recipe, samples()),
+        samples=len(source),
+        data=fingerprint(source),
+    )
     steps = recipe.steps(len(source))
-
-    def evaluation_due() -> bool:
-        return bool(evaluators) and (session.step == steps or session.step % recipe.evaluate_every == 0)
-
     with (
         closing(Watch(folder, first_step=session.step, steps=steps)) as watch,
-        session.loader(source) as loader,
+        session.loader(samples()) as loader,
         Interrupt() as interrupt,
     ):
         for problem in getattr(source, "problems", ())[:PROBLEMS_TOLD]:
             watch.say(problem)
-        if session.step and evaluation_due() and not watch.evaluated:  # killed between a checkpoint and its evaluation
-            watch.evaluation(session.step, session.evaluate(evaluators or {}))
         try:
-            for batch in loader.batches(session.step, steps):
-                watch.step(session.step + 1, session.advance(batch, steps))
-                if session.step == steps or interrupt.asked or session.checkpoint_due():
-                    session.save()
-                if evaluation_due():
-                    watch.evaluation(session.step, session.evaluate(evaluators or {}))
-                if interrupt.asked:
-                    break
+            _go(session, loader, watch, interrupt, evaluators, steps)
+        except (
+            DataError,
+            OSError,
+        ):  # of the data, an evaluation or a log: between two steps, so what was done is sound
+            _keep(session, watch)
+            raise
         finally:
             _list_failures(folder / "skipped.json", loader, watch)
-    if session.step == steps:
-        session.finish()
     return Run(folder, session.step, steps, session.clip)
+
+
+def _go(
+    session: Session,
+    loader: Loader,
+    watch: Watch,
+    interrupt: Interrupt,
+    evaluators: Mapping[str, Evaluator],
+    steps: int,
+) -> None:
+    """All steps that are left, or as many as are done when somebody asks to stop, with all that is due after each."""
+
+    def evaluate_if_due() -> None:
+        if evaluators and (session.step == steps or session.step % session.recipe.evaluate_every == 0):
+            watch.evaluation(session.step, session.evaluate(evaluators))
+
+    if session.step == steps:  # killed before the model was written, perhaps
+        session.finish()
+    if session.step and not watch.evaluated:  # killed between a checkpoint and its evaluation, perhaps
+        evaluate_if_due()
+    for batch in loader.batches(session.step, steps):
+        watch.step(session.step + 1, session.advance(batch, steps))
+        if session.step == steps or interrupt.asked or session.checkpoint_due():
+            session.save()
+        if session.step == steps:
+            session.finish()  # before an evaluation that may fail
+        evaluate_if_due()
+        if interrupt.asked:  # perhaps only during the evaluation
+            session.save()
+            break
+
+
+def _keep(session: Session, watch: Watch) -> None:
+    """Save what was done before a failure that is not its fault, and say where it is; the failure goes on."""
+    try:
+        session.save()
+    except DiptychError as problem:
+        watch.say(str(problem))
+    if session.last_good:
+        watch.say(f"the last checkpoint is {session.last_good}; resume (--resume) goes on from it")
+
+
+def _decoded(source: Source, *, side: int) -> Source:
+    say(f"decoding {len(source):,} images into memory")
+    return InMemory(source, side=side)
 
 
 def _list_failures(path: Path, loader: Loader, watch: Watch) -> None:
     """Say what could not be read, and add the samples to those that earlier parts of the run have listed."""
     if loader.failures.reasons:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        state.write_json(path, before | {str(index): reason for index, reason in loader.failures.reasons.items()})
-        watch.say(f"all samples that could not be read are listed in {path}")
+        try:
+            before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            write_json(path, before | {str(index): reason for index, reason in loader.failures.reasons.items()})
+            watch.say(f"all samples that could not be read are listed in {path}")
+        except (OSError, ValueError, TypeError) as problem:  # not worth a run, nor to hide what ended it
+            watch.say(f"samples that could not be read are not listed in {path}: {problem}")
     if report := loader.report():
         watch.say(report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,8 +35,8 @@ class LossSpec:
     nested: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.caption_contrast >= 0:
-            raise ConfigError(f"loss.caption_contrast must not be negative, not {self.caption_contrast}")
+        if not 0 <= self.caption_contrast < math.inf:
+            raise ConfigError(f"loss.caption_contrast must be a number, not negative, not {self.caption_contrast}")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"loss.label_smoothing must be a share below 1, not {self.label_smoothing}")
         if any(size < 1 for size in self.nested):

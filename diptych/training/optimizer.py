@@ -32,11 +32,11 @@ class OptimizerSpec:
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"optimizer.learning_rate must be positive, not {self.learning_rate}")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0):
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 < self.epsilon < math.inf):
             raise ConfigError("optimizer.beta1 and optimizer.beta2 must be in [0, 1), optimizer.epsilon positive")
-        if self.warmup_steps < 0 or not self.weight_decay >= 0:
+        if self.warmup_steps < 0 or not 0 <= self.weight_decay < math.inf:
             raise ConfigError("optimizer.warmup_steps and optimizer.weight_decay must not be negative")
-        if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
+        if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
             raise ConfigError(f"optimizer.max_gradient_norm must be positive or null, not {self.max_gradient_norm}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,6 +43,8 @@ class DataSpec:
     def __post_init__(self) -> None:
         if self.workers < 0 or not 0 <= self.max_failures <= 1:
             raise ConfigError("data.workers must not be negative, and data.max_failures be a share from 0 to 1")
+        if self.captions_per_image < 1:
+            raise ConfigError(f"data.captions_per_image must be positive, not {self.captions_per_image}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class CheckpointSpec:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        if self.every_steps < 1 or self.every_minutes <= 0 or self.keep < 1:
+        if self.every_steps < 1 or not self.every_minutes > 0 or self.keep < 1:
             raise ConfigError("checkpoints.every_steps, every_minutes and keep must be positive")
 
 
@@ -127,6 +130,6 @@ class Recipe:
         steps = float(match[1]) if match else 0.0
         if match and match[2].startswith("epoch"):
             steps = steps and max(1.0, steps * samples / self.batch_size)
-        if steps < 1:
+        if not 1 <= steps < math.inf:
             raise ConfigError(f"duration must be like '32 epochs' or '2000 steps', not {self.duration!r}")
         return round(steps)

@@ -20,8 +20,9 @@ from diptych.data.order import uniforms
 from diptych.data.sources import Source
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import default_device
-from diptych.errors import NonFiniteLoss, TrainingError
+from diptych.errors import NonFiniteLoss
 from diptych.models.clip import CLIP, create_model
+from diptych.progress import say
 from diptych.specs import SiglipVisionSpec, VisionTransformerSpec
 from diptych.text.pretrained import AnyTokenizer
 from diptych.tokens import Tokens
@@ -38,10 +39,16 @@ Evaluator = Callable[[Clip], Mapping[str, float]]
 
 
 class Session:
-    """One step, one evaluation, one checkpoint at a time; the loop decides when. ``step`` counts the steps done."""
+    """One step, one evaluation, one checkpoint at a time; the loop decides when. ``step`` counts the steps done.
 
-    def __init__(self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: AnyTokenizer, *, samples: int) -> None:
-        self.recipe, self.folder, self.tokenizer, self.samples = recipe, folder, tokenizer, samples
+    ``samples`` and ``data``: how many the source has, and its fingerprint, noted in every checkpoint.
+    """
+
+    def __init__(
+        self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: AnyTokenizer, *, samples: int, data: str
+    ) -> None:
+        self.recipe, self.folder, self.tokenizer = recipe, folder, tokenizer
+        self.samples, self.data = samples, data
         self.device = default_device()
         self.model = model.to(self.device).train()
         if recipe.half_text_weights:
@@ -53,14 +60,18 @@ class Session:
         self.clip = Clip(self.model, tokenizer, provenance)
         self.optimizer = build_optimizer(self.model, recipe.optimizer)
         self.step, self.seconds = 0, 0.0
+        self.saved_step = 0  # of the last checkpoint; before the first step there is nothing to save
         self.last_good: Path | None = None
         self._clock = self._saved_at = time.monotonic()
 
     @classmethod
-    def begin(cls, recipe: Recipe, folder: Path, tokenizer: Callable[[], AnyTokenizer], *, samples: int) -> Session:
+    def begin(
+        cls, recipe: Recipe, folder: Path, tokenizer: Callable[[], AnyTokenizer], *, samples: int, data: str
+    ) -> Session:
         """From the last checkpoint in the run's folder where there is one, else from random weights.
 
-        ``samples``: of the source; TrainingError where the checkpoint belongs to a source with more or fewer.
+        Raises TrainingError where that checkpoint is damaged, or belongs to other data than those of which there are
+        so many ``samples`` with the fingerprint ``data``.
         """
         saved = state.checkpoints(folder / "checkpoints")
         if not saved:
@@ -68,19 +79,18 @@ class Session:
             spec = recipe.model.with_vocabulary(
                 learned.vocabulary_size, tokenizer=learned.family, padding_id=learned.pad_id
             )
-            return cls(recipe, folder, create_model(spec, seed=recipe.seed), learned, samples=samples)
+            return cls(recipe, folder, create_model(spec, seed=recipe.seed), learned, samples=samples, data=data)
         bundle, resumed = state.load(saved[-1])
-        if resumed.samples != samples:
-            raise TrainingError(
-                f"{folder} holds a run over {resumed.samples:,} samples, but {recipe.data.source} has {samples:,} now"
-            )
+        state.check_data(resumed, samples, data, run=folder, source=recipe.data.source)
         if bundle.tokenizer is None:
             raise AssertionError("a run's checkpoint always holds its tokenizer")
         # A copy, since the weights read are mapped from the checkpoint's file.
-        session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer, samples=samples)
+        session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer, samples=samples, data=data)
         with state.reading(saved[-1]):
             session.optimizer.load_state_dict(resumed.optimizer)
-        session.step, session.seconds, session.last_good = resumed.step, resumed.seconds, saved[-1]
+        session.step, session.seconds = resumed.step, resumed.seconds
+        session.saved_step, session.last_good = resumed.step, saved[-1]
+        session._tell_threads(resumed.threads)
         return session
 
     def loader(self, source: Source) -> Loader:
@@ -145,16 +155,26 @@ class Session:
         return self.step % every.every_steps == 0 or time.monotonic() - self._saved_at > 60 * every.every_minutes
 
     def save(self) -> None:
-        """Write a checkpoint of this very step."""
+        """Write a checkpoint of this very step, where there is none yet.
+
+        Raises TrainingError where it cannot be written, NonFiniteLoss where it would be of no use.
+        """
+        if self.step == self.saved_step:
+            return
         resumable = state.State(
-            step=self.step, samples=self.samples, seconds=self.seconds, optimizer=self.optimizer.state_dict()
+            step=self.step,
+            samples=self.samples,
+            seconds=self.seconds,
+            optimizer=self.optimizer.state_dict(),
+            data=self.data,
+            threads=torch.get_num_threads(),
         )
         keep = self.recipe.checkpoints.keep
         self.last_good = state.save(self.folder / "checkpoints", self._bundle(), resumable, keep=keep)
-        self._saved_at = time.monotonic()
+        self.saved_step, self._saved_at = self.step, time.monotonic()
 
     def finish(self) -> None:
-        """Write the finished bundle to ``model/``."""
+        """Write the finished bundle to ``model/``. Raises NonFiniteLoss as `save` does."""
         write(self._bundle(), self.folder / "model")
 
     def evaluate(self, evaluators: Mapping[str, Evaluator]) -> dict[str, float]:
@@ -170,6 +190,11 @@ class Session:
             for name, tensor in self.model.state_dict().items()
         }
         return Bundle(self.model.spec, weights, self.tokenizer, {**self.clip.provenance, "step": self.step})
+
+    def _tell_threads(self, before: int) -> None:
+        now = torch.get_num_threads()
+        if before not in (0, now) and self.device.type == "cpu":
+            say(f"the run had {before} threads and has {now} now; it goes on, but not bit for bit (OMP_NUM_THREADS)")
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tokens]:
         if batch.tokens is None:
@@ -195,8 +220,10 @@ class Session:
         return {"samples_per_second": self.recipe.batch_size / taken, "seconds": self.seconds}
 
     def _not_finite(self, loss: Tensor, norm: Tensor, batch: Batch) -> str:
-        good = f"the last good checkpoint is {self.last_good}" if self.last_good else "there is no checkpoint yet"
         return (
             f"step {self.step + 1}: the loss is {loss.item()}, its gradient's norm {norm.item()}; "
-            f"the weights were left as they were and {good}. Samples of the batch: {', '.join(batch.keys)}"
+            f"the weights were left as they were and {self._good()}. Samples of the batch: {', '.join(batch.keys)}"
         )
+
+    def _good(self) -> str:
+        return f"the last good checkpoint is {self.last_good}" if self.last_good else "there is no checkpoint yet"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import re
 import shutil
@@ -14,15 +14,12 @@ from typing import Any
 
 import torch
 
-from diptych import config
 from diptych.checkpoints.bundle import Bundle, read
 from diptych.checkpoints.writing import write
-from diptych.errors import TrainingError
-from diptych.training.recipe import Recipe
+from diptych.errors import CheckpointError, TrainingError
 
 NAME = re.compile(r"step-(\d{9})")
-# What may change between a run and its resumption, since no weight depends on it.
-FREE_ON_RESUME = ("checkpoints.", "evaluate_every", "data.workers", "data.max_failures")
+SUMS = "SHA256SUMS"  # of all the other files of a checkpoint, as sha256sum -c reads it
 
 
 @dataclass(frozen=True)
@@ -31,35 +28,52 @@ class State:
 
     step:    optimiser steps done; it is also the place in the data.
     samples: of the source that the run began with; with another number the place would be another one.
+    data:    fingerprint of that source; empty where it has none.
+    threads: of PyTorch, on which the last bits of its sums depend; 0 where nobody noted them.
     """
 
     step: int
     samples: int
     seconds: float
     optimizer: dict[str, Any]
+    data: str = ""
+    threads: int = 0
 
 
 def save(folder: Path, bundle: Bundle, state: State, *, keep: int) -> Path:
     """Write ``folder/step-NNNNNNNNN`` under another name, flush it, rename it; then drop all but the last ``keep``.
 
-    A kill at any moment leaves the earlier checkpoints as they were.
+    A kill at any moment leaves the earlier checkpoints as they were, and at most litter for `sweep`. Raises
+    TrainingError where it cannot be written, on a full disk say, and leaves nothing of it.
     """
     destination = folder / f"step-{state.step:09d}"
-    partial = folder / f".partial-{destination.name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for litter in folder.glob(".*partial-step-*"):  # of a kill while another checkpoint was being written
-        shutil.rmtree(litter)
-    write(bundle, partial)
-    with open(partial / "training.pt", "wb") as file:
-        torch.save(dict(vars(state)), file)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(partial)
-    partial.rename(destination)
-    _sync(folder)
+    partial = _hidden(destination)
+    try:
+        write(bundle, partial)
+        with open(partial / "training.pt", "wb") as file:
+            torch.save(dict(vars(state)), file)
+        sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(partial.iterdir())]
+        (partial / SUMS).write_text("".join(sums), encoding="utf-8")
+        for path in (partial / "training.pt", partial / SUMS, partial):
+            _sync(path)
+        partial.rename(destination)
+        _sync(folder)
+    except (OSError, RuntimeError, CheckpointError) as problem:
+        shutil.rmtree(partial, ignore_errors=True)
+        # When PyTorch cannot write, it speaks of positions in its archive; what the disk said stands behind that.
+        cause = problem.__context__ if isinstance(problem.__context__, OSError) else problem
+        then = "".join(f"; resume (--resume) goes on from {path.name}" for path in checkpoints(folder)[-1:])
+        raise TrainingError(f"step {state.step} could not be saved as {destination}: {cause}{then}") from problem
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        # Renamed first: a kill meanwhile must not leave half a checkpoint under the name of a whole one.
+        shutil.rmtree(old.rename(_hidden(old)), ignore_errors=True)
     return destination
+
+
+def sweep(folder: Path) -> None:
+    """Remove what kills have left of checkpoints that were being written or dropped. Only for the run itself."""
+    for litter in folder.glob(".*partial-step-*"):
+        shutil.rmtree(litter)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -70,13 +84,28 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load(checkpoint: Path) -> tuple[Bundle, State]:
-    """A checkpoint's bundle and the rest. Raises TrainingError where it cannot be read."""
+    """A checkpoint's bundle and the rest. Raises TrainingError where it cannot be read or is not as it was written."""
     with reading(checkpoint):
+        _check_sums(checkpoint)
         saved = torch.load(checkpoint / "training.pt", weights_only=True)
         state = State(**saved)
         if checkpoint.name != f"step-{state.step:09d}":
             raise ValueError(f"it is of step {state.step}")
         return read(checkpoint), state
+
+
+def check_data(before: State, samples: int, data: str, *, run: Path, source: str) -> None:
+    """Raise TrainingError where the data are others than before: the place in them would mean nothing."""
+    if before.samples != samples:
+        raise TrainingError(
+            f"{run} holds a run over {before.samples:,} samples, but {source} has {samples:,} now; restore the data, "
+            "or give another folder to begin anew"
+        )
+    if before.data and data and before.data != data:
+        raise TrainingError(
+            f"{run} holds a run over other data than {source} is now: as many samples, but names, sizes, captions or "
+            "their order have changed; restore the data, or give another folder to begin anew"
+        )
 
 
 @contextmanager
@@ -86,62 +115,36 @@ def reading(checkpoint: Path) -> Generator[None]:
         yield
     except Exception as problem:  # torch.load and an optimizer raise anything on bytes that they did not write
         said = (str(problem) or type(problem).__name__).split(". ")[0].splitlines()[0]  # PyTorch adds paragraphs
+        before = [path.name for path in checkpoints(checkpoint.parent) if path.name < checkpoint.name]
+        then = f"resume from the one before, {before[-1]}" if before else "begin anew, since there is none before it"
         raise TrainingError(
-            f"the checkpoint {checkpoint} cannot be read ({said}); remove it to resume from the one before"
+            f"the checkpoint {checkpoint} cannot be read ({said}); remove that folder to {then}"
         ) from problem
 
 
-def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Make ``folder`` this recipe's, or check that it is. Raises TrainingError where it holds another run."""
-    path = folder / "recipe.json"
-    begun = [name for name in ("metrics.jsonl", "checkpoints", "model") if _holds_something(folder / name)]
-    if not begun:  # a run that failed before its first step keeps nobody out
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, recipe)
+def _check_sums(checkpoint: Path) -> None:
+    sums = checkpoint / SUMS
+    if not sums.exists():  # an older version's
         return
-    if not path.exists():
-        raise TrainingError(f"{folder} holds {', '.join(begun)} but no recipe.json; give another folder")
-    if not resume:
-        raise TrainingError(f"{folder} already holds a run; pass resume (--resume) to go on with it, or another folder")
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(before, dict):
-            raise ValueError(f"it holds {before!r:.40}")
-    except (OSError, ValueError) as problem:
-        raise TrainingError(f"{path} is not the recipe of a run: {problem}") from problem
-    now = config.to_dict(recipe)
-    different = [name for name in _differences(before, now) if not name.startswith(FREE_ON_RESUME)]
-    if different:
-        raise TrainingError(f"{folder} holds a run of another recipe; they differ in {', '.join(different)}")
-    write_json(path, recipe)
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        sha256, _, name = line.partition("  ")
+        if _sha256(checkpoint / name) != sha256:
+            raise ValueError(f"{name} is damaged: it is not as it was written")
 
 
-def _holds_something(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: Path, value: object) -> None:
-    """Dataclasses, dicts and lists as a JSON file that is whole or absent."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(config.to_dict(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+def _hidden(checkpoint: Path) -> Path:
+    """What a checkpoint is called while it is not whole."""
+    return checkpoint.with_name(f".partial-{checkpoint.name}")
 
 
-def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    """Dotted paths at which two JSON values differ."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return [] if before == now else [path]
-    keys = [*now, *(key for key in before if key not in now)]
-    return [
-        name
-        for key in keys
-        for name in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-    ]
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder as durable as the bytes in its files."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make the bytes of a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from twins import RELEASED, bundle, random_weights, twin
 
 from diptych.checkpoints import writing
-from diptych.checkpoints.bundle import Bundle, build, fingerprint, read
+from diptych.checkpoints.bundle import Bundle, as_written, build, fingerprint, read
+from diptych.checkpoints.folder import sweep
 from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError
 from diptych.models.clip import create_model
@@ -92,6 +93,18 @@ def test_another_context_length_interpolates_positions(length, tmp_path):
     assert "hashes" not in other.provenance
     ids = torch.randint(1, 500, (2, length))
     assert build(other).encode_text(ids).shape == (2, 48)
+
+
+@pytest.mark.parametrize("format", ["diptych", "huggingface", "openai"])
+def test_weights_may_be_read_by_whom_the_umask_allows(format, tmp_path):
+    original = bundle("ViT-B/32", vocabulary=49_408)
+    before = os.umask(0o027)
+    try:
+        write(original, tmp_path / "a", format=format)
+        (tmp_path / "file").touch()
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode for path in (tmp_path / "a").iterdir()} == {(tmp_path / "file").stat().st_mode}
 
 
 def test_towers_with_different_activations_are_ours_only(tmp_path):
@@ -213,6 +226,40 @@ def test_fingerprints_tell_any_change():
     assert before != fingerprint(weights)
 
 
+def test_a_flipped_bit_is_noticed_by_whoever_asks(tmp_path):
+    write(bundle("RN50"), tmp_path / "a")
+    assert as_written(read(tmp_path / "a"))
+    assert as_written(bundle("RN50")) is None
+    half = {name: t.half() if t.is_floating_point() else t for name, t in bundle("RN50").weights.items()}
+    write(Bundle(twin("RN50"), half), tmp_path / "half")
+    assert as_written(read(tmp_path / "half"))
+    path = tmp_path / "a" / "open_clip_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    damaged = read(tmp_path / "a")
+    assert as_written(damaged) is False
+
+
+def test_what_a_killed_writer_left_can_be_swept(tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    ours, others = [".a.new-0123abcd", ".a.old-0123abcd"], [".b.new-0123abcd", ".a.new-mine", "a.new-0123abcd"]
+    for name in (*ours, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    sweep(tmp_path / "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a", *others])
+
+
+def test_a_recipe_over_a_path_that_is_not_utf8_is_written(tmp_path):
+    recipe = {"source": "caf\udce9/图.csv"}
+    write(dataclasses.replace(bundle("ViT-B/32"), provenance={"recipe": recipe}), tmp_path / "a")
+    assert read(tmp_path / "a").provenance["recipe"] == recipe
+    assert "图" in (tmp_path / "a" / "diptych.json").read_text(encoding="utf-8")
+    alone = next((tmp_path / "a").glob("*.safetensors")).rename(tmp_path / "alone.safetensors")
+    assert read(alone).provenance["recipe"] == recipe
+
+
 def test_a_folder_above_bundles_says_where_they_are(tmp_path):
     write(bundle("ViT-B/32"), tmp_path / "run" / "model")
     with pytest.raises(CheckpointError, match="run/model"):
@@ -238,3 +285,9 @@ def test_a_full_disk_is_a_checkpoint_error(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="cannot be written: No space left"):
         write(bundle("ViT-B/32"), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_activation_contradicts_only_towers_that_have_one(tmp_path):
+    write(bundle("RN50"), tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"says quick_gelu; leave activation= \(--activation\) out"):
+        read(tmp_path / "a", activation="gelu")

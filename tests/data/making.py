@@ -53,3 +53,8 @@ def tokenize(texts) -> Tokens:
     for row, ids in enumerate(rows):
         ids_BL[row, : len(ids)] = torch.tensor(ids)
     return Tokens(ids_BL, torch.tensor([len(row) for row in rows]))
+
+
+def keys(source) -> list[str]:
+    """The key of every sample of a source, in its order."""
+    return [source.read(i).key for i in range(len(source))]

@@ -88,15 +88,24 @@ def test_large_jpegs_are_decoded_small_without_changing_what_is_seen():
     assert (small.float() - exact.float()).abs().max() < 4
 
 
-def test_rotated_photographs_are_turned_before_they_are_cropped():
+def on_its_side(where: str) -> bytes:
+    """A JPEG whose left half is white, and which is to be turned so that this half is its top."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    buffer = io.BytesIO()
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     halves = Image.new("RGB", (64, 32))
     halves.paste("white", (0, 0, 32, 32))
-    halves.save(buffer, "JPEG", exif=exif)
-    top = cropped(buffer.getvalue(), SPEC, Augmentation.paper(), draws(_3=0.0))
-    assert top.float().mean() > 240
+    buffer = io.BytesIO()
+    halves.save(buffer, "JPEG", **({"xmp": xmp} if where == "xmp" else {"exif": exif}))
+    comment = b"\xff\xfe" + (65_002).to_bytes(2) + b"x" * 65_000
+    return buffer.getvalue().replace(b"\xff\xd8", b"\xff\xd8" + comment * (2 if "far" in where else 0), 1)
+
+
+@pytest.mark.parametrize("where", ["exif", "xmp", "exif far in"])
+def test_rotated_photographs_are_turned_before_they_are_cropped(where):
+    image = on_its_side(where)
+    assert decode_image(image).size == (32, 64)
+    assert cropped(image, SPEC, Augmentation.paper(), draws(_3=0.0)).float().mean() > 240
 
 
 @pytest.mark.parametrize("image", [jpeg(1)[:500], b"", b"\xff\xd8\xff junk", b"GIF89a"])

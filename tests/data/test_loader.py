@@ -16,6 +16,7 @@ from PIL import Image
 from diptych.data.augment import Augmentation
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
+from diptych.data.order import visited
 from diptych.data.sources import Sample, open_source
 from diptych.errors import DataError, TooManyFailures
 from diptych.specs import PreprocessSpec
@@ -172,6 +173,62 @@ def test_too_many_failures_stop_with_examples(workers):
         next(loader.batches())
 
 
+TINY = PreprocessSpec(size=2)
+
+
+@pytest.mark.parametrize(("samples", "share"), [(20, 0.05), (40, 0.05), (100, 0.05), (100, 0.29)])
+def test_a_share_of_bad_samples_that_is_allowed_never_stops(samples, share):
+    bad = round(share * samples)
+    items = [DataError("gone") if i < bad else good(0) for i in range(samples)]
+    for seed in range(8):
+        with Loader(Memory(items), TINY, batch_size=20, workers=0, seed=seed, max_failures=share) as loader:
+            list(loader.batches(0, samples // 5))  # four epochs
+        assert len(loader.failures.reasons) == bad
+    items[-1] = DataError("gone")
+    with (
+        Loader(Memory(items), TINY, batch_size=20, workers=0, max_failures=share) as loader,
+        pytest.raises(TooManyFailures, match=f"{bad + 1} of the {samples} samples failed"),
+    ):
+        list(loader.batches(0, samples // 5))
+
+
+def test_one_bad_shard_counts_as_its_share_of_all():
+    sizes = (40,) * 100
+    first = int(visited(np.array([0]), sizes, 0)[0]) // 40  # one of those that are mixed with each other at the start
+    source = Memory([DataError("lost shard") if i // 40 == first else good(0) for i in range(4000)])
+    source.shard_sizes = sizes
+    with Loader(source, TINY, batch_size=50, workers=0, max_failures=0.02) as loader:
+        list(loader.batches(0, 20))
+    assert len(loader.failures.reasons) == 40
+
+
+class Large(Memory):
+    """A million samples, of which one in ``nth`` cannot be read."""
+
+    def __init__(self, nth: int) -> None:
+        self.nth, self.reads = nth, 0
+
+    def __len__(self):
+        return 1_000_000
+
+    def read(self, i):
+        self.reads += 1
+        if i * 2654435761 % 2**32 % self.nth == 0:
+            raise DataError(f"sample {i} is gone")
+        return good(0)
+
+
+@pytest.mark.parametrize(("nth", "reads"), [(1, 200), (2, 1000), (5, 20_000)])
+def test_a_source_far_beyond_what_is_allowed_is_found_out_early(nth, reads):
+    source = Large(nth)
+    with (
+        Loader(source, TINY, batch_size=50, workers=0, max_failures=0.05) as loader,
+        pytest.raises(TooManyFailures, match=r"in a row|far more than the 5.0% allowed; .* is gone"),
+    ):
+        list(loader.batches(0, 20_000))
+    assert source.reads < reads
+
+
 def test_a_killed_worker_is_a_clear_error_and_the_loader_can_go_on(source):
     with Loader(source, SPEC, batch_size=30, workers=2, tokenizer=tokenize) as loader:
         batches = loader.batches()
@@ -257,6 +314,39 @@ def test_workers_do_not_outlive_their_parent(tmp_path, number):
     while any(_runs(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+STUCK = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from diptych.data.loader import Loader
+from diptych.specs import PreprocessSpec
+from test_loader import Memory
+class Stuck(Memory):
+    def read(self, i):
+        print(os.getpid(), flush=True)
+        return open({fifo!r}, "rb").read()
+next(Loader(Stuck([0] * 64), PreprocessSpec(size=16), batch_size=64, workers=2).batches())
+"""
+
+
+def test_workers_that_wait_for_a_file_do_not_outlive_their_parent_either(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    script = STUCK.format(tests=str(Path(__file__).parent), fifo=str(tmp_path / "fifo"))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    pids = [int(process.stdout.readline()) for _ in range(2)]
+    try:
+        process.kill()
+        process.wait(timeout=20)
+        process.stdout.close()
+        deadline = time.monotonic() + 10
+        while any(map(_runs, pids)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        for pid in filter(_runs, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _runs(pid: int) -> bool:

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import os
 import struct
 import zlib
 
@@ -102,6 +103,21 @@ def test_arrays_and_paths_decode(tmp_path):
         assert np.array_equal(decode_image(other), array_HWC)
     assert decode_image(array_HWC[:, :, :1]).mode == "RGB"
     assert decode_image(array_HWC[:, :, 0] > 9).getpixel((59, 39)) == (255, 255, 255)
+
+
+def test_a_pipe_may_be_an_image():
+    for data in (encode(gradient()), b""):
+        read, write = os.pipe()
+        os.write(write, data)
+        os.close(write)
+        try:
+            if data:
+                assert decode_image(f"/dev/fd/{read}").size == (60, 40)
+            else:
+                with pytest.raises(DataError, match="empty"):
+                    decode_image(f"/dev/fd/{read}")
+        finally:
+            os.close(read)
 
 
 JPEG = encode(gradient(200, 300), "JPEG")

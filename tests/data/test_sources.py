@@ -1,27 +1,22 @@
 import contextlib
-import csv
+import io
 import json
 import os
 import pickle
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from making import jpeg, pairs, tar
+from making import jpeg, keys, pairs, tar
 
 from diptych.data.shards import scan
 from diptych.data.sources import open_source, read
-from diptych.errors import DataError, MissingExtra
+from diptych.errors import DataError
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-def keys(source) -> list[str]:
-    return [source.read(i).key for i in range(len(source))]
 
 
 def test_tars_by_range_pattern_list_and_folder_are_one_sequence(tmp_path):
@@ -121,6 +116,48 @@ def test_spoiled_tars_never_hang_nor_raise_anything_else(tmp_path, kind):
             scan(path)
 
 
+def test_a_member_that_is_there_twice_spoils_its_sample(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in (("a.jpg", jpeg(0)), ("a.txt", b"x"), ("a.TXT", b"y"), ("b.jpg", jpeg(1)), ("b.txt", b"z")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    source = open_source(tmp_path / "a.tar")
+    with pytest.raises(DataError, match=r"holds a\.txt twice"):
+        source.read(0)
+    assert source.read(1).captions == ("z",)
+    assert len(open_source(tmp_path / "a.tar", captions=["txt"], where="txt")) == 2
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("folder", ["", "folder/" * 9])
+def test_hard_links_in_a_tar_are_the_files_they_lead_to(tmp_path, kind, folder):
+    long = folder + ("x" * 120 if kind != tarfile.USTAR_FORMAT else "x" * 20)
+    with tarfile.open(tmp_path / "a.tar", "w", format=kind) as archive:
+
+        def add(name: str, data: bytes = b"", link: str = "") -> None:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            if link:
+                member.type, member.linkname = tarfile.LNKTYPE, link
+            archive.addfile(member, io.BytesIO(data))
+
+        add(f"{long}.jpg", jpeg(0))
+        add(f"{long}.txt", b"one")
+        add("b.jpg", link=f"{long}.jpg")
+        add("b.txt", b"two")
+        add("c.jpg", link="gone.jpg")
+        add("c.txt", b"three")
+        add("d.jpg", link=f"{long}.jpg")
+        add("d.txt", link="b.txt")
+    for source in (open_source(tmp_path / "a.tar"), open_source(tmp_path / "a.tar")):  # the second from the kept index
+        assert [source.read(i).key for i in (0, 1, 3)] == [long, "b", "d"]
+        assert source.read(1)[:2] == (jpeg(0), ("two",))
+        assert source.read(3)[:2] == (jpeg(0), ("two",))
+        with pytest.raises(DataError, match=r"c\.jpg is a link to gone\.jpg, which is not there"):
+            source.read(2)
+
+
 def test_promised_sizes_are_believed_until_read(tmp_path):
     first, second = tar(tmp_path / "0.tar", pairs(0, 3)), tar(tmp_path / "1.tar", pairs(3, 6))
     (tmp_path / "sizes.json").write_text(json.dumps({"0.tar": 3}))
@@ -203,115 +240,6 @@ def test_a_label_outside_the_classes_is_an_error(tmp_path):
             source.read(i)
 
 
-def test_class_folders_with_and_without_splits(tmp_path):
-    for split in ("train", "test"):
-        for name in ("hot_dog", "cat"):
-            (tmp_path / split / name / "deep").mkdir(parents=True)
-            (tmp_path / split / name / "1.jpg").write_bytes(jpeg(1))
-            (tmp_path / split / name / "deep" / "2.PNG").write_bytes(jpeg(2))
-            (tmp_path / split / name / "notes.md").write_text("no image")
-    with pytest.raises(DataError, match="splits test, train; say which"):
-        open_source(tmp_path)
-    source = open_source(tmp_path, split="train")
-    assert source.class_names == ("cat", "hot dog")
-    assert len(source) == len(open_source(tmp_path / "train")) == 4
-    sample = source.read(3)
-    assert (sample.label, sample.captions, sample.key) == (1, ("hot dog",), "hot_dog/deep/2.PNG")
-    assert Path(sample.image).read_bytes() == jpeg(2)
-    assert keys(pickle.loads(pickle.dumps(source))) == keys(source)
-
-
-def test_images_with_captions_beside_them(tmp_path):
-    (tmp_path / "00000").mkdir()
-    for i in range(3):
-        (tmp_path / "00000" / f"{i}.jpg").write_bytes(jpeg(i))
-        (tmp_path / "00000" / f"{i}.txt").write_text(f"caption {i}")
-        (tmp_path / "00000" / f"{i}.json").write_text(json.dumps({"alt": [f"alt {i}"]}))
-    source = open_source(tmp_path)
-    assert source.read(1).captions == ("caption 1",)
-    assert source.read(1).key == "00000/1"
-    assert open_source(tmp_path, captions=["json.alt"]).read(2).captions == ("alt 2",)
-
-
-def rows(count: int) -> list[dict[str, str]]:
-    return [{"filepath": f"images/{i // 2}.jpg", "title": f"caption {i}"} for i in range(count)]
-
-
-def write_table(path: Path, table: list[dict[str, str]]) -> Path:
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in table))
-    elif path.suffix == ".parquet":
-        pyarrow = pytest.importorskip("pyarrow")
-        parquet = pytest.importorskip("pyarrow.parquet")
-        parquet.write_table(pyarrow.Table.from_pylist(table), path, row_group_size=3)
-    else:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, table[0], delimiter="\t" if path.suffix == ".tsv" else ",")
-            writer.writeheader()
-            writer.writerows(table)
-    return path
-
-
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
-def test_tables_join_the_captions_of_an_image(tmp_path, kind):
-    path = write_table(tmp_path / f"table.{kind}", rows(8))
-    source = open_source(path)
-    assert len(source) == 4
-    assert source.read(1).captions == ("caption 2", "caption 3")
-    assert source.read(1).image == tmp_path / "images" / "1.jpg"
-    assert open_source(path, captions=["title"]).read(0) == source.read(0)
-    with pytest.raises(DataError, match="did you mean 'title'"):
-        open_source(path, captions=["titel"])
-    assert len(open_source([path, path])) == 4
-    assert source.shard_sizes == (4,)
-    assert pickle.loads(pickle.dumps(source)).read(3) == source.read(3)
-
-
-def test_a_table_without_the_columns_says_what_it_has(tmp_path):
-    path = write_table(tmp_path / "a.csv", [{"picture": "a.jpg", "caption": "b"}])
-    with pytest.raises(DataError, match=r"no image column .* it has picture, caption"):
-        open_source(path)
-    path = write_table(tmp_path / "b.csv", [{"image": "a.jpg", "words": "b"}])
-    with pytest.raises(DataError, match="no caption column"):
-        open_source(path)
-    assert open_source(path, captions=["words"]).read(0).captions == ("b",)
-
-
-def test_bad_rows_and_cells_do_not_spoil_the_others(tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(
-        b'{"image": "a.jpg", "caption": ["x", "y "]}\n{"image": \n{"caption": "z"}\n7\n\n{"image": "b.jpg"}\n'
-    )
-    source = open_source(tmp_path / "a.jsonl")
-    assert [source.read(i).captions for i in range(len(source))] == [("x", "y"), ()]
-    assert len(source.problems) == 3
-    assert "row 2" in source.problems[0]
-    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbfimage,caption\na.jpg,caf\xe9\nb.jpg,caf\xc3\xa9\nc.jpg\n,nothing\n")
-    source = open_source(tmp_path / "b.csv")
-    with pytest.raises(DataError, match="utf-8"):
-        read(source, 0)
-    assert source.read(1).captions == ("café",)
-    assert source.read(2).captions == ()
-    assert "row 4" in source.problems[0]
-
-
-def test_parquet_may_hold_the_images_themselves(tmp_path):
-    table = [{"image": {"bytes": jpeg(i), "path": None}, "caption": f"c {i}"} for i in range(7)]
-    source = open_source(write_table(tmp_path / "a.parquet", table))
-    assert len(source) == 7
-    assert (source.read(5).image, source.read(5).captions) == (jpeg(5), ("c 5",))
-    assert source.shard_sizes == (3, 3, 1)  # row groups, so that few of them are read at a time
-    table = [{"image": jpeg(i), "caption": f"c {i}"} for i in range(2)]
-    assert open_source(write_table(tmp_path / "b.parquet", table)).read(1).image == jpeg(1)
-
-
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    path = write_table(tmp_path / "a.parquet", rows(2))
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
-    with pytest.raises(MissingExtra, match=r"diptych\[data\]"):
-        open_source(path)
-
-
 def test_mixed_splits_in_one_folder_must_be_chosen(tmp_path):
     for name in ("train-0000", "train-0001", "val-0000"):
         tar(tmp_path / f"{name}.tar", pairs(0, 2))
@@ -368,26 +296,47 @@ def test_scanning_agrees_with_tarfile(shared_data):
     assert np.array_equal(scan(path).starts[:-1], begins)
 
 
-def test_odd_rows_do_not_spoil_a_table(tmp_path):
-    (tmp_path / "a.png").write_bytes(jpeg(0))
-    (tmp_path / "long.csv").write_text("image,caption\na.png,one,two,three\n")
-    assert open_source(tmp_path / "long.csv").read(0).captions == ("one",)
-    (tmp_path / "deep.jsonl").write_text("[" * 100_000 + '\n{"image": "a.png", "caption": "one"}\n')
-    assert open_source(tmp_path / "deep.jsonl").read(0).captions == ("one",)
-    (tmp_path / "utf16.csv").write_text("image,caption\na.png,one\n", encoding="utf-16")
-    with pytest.raises(DataError, match="UTF-16"):
-        open_source(tmp_path / "utf16.csv")
-    (tmp_path / "latin.csv").write_text("image,caption\na.png,café\n", encoding="latin-1")
-    with pytest.raises(DataError, match="caption is not UTF-8"):
-        read(open_source(tmp_path / "latin.csv"), 0)
+def test_captions_are_looked_for_beyond_a_first_sample_that_is_odd(tmp_path):
+    odd = {"a": {"jpg": jpeg(0), "json": b"not json"}, "b": {"jpg": jpeg(0)}}
+    tar(tmp_path / "a.tar", odd | pairs(0, 3))
+    source = open_source(tmp_path / "a.tar", captions=["json.tag"])
+    assert source.read(4).captions == ("x",)
+    with pytest.raises(DataError, match=r"no json\.words; it has jpg, json"):
+        open_source(tmp_path / "a.tar", captions=["json.words"])
 
 
-def test_links_that_lead_upwards_are_not_followed(tmp_path):
-    (tmp_path / "set" / "cat").mkdir(parents=True)
-    (tmp_path / "set" / "cat" / "a.jpg").write_bytes(jpeg(0))
-    (tmp_path / "set" / "cat" / "up").symlink_to("../../set")
-    (tmp_path / "set" / "cat" / "self").symlink_to("self")
-    assert len(open_source(tmp_path / "set")) == 1
+@pytest.mark.parametrize("name", ["x.tar", "x.csv", "x.jsonl", "x.parquet"])
+def test_a_pipe_is_no_source(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for location in (tmp_path, tmp_path / name):
+        with pytest.raises(DataError, match="no regular file"):
+            open_source(location)
+
+
+def test_a_pipe_among_what_describes_tars_is_passed_over(tmp_path):
+    tar(tmp_path / "a.tar", pairs(0, 3))
+    os.mkfifo(tmp_path / "sizes.json")
+    assert len(open_source(tmp_path)) == 3
+
+
+def test_lists_of_classes_that_are_odd(tmp_path):
+    samples = {f"s{label}": {"jpg": jpeg(label), "cls": str(label).encode()} for label in range(3)}
+    tar(tmp_path / "test" / "0.tar", samples)
+    for content, message in (
+        ("Hund\nKatze\nKäfer\n".encode("latin-1"), r"classnames\.txt is not UTF-8"),
+        (b"dog\n\ncat\nbug\n", "line 2 is blank"),
+    ):
+        (tmp_path / "classnames.txt").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            open_source(tmp_path)
+    (tmp_path / "classnames.txt").write_bytes("\ufeffdog\r\nca\u2028t\r\nbug\r\n\r\n".encode())
+    (tmp_path / "zeroshot_classification_templates.txt").write_text("a {c}\n\nthe {c}\n")
+    source = open_source(tmp_path)
+    assert source.class_names == ("dog", "ca\u2028t", "bug")
+    assert source.read(2).captions == ("a bug", "the bug")
+    (tmp_path / "test" / "nshards.txt").write_bytes(b"\xff")
+    with pytest.raises(DataError, match="nshards"):
+        open_source(tmp_path)
 
 
 @pytest.mark.parametrize(("location", "message"), [("", "no location"), ("{9..1}.tar", "backwards")])

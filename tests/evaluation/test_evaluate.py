@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from diptych.data.sources import Sample
@@ -78,7 +79,7 @@ def test_zero_shot_end_to_end(clip: Clip, tmp_path: Path) -> None:
     assert {"dataset", "model", "pretrained", "task", "metrics", "language"} <= data.keys()
     assert [file.name for file in path.parent.iterdir()] == ["result.json"]
     assert "acc1" in str(result)
-    assert "2 samples or files could not be read" in str(result)
+    assert "2 samples or files could not be used" in str(result)
 
 
 def test_retrieval_end_to_end(clip: Clip) -> None:
@@ -117,8 +118,15 @@ def test_what_cannot_be_evaluated(clip: Clip) -> None:
 
 
 class Mute(Captioned):
+    """Some samples have neither caption nor label."""
+
+    def __init__(self, mute: int) -> None:
+        super().__init__(broken=0)
+        self.mute = mute
+
     def read(self, i: int) -> Sample:
-        return super().read(i)._replace(captions=(), label=None)
+        sample = super().read(i)
+        return sample._replace(captions=("  ",), label=None) if i < self.mute else sample
 
 
 class Unlabelled(Mute):
@@ -126,10 +134,61 @@ class Unlabelled(Mute):
 
 
 def test_samples_without_what_the_task_needs(clip: Clip) -> None:
-    with pytest.raises(DataError, match="sample-1 has no caption"):
-        evaluate(clip, Mute())
-    with pytest.raises(DataError, match="sample-1 has no label"):
-        evaluate(clip, Unlabelled())
+    with pytest.raises(TooManyFailures, match=r"10% .*sample-0 has no caption"):
+        evaluate(clip, Mute(80))
+    with pytest.raises(TooManyFailures, match=r"10% .*sample-0 has no label"):
+        evaluate(clip, Unlabelled(80))
+
+
+def test_a_few_samples_without_what_the_task_needs_are_listed_and_left_out(clip: Clip) -> None:
+    for source, lack in ((Mute(2), "caption"), (Unlabelled(2), "label")):
+        result = evaluate(clip, source)
+        assert result.samples == 78
+        assert [reason.partition(",")[0] for reason in result.skipped] == [f"sample-{i} has no {lack}" for i in (0, 1)]
+        assert result.predictions["key"][0] == "sample-2"
+
+
+class Alike(Colours):
+    """Classes 1 and 4 are both called green, though not written alike."""
+
+    class_names = ("red", "green", "blue", "white", "Green ", "grey")
+
+
+def test_classes_of_one_name_share_their_hits(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    def perfect(_: Clip, pixels_BCHW: torch.Tensor) -> np.ndarray:
+        nonlocal seen
+        seen, numbers = seen + len(pixels_BCHW), range(seen, seen + len(pixels_BCHW))
+        return weights_CE[[i % 6 for i in numbers]]
+
+    seen, weights_CE = 0, clip.classifier([name.strip().lower() for name in Alike.class_names], "{}").weights_CE
+    monkeypatch.setattr(Clip, "encode_pixels", perfect)
+    with pytest.warns(UserWarning, match=r"'green' \(1\), 'Green ' \(4\)"):
+        result = evaluate(clip, Alike(0), templates="{}")
+    right = [i for i in range(80) if i % 6 != 4]
+    assert [i for i in range(80) if result.predictions["rank"][i] == 1] == right
+    assert {result.predictions["rank"][i] for i in range(80) if i % 6 == 4} == {2}
+    assert result.predictions["predicted"] == tuple(i % 6 if i % 6 != 4 else 1 for i in range(80))
+    assert result.metrics["acc1"] == len(right) / 80
+    assert result.metrics["acc5"] == 1
+    assert result.chance["acc1"] == 1 / 6
+
+
+def test_keys_that_are_not_utf8_are_saved(clip: Clip, tmp_path: Path) -> None:
+    class Odd(Captioned):
+        def read(self, i: int) -> Sample:
+            return super().read(i)._replace(key=f"caf\udce9-图-{i}")
+
+    result = evaluate(clip, Odd())
+    path = result.save(tmp_path / "result.json")
+    assert Result.load(path) == result
+    assert "图" in path.read_text(encoding="utf-8")
+
+
+def test_a_result_that_cannot_be_saved_leaves_nothing(clip: Clip, tmp_path: Path) -> None:
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        evaluate(clip, Colours()).save(tmp_path / "result.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_features_do_not_depend_on_batches(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:

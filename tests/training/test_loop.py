@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import multiprocessing
+import os
+import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -7,8 +11,8 @@ import pytest
 import torch
 
 import diptych
-from diptych.config import override
-from diptych.errors import ConfigError, NonFiniteLoss, TooManyFailures, TrainingError
+from diptych.config import override, to_dict
+from diptych.errors import ConfigError, DataError, NonFiniteLoss, TooManyFailures, TrainingError
 from diptych.training import recipes, state
 from diptych.training.loop import train
 from diptych.training.recipe import Recipe
@@ -166,6 +170,103 @@ def test_an_evaluation_that_was_killed_is_made_up_for(data: Path, tmp_path: Path
         assert [line["step"] for line in metrics(tmp_path / "run") if "test/answer" in line] == [5, 10, 12]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_during_an_evaluation_it_saves_first(data: Path, tmp_path: Path, number: signal.Signals) -> None:
+    recipe, folder = small.recipe(data, every_steps=1000), tmp_path / "run"
+
+    def evaluator(clip: diptych.Clip) -> dict[str, float]:
+        os.kill(os.getpid(), number)
+        return {"answer": 42.0}
+
+    run = train(recipe, folder, evaluators={"test": evaluator})
+    assert (run.step, run.finished) == (5, False)
+    assert [path.name for path in state.checkpoints(folder / "checkpoints")] == ["step-000000005"]
+    train(recipe, folder, resume=True)
+    assert [line["step"] for line in metrics(folder) if "loss" in line] == list(range(1, 13))
+
+
+def test_an_evaluation_that_fails_costs_neither_steps_nor_model(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unlucky(clip: diptych.Clip) -> dict[str, float]:
+        raise DataError("0.png has no caption")
+
+    recipe, folder = small.recipe(data, every_steps=1000), tmp_path / "run"
+    for last, error in ((5, DataError), (5, DataError)):  # it is made up for at once, and fails again
+        with pytest.raises(error, match="no caption"):
+            train(recipe, folder, resume=True, evaluators={"test": unlucky})
+        assert f"the last checkpoint is {folder}/checkpoints/step-{last:09d}; resume" in capsys.readouterr().err
+    with pytest.raises(DataError, match="no caption"):
+        train(override(recipe, ["evaluate_every=1000"]), folder, resume=True, evaluators={"test": unlucky})
+    assert diptych.load(folder / "model").encode_texts("a red card").shape == (1, 16)
+    shutil.rmtree(folder / "model")  # as if killed before it was written
+    with pytest.raises(DataError, match="no caption"):
+        train(override(recipe, ["evaluate_every=1000"]), folder, resume=True, evaluators={"test": unlucky})
+    assert (folder / "model").is_dir()
+
+
+def test_a_worker_that_is_killed_costs_no_steps(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advance = Session.advance
+
+    def killing(session: Session, batch: object, steps: int) -> dict[str, float]:
+        if session.step == 3:
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, signal.SIGKILL)
+        return advance(session, batch, steps)
+
+    recipe, folder = small.recipe(data, workers=1, steps=30, every_steps=1000), tmp_path / "run"
+    monkeypatch.setattr(Session, "advance", killing)
+    with pytest.raises(DataError, match="SIGKILL"):
+        train(recipe, folder)
+    [last] = state.checkpoints(folder / "checkpoints")
+    assert state.load(last)[1].step >= 4
+    assert f"the last checkpoint is {last}; resume (--resume)" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert train(recipe, folder, resume=True).finished
+
+
+def test_too_many_failures_cost_no_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = small.make_data(tmp_path / "data")
+    advance = Session.advance
+
+    def spoiling(session: Session, batch: object, steps: int) -> dict[str, float]:
+        if session.step == 6:
+            for index in range(24):
+                (tmp_path / "data" / f"{index}.png").unlink()
+        return advance(session, batch, steps)
+
+    monkeypatch.setattr(Session, "advance", spoiling)
+    with pytest.raises(TooManyFailures):
+        train(small.recipe(table, every_steps=1000), tmp_path / "run")
+    assert "step-000000007; resume" in capsys.readouterr().err
+    assert state.checkpoints(tmp_path / "run" / "checkpoints")
+
+
+@pytest.mark.parametrize("last", [4, 12])
+def test_weights_that_are_no_numbers_are_not_saved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    advance = Session.advance
+
+    def spoiling(session: Session, batch: object, steps: int) -> dict[str, float]:
+        told = advance(session, batch, steps)
+        if session.step == last:
+            session.model.text.projection.data[0, 0] = float("nan")
+        return told
+
+    monkeypatch.setattr(Session, "advance", spoiling)
+    with pytest.raises(NonFiniteLoss, match=rf"step {last}: .*text\.projection.*good checkpoint is .*{last - 1:09d}"):
+        train(small.recipe(data), tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+    bundle, resumed = state.load(state.checkpoints(tmp_path / "run" / "checkpoints")[-1])
+    assert resumed.step == last - 1
+    assert all(torch.isfinite(tensor).all() for tensor in bundle.weights.values())
+
+
 def test_a_vocabulary_from_a_file_is_used_as_it_is(data: Path, tmp_path: Path) -> None:
     first = train(small.recipe(data), tmp_path / "first")
     folder = tmp_path / "first" / "model"
@@ -235,7 +336,8 @@ def test_a_damaged_run_folder_is_an_error(data: Path, tmp_path: Path) -> None:
     [
         "duration=... steps",
         "duration=0.2 steps",
-        "optimizer.learning_rate=NaN",
+        f"duration={'9' * 400} steps",
+        "data.captions_per_image=0",
         "optimizer.beta2=2",
         "max_logit_scale=-1",
         "seed=99999999999999999999",
@@ -246,6 +348,24 @@ def test_a_damaged_run_folder_is_an_error(data: Path, tmp_path: Path) -> None:
 def test_values_that_could_not_train_are_refused_at_once(data: Path, assignment: str) -> None:
     with pytest.raises(ConfigError, match=assignment.partition("=")[0].rpartition(".")[2]):
         override(small.recipe(data), [assignment])
+
+
+def numbers(value: object, path: str = "") -> list[tuple[str, object]]:
+    """Where in a recipe numbers with a fraction stand, and what to write there for one of them to be none."""
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in numbers(item, f"{path}.{key}" if path else key)]
+    if isinstance(value, list) and any(isinstance(item, float) for item in value):
+        return [(path, [float("nan"), *value[1:]]), (path, [*value[:-1], float("nan")])]
+    return [(path, float("nan"))] if isinstance(value, float) else []
+
+
+def test_no_number_of_a_recipe_may_be_none(data: Path) -> None:
+    recipe = override(small.recipe(data), ["optimizer.max_gradient_norm=1.0"])
+    found = numbers(to_dict(recipe))
+    assert len(found) > 20
+    for path, value in found:
+        with pytest.raises(ConfigError, match=path.rpartition(".")[2]):
+            override(recipe, [f"{path}={json.dumps(value)}"])
 
 
 def test_a_caption_that_is_not_utf8_does_not_stop_the_vocabulary(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from diptych.checkpoints.bundle import read
+from diptych.config import override
 from diptych.data.sources import open_source
 from diptych.errors import TrainingError
 from diptych.specs import ModelSpec
@@ -230,12 +231,126 @@ def test_a_damaged_checkpoint_is_named(
     folder = tmp_path / "run"
     shutil.copytree(uninterrupted, folder)
     last = state.checkpoints(folder / "checkpoints")[-1]
+    (last / state.SUMS).unlink()  # as older versions wrote it, and damage that the sums would not show
     if isinstance(content, dict):
         torch.save(content, last / name)
     else:
         (last / name).write_bytes((last / name).read_bytes()[:1000] if content is None else content)
     with pytest.raises(TrainingError, match=last.name):
         small.run(data, folder)
+
+
+def test_a_flipped_byte_anywhere_in_a_checkpoint_is_noticed(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    folder, dice = tmp_path / "run", random.Random(0)
+    shutil.copytree(uninterrupted, folder)
+    before, last = state.checkpoints(folder / "checkpoints")
+    assert {"training.pt", "diptych.json", "tokenizer.json", "open_clip_model.safetensors"} <= set(os.listdir(last))
+    for path in sorted(last.iterdir()):
+        good = path.read_bytes()
+        for _ in range(4):
+            bad = bytearray(good)
+            bad[dice.randrange(len(bad))] ^= 1 << dice.randrange(8)
+            path.write_bytes(bad)
+            with pytest.raises(TrainingError, match=rf"{last.name} cannot be read .* the one before, {before.name}"):
+                state.load(last)
+        path.write_bytes(good)
+    state.load(last)
+    shutil.rmtree(last)
+    (before / "training.pt").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"training\.pt is damaged.*begin anew, since there is none before"):
+        small.run(data, folder)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(state.checkpoints(folder / "checkpoints")[-1])  # as the message says
+    small.run(data, folder)
+    assert_same_run(folder, uninterrupted)
+
+
+def test_a_run_is_not_resumed_over_other_data_of_the_same_number(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    rows = data.read_text().splitlines()
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    for folder in (moved, other):
+        shutil.copytree(data.parent, folder)
+    (other / data.name).write_text("\n".join([rows[0], *reversed(rows[1:])]) + "\n")
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    for folder in (moved, other):
+        source = open_source(folder / data.name, captions=("caption",))
+        if folder is moved:
+            assert train(small.recipe(data), run, resume=True, source=source).finished
+        else:
+            with pytest.raises(TrainingError, match=r"over other data than .* restore the data"):
+                train(small.recipe(data), run, resume=True, source=source)
+
+
+def test_another_number_of_threads_is_told(
+    data: Path, uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    small.run(data, tmp_path / "run")
+    assert "threads" not in capsys.readouterr().err
+    torch.set_num_threads(2)
+    small.run(data, tmp_path / "run")
+    assert "had 1 threads and has 2 now" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_dropped_under_another_name(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, removed = shutil.rmtree, []
+
+    def killed(path: Path, **options: bool) -> None:
+        if list(Path(path).glob("*.safetensors")):
+            removed.append(Path(path).name)
+            next(Path(path).glob("*.safetensors")).unlink()
+            raise KeyboardInterrupt
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(small.recipe(data), tmp_path / "run")
+    monkeypatch.undo()
+    assert removed == [".partial-step-000000001"]
+    kept = state.checkpoints(tmp_path / "run" / "checkpoints")
+    assert [path.name for path in kept] == ["step-000000002", "step-000000003"]
+    for checkpoint in kept:
+        state.load(checkpoint)
+    train(small.recipe(data, steps=12), tmp_path / "run", resume=True)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+
+
+def test_a_full_disk_is_an_error_in_a_line_and_nothing_of_the_checkpoint_stays(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    whole = state.checkpoints(uninterrupted / "checkpoints")[-1]
+    for name in ("training.pt", "open_clip_model.safetensors"):
+        folder, recipe = tmp_path / name, override(small.recipe(data, every_steps=2), ["checkpoints.keep=20"])
+        train(recipe, folder)
+        shutil.rmtree(folder / "model")
+        for later in state.checkpoints(folder / "checkpoints")[1:]:
+            shutil.rmtree(later)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((whole / name).stat().st_size - 100, before[1]))
+        try:
+            with pytest.raises(
+                TrainingError, match=r"step 4 could not be saved .*(too large|os error 27).* from step-000000002"
+            ) as told:
+                train(recipe, folder, resume=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert "unexpected pos" not in str(told.value)
+        assert os.listdir(folder / "checkpoints") == ["step-000000002"]
+        train(recipe, folder, resume=True)
+        assert_same_run(folder, uninterrupted)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"null", b"\xff"])

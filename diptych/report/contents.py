@@ -1,0 +1,128 @@
+"""What a report says, as plain fractions, points and arrays; how it looks is decided in ``page``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from diptych.errors import DataError
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of merit: a fraction from 0 to 1, its 95 % interval, and what guessing gives. NaN: not known.
+
+    basis: what it was measured on, such as ``960 pictures``.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    chance: float
+    basis: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures of merit that belong together, and a sentence on what they are."""
+
+    title: str
+    rows: Sequence[Row]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A value over training, as (step, value) with rising steps from 0 on."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One curve, or two to be compared, and in words what is measured and in which unit.
+
+    fractions: the values go from 0 to 1 and are shown in per cent.
+    chance:    what guessing gives, drawn as a line; NaN: not known.
+    """
+
+    title: str
+    curves: Sequence[Curve]
+    description: str = ""
+    fractions: bool = False
+    chance: float = NAN
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.curves) <= 2:
+            raise DataError(f"the chart {self.title!r} has {len(self.curves)} curves; it takes one or two")
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Similarities of n images and n captions; caption i belongs to image i.
+
+    images:     (n, h, w, 3) uint8, or a sequence of n (h, w, 3) of different sizes.
+    similarity: (n, n), images down, captions across.
+    note:       a sentence on how they were chosen.
+    """
+
+    images: np.ndarray | Sequence[np.ndarray]
+    captions: tuple[str, ...]
+    similarity: np.ndarray
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        n = len(self.captions)
+        if len(self.images) != n or self.similarity.shape != (n, n):
+            raise DataError(
+                f"a matrix of {n} captions wants {n} images and similarities of shape {(n, n)}, "
+                f"not {len(self.images)} images and shape {self.similarity.shape}"
+            )
+        for image in self.images:
+            _check_image(image)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionCard:
+    """An image (h, w, 3) uint8, its right label, and labels with probabilities, the most probable first."""
+
+    image: np.ndarray
+    right: str
+    ranked: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        _check_image(self.image)
+
+    @property
+    def correct(self) -> bool:
+        """Whether the most probable label is the right one."""
+        return bool(self.ranked) and self.ranked[0][0] == self.right
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """All that a report says; parts that are empty are left out.
+
+    choice: a sentence on how the predictions were chosen.
+    facts:  names and values on how it all came about.
+    """
+
+    title: str
+    lead: str
+    tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    matrix: Matrix | None = None
+    predictions: tuple[PredictionCard, ...] = ()
+    choice: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise DataError(f"an image of a report is (h, w, 3) uint8, not {image.shape} {image.dtype}")

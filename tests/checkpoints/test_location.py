@@ -1,0 +1,55 @@
+"""Where a checkpoint is looked for, and what is said where there is none."""
+
+import pytest
+from twins import bundle
+
+from diptych.checkpoints.bundle import read
+from diptych.checkpoints.location import find
+from diptych.checkpoints.writing import write
+from diptych.errors import CheckpointError
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with two models and much else."""
+    write(bundle(), tmp_path / "mine")
+    write(bundle(), tmp_path / "runs-a" / "model")
+    (tmp_path / "epoch_1.pt").touch()
+    for name in ("notes.txt", "cat.jpg", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def said(location):
+    with pytest.raises(CheckpointError) as error:
+        find(location)
+    return str(error.value)
+
+
+def test_only_what_may_be_a_checkpoint_is_listed(here):
+    assert said("nosuch") == "there is no file or folder nosuch; valid: epoch_1.pt, mine, runs-a"
+    assert "did you mean 'mine'?" in said("mime")
+    assert said("pictures/nosuch") == "there is no file or folder pictures/nosuch"
+
+
+@pytest.mark.parametrize("name", ["ViT-B/32", "vit-b-32", "RN50"])
+def test_the_name_of_an_architecture_is_no_checkpoint(name, here):
+    assert "is an architecture" in said(name)
+    assert "hf:" in said(name)
+    assert "diptych.create" in said(name)
+
+
+def test_a_repository_without_its_prefix_is_recognised(here):
+    assert said("laion/CLIP-ViT-B-32").endswith("write hf:laion/CLIP-ViT-B-32")
+    assert said("runs/model.pt") == "there is no file or folder runs/model.pt"
+
+
+@pytest.mark.parametrize(
+    ("location", "told"), [("", "no location"), (None, "no location"), (5, "5 was"), (b"a", "b'a'")]
+)
+def test_a_location_is_a_path_or_a_name(location, told):
+    assert told in said(location)
+    with pytest.raises(CheckpointError, match="pass a folder, a file or hf:org/name"):
+        read(location)
