@@ -189,6 +189,12 @@ class Session:
             name: tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
             for name, tensor in self.model.state_dict().items()
         }
+        spoilt = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+        if spoilt:
+            raise NonFiniteLoss(
+                f"step {self.step}: {len(spoilt)} of the {len(weights)} weights are not finite, such as {spoilt[0]}; "
+                f"they were not written, and {self._good()}. A lower optimizer.learning_rate may help"
+            )
         return Bundle(self.model.spec, weights, self.tokenizer, {**self.clip.provenance, "step": self.step})
 
     def _tell_threads(self, before: int) -> None:
