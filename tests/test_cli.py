@@ -30,7 +30,7 @@ from diptych.text.tokenizer import Tokenizer
 # Positional parameters before the slash, flags after it. Changing this is changing what people have in scripts.
 SURFACE = {
     "demo": "/ out seed steps",
-    "train": "recipe / data out validation split captions keywords where resume set",
+    "train": "recipe / data out validation split captions keywords where validation_split resume set",
     "evaluate": "model source / task split captions where distinct_captions templates tokenizer activation "
     "precision out json",
     "classify": "model images / labels templates tokenizer activation precision json",
@@ -382,7 +382,7 @@ def test_a_result_that_cannot_be_written_is_shown_all_the_same(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
     data = str(trained / "data" / "pairs.tsv")
     assert main(["evaluate", str(trained / "run" / "model"), data, "--out", str(tmp_path / "x.json")]) == 1
     captured = capsys.readouterr()
@@ -409,7 +409,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_in_a_line(
 ) -> None:
     (tmp_path / "file").touch()
     data = str(trained / "data" / "pairs.tsv")
-    assert main(["train", "rn50", "--data", data, "--out", str(tmp_path / "file")]) == 1
+    assert main(["train", "rn50", "--data", data, "--out", str(tmp_path / "file"), "--set", "batch_size=8"]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 
 

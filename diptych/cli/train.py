@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diptych.encoder.clip import Clip
+    from diptych.evaluation.result import Result
     from diptych.training.recipe import DataSpec
-    from diptych.training.session import Evaluator
 
 
 def train(
@@ -23,24 +23,26 @@ def train(
     captions: tuple[str, ...] | None = None,
     keywords: tuple[str, ...] | None = None,
     where: str | None = None,
+    validation_split: str | None = None,
     resume: bool = False,
     set: tuple[str, ...] | None = None,
-) -> None:
+) -> int:
     """Train a model by a named recipe; Ctrl-C saves and stops, --resume goes on bit for bit.
 
     Example:
-        diptych train vit-b-32 --data "shards/{0000..0499}.tar" --validation "val/*.tar" --out runs/b32
+        diptych train small-photographs --data pairs.csv --validation val.csv --out runs/mine
+        diptych train small-drawings --data emoji --split train --out runs/emoji --set "duration=500 steps"
 
     Parameters
     ----------
     recipe
-        A name, such as vit-b-32; a wrong one lists those there are.
+        A name, such as small-photographs; a wrong one lists those there are.
     data
         The pairs: webdataset tars, class folders, or a CSV, TSV, JSONL or Parquet file.
     out
         Folder of the run: recipe.json, metrics.jsonl, tensorboard/, checkpoints/, and model/ when it is done.
     validation
-        Pairs on which retrieval is evaluated during training and at the end.
+        Pairs, or classes, on which the model is evaluated during training and at the end.
     split
         Which part of a DATA folder that has several: train, val, test.
     captions
@@ -48,12 +50,16 @@ def train(
     keywords
         Where words or tags stand that may be added to captions of DATA: json.keywords.en. May be repeated.
     where
-        Take only samples in which this field is true: json.base.
+        Of DATA and VALIDATION, take only samples in which this field, or column, is true: json.base.
+    validation_split
+        Which part of a VALIDATION folder that has several.
     resume
         Go on from the last checkpoint in OUT.
     set
-        A value of the recipe: --set batch_size=512 --set optimizer.learning_rate=1e-3. May be repeated.
+        A value of the recipe: --set "duration=500 steps" --set batch_size=64. OUT/recipe.json has all of them. May be
+        repeated.
     """
+    from diptych.cli.main import INTERRUPTED
     from diptych.config import override
     from diptych.training import loop, recipes
     from diptych.training.allocator import keep_freed_memory
@@ -63,28 +69,33 @@ def train(
     told = {"split": split, "captions": captions or None, "keywords": keywords or None, "where": where}
     told = {name: value for name, value in told.items() if value is not None}
     resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set or ())
-    evaluators = {"validation": _retrieval(validation, resolved.data)} if validation else {}
+    held_out = _Validation(validation, validation_split, resolved.data) if validation else None
+    evaluators = {"validation": held_out} if held_out else {}
     run = loop.train(resolved, out, resume=resume, evaluators=evaluators)
-    if run.finished:
-        print(f"the model is in {run.folder / 'model'}")
-    else:
+    if not run.finished:
         print(f"stopped and saved after step {run.step} of {run.steps}; go on with --resume")
+        return INTERRUPTED
+    if held_out and held_out.result:
+        print(held_out.result)
+    print(f"the model is in {run.folder / 'model'}")
+    return 0
 
 
-def _retrieval(location: str, data: DataSpec) -> Evaluator:
-    from diptych.data.sources import open_source
-    from diptych.evaluation.tasks import evaluate
-    from diptych.progress import say
+class _Validation:
+    """Zero-shot where the data have classes, else retrieval, in which equal captions are one; ``result``: the last."""
 
-    held_out = open_source(location, captions=data.captions, where=data.where)
-    told = False
+    def __init__(self, location: str, split: str | None, data: DataSpec) -> None:
+        from diptych.data.sources import open_source
 
-    def evaluator(clip: Clip) -> dict[str, float]:
-        nonlocal told
-        result = evaluate(clip, held_out, "retrieval")
-        if result.skipped and not told:  # once, not at every evaluation
-            say(f"left out of the validation: {len(result.skipped)}, such as {result.skipped[0]}")
-            told = True
-        return result.metrics
+        self.source = open_source(location, split=split, captions=data.captions, where=data.where)
+        self.result: Result | None = None
 
-    return evaluator
+    def __call__(self, clip: Clip) -> dict[str, float]:
+        from diptych.evaluation.tasks import evaluate
+        from diptych.progress import say
+
+        first = self.result is None
+        self.result = evaluate(clip, self.source, distinct_captions=not self.source.class_names)
+        if first and self.result.skipped:  # once, not at every evaluation
+            say(f"left out of the validation: {len(self.result.skipped)}, such as {self.result.skipped[0]}")
+        return self.result.metrics

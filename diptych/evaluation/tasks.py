@@ -72,6 +72,8 @@ def evaluate(
 
     Raises ConfigError for an unknown task, DataError for a source that lacks what the task needs.
     """
+    if not hasattr(clip, "encode_pixels"):
+        raise ConfigError(f"a Clip is evaluated, not {clip!r:.80}; diptych.load(...) gives one")
     if isinstance(source, str | Path):
         from diptych.data.sources import open_source
 
@@ -126,6 +128,13 @@ def _retrieval(
     clip.require_tokenizer()
     features = embedded(lambda sample: "" if sample.captions else "has no caption, which retrieval needs")
     texts, pairs_P2 = retrieval.pairs(features.captions, distinct_captions=options.distinct_captions)
+    if repeated := len(texts) - len(set(texts)):
+        warnings.warn(
+            f"{repeated} of the {len(texts)} captions of {source.name} are those of an earlier image too, and count as "
+            "wrong for it, so that even a perfect model misses them; distinct_captions=True (--distinct-captions) "
+            "makes each one text with several right images",
+            stacklevel=3,
+        )
     return features, retrieval.score(features.images_NE, clip.encode_texts(texts), pairs_P2), ()
 
 

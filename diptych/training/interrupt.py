@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+
+from diptych.progress import say
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupt:
-    """Within it, the first of these signals only sets ``asked``; a second one acts as usual."""
+    """Within it, the first of these signals only sets ``asked``; a second one acts as usual, but not while a checkpoint
+    is written."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self._saving = False
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Interrupt:
@@ -29,9 +34,24 @@ class Interrupt:
     ) -> None:
         self._restore()
 
+    @contextmanager
+    def saving(self) -> Generator[None]:
+        """Within it no signal does anything but be remembered."""
+        self._saving = True
+        try:
+            yield
+        finally:
+            self._saving = False
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        self._restore()
+        if self._saving and self.asked:
+            say("saving; this takes a moment")
+        elif self.asked:
+            self._restore()
+            os.kill(os.getpid(), number)
+        else:
+            self.asked = True
+            say("stopping after this step, to save it; once more stops at once")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -23,7 +23,7 @@ from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
 from diptych.data.sources import Source, captions_of, open_source
 from diptych.encoder.clip import Clip
-from diptych.errors import DataError, DiptychError
+from diptych.errors import ConfigError, DataError, DiptychError
 from diptych.progress import progress, say
 from diptych.text.tokenizer import Tokenizer
 from diptych.training import state
@@ -74,6 +74,11 @@ def train(
         source = open_source(
             data.source, split=data.split, captions=data.captions, keywords=data.keywords, where=data.where
         )
+    if recipe.batch_size > len(source):
+        raise ConfigError(
+            f"batch_size is {recipe.batch_size:,}, but {recipe.data.source} has {len(source):,} samples, which "
+            f"would be in a batch more than once; --set batch_size={max(2, len(source) // 4)} or less"
+        )
     with occupied(folder):
         claim(folder, recipe, resume=resume)
         state.sweep(folder / "checkpoints")
@@ -94,6 +99,7 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
         data=fingerprint(source),
     )
     steps = recipe.steps(len(source))
+    _tell_what_is_odd(session, steps)
     with (
         closing(Watch(folder, first_step=session.step, steps=steps)) as watch,
         session.loader(samples()) as loader,
@@ -112,6 +118,17 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
         finally:
             _list_failures(folder / "skipped.json", loader, watch)
     return Run(folder, session.step, steps, session.clip)
+
+
+def _tell_what_is_odd(session: Session, steps: int) -> None:
+    if 0 < session.step < steps:
+        say(f"going on after step {session.step} of {steps}")
+    warmup = session.recipe.optimizer.warmup_steps
+    if warmup >= steps:
+        say(
+            f"the warm-up of {warmup} steps is as long as the run of {steps} or longer, so the learning rate is never "
+            f"reached; --set optimizer.warmup_steps={steps // 20} is usual"
+        )
 
 
 def _go(
@@ -134,13 +151,15 @@ def _go(
         evaluate_if_due()
     for batch in loader.batches(session.step, steps):
         watch.step(session.step + 1, session.advance(batch, steps))
-        if session.step == steps or interrupt.asked or session.checkpoint_due():
-            session.save()
-        if session.step == steps:
-            session.finish()  # before an evaluation that may fail
+        with interrupt.saving():
+            if session.step == steps or interrupt.asked or session.checkpoint_due():
+                session.save()
+            if session.step == steps:
+                session.finish()  # before an evaluation that may fail
         evaluate_if_due()
         if interrupt.asked:  # perhaps only during the evaluation
-            session.save()
+            with interrupt.saving():
+                session.save()
             break
 
 

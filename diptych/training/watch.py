@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -44,8 +45,8 @@ class Watch:
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self.last_plain = 0.0
-        self.started, self.first_step = time.monotonic(), first_step
+        self.last_plain, self.last_step = 0.0, first_step
+        self.started, self.pace = time.monotonic(), 0.0
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """Record the metrics of a finished step (counted from 1) and redraw the progress."""
@@ -61,7 +62,12 @@ class Watch:
     def evaluation(self, step: int, metrics: dict[str, float]) -> None:
         """Record and show the numbers of an evaluation."""
         self._record(step, metrics)
-        self.say(f"step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+        by_evaluator: dict[str, list[str]] = {}
+        for name, value in metrics.items():
+            evaluator, _, metric = name.rpartition("/")
+            by_evaluator.setdefault(evaluator, []).append(_shown(metric, value))
+        for evaluator, shown in by_evaluator.items():
+            self.say(f"step {step}: {evaluator + ': ' if evaluator else ''}{'  '.join(shown)}")
 
     def _record(self, step: int, metrics: dict[str, float]) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
@@ -83,9 +89,20 @@ class Watch:
         now = time.monotonic()
         if now - self.last_plain < PLAIN_SECONDS and step < self.steps:
             return
-        self.last_plain = now
-        left = (now - self.started) / (step - self.first_step) * (self.steps - step)
-        say(f"step {step}/{self.steps}  {shown}  {_clock(left)} left", self.stream)
+        # Seconds a step of late, so that a stall long ago does not count for ever.
+        recent = (now - (self.last_plain or self.started)) / (step - self.last_step)
+        self.pace = (self.pace + recent) / 2 if self.pace else recent
+        self.last_plain, self.last_step = now, step
+        say(f"step {step}/{self.steps}  {shown}  {_clock(self.pace * (self.steps - step))} left", self.stream)
+
+
+def _shown(metric: str, value: float) -> str:
+    """A metric's name and value, short: ``text R@1 4.2 %``."""
+    found = re.fullmatch(r"(text|image)_retrieval_(recall@(\d+)|median_rank)", metric)
+    if found:
+        metric = f"{found[1]} R@{found[3]}" if found[3] else f"{found[1]} median rank"
+    is_share = (found and found[3]) or metric in ("acc1", "acc5", "mean_per_class_recall")
+    return f"{metric} {value:.1%}" if is_share else f"{metric} {value:.4g}"
 
 
 def _clock(seconds: float) -> str:

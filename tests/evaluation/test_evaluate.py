@@ -83,13 +83,15 @@ def test_zero_shot_end_to_end(clip: Clip, tmp_path: Path) -> None:
 
 
 def test_retrieval_end_to_end(clip: Clip) -> None:
-    result = evaluate(clip, Captioned(), language="de")
+    with pytest.warns(UserWarning, match="72 of the 156 captions .*--distinct-captions"):
+        result = evaluate(clip, Captioned(), language="de")
     assert (result.task, result.language, result.samples) == ("zeroshot_retrieval", "de", 78)
     assert set(result.intervals) == {f"{side}_retrieval_recall@{k}" for side in ("text", "image") for k in (1, 5, 10)}
     assert len(result.predictions["image_rank"]) == 2 * 78
     merged = evaluate(clip, Captioned(), distinct_captions=True)
     assert len(merged.predictions["image_rank"]) == 78 + 6
-    assert evaluate(clip, Colours(), "retrieval").metrics == result.metrics
+    with pytest.warns(UserWarning, match="captions"):
+        assert evaluate(clip, Colours(), "retrieval").metrics == result.metrics
 
 
 def test_fingerprints_tell_what_differs(clip: Clip) -> None:
@@ -142,7 +144,7 @@ def test_samples_without_what_the_task_needs(clip: Clip) -> None:
 
 def test_a_few_samples_without_what_the_task_needs_are_listed_and_left_out(clip: Clip) -> None:
     for source, lack in ((Mute(2), "caption"), (Unlabelled(2), "label")):
-        result = evaluate(clip, source)
+        result = evaluate(clip, source, distinct_captions=lack == "caption")
         assert result.samples == 78
         assert [reason.partition(",")[0] for reason in result.skipped] == [f"sample-{i} has no {lack}" for i in (0, 1)]
         assert result.predictions["key"][0] == "sample-2"
@@ -178,7 +180,7 @@ def test_keys_that_are_not_utf8_are_saved(clip: Clip, tmp_path: Path) -> None:
         def read(self, i: int) -> Sample:
             return super().read(i)._replace(key=f"caf\udce9-图-{i}")
 
-    result = evaluate(clip, Odd())
+    result = evaluate(clip, Odd(), distinct_captions=True)
     path = result.save(tmp_path / "result.json")
     assert Result.load(path) == result
     assert "图" in path.read_text(encoding="utf-8")

@@ -90,5 +90,19 @@ def test_the_first_signal_asks_and_handlers_come_back(number: signal.Signals) ->
         assert not interrupt.asked
         os.kill(os.getpid(), number)
         assert interrupt.asked
-        assert signal.getsignal(number) is before  # a second one acts as usual
+        with interrupt.saving():
+            os.kill(os.getpid(), number)  # a checkpoint is not cut off
     assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_leaves_at_once_but_not_while_saving(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        with interrupt.saving():
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in told] == ["stopping", "saving;"]
