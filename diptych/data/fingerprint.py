@@ -38,7 +38,7 @@ def size_of(file: Path) -> int:
     """Bytes of a file; -1 where there is none."""
     try:
         return file.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # the latter of a name that no file can have
         return -1
 
 
@@ -53,7 +53,7 @@ def glances(files: Iterable[Path]) -> Iterator[str]:
                 ends = opened.read(_END)
                 opened.seek(max(len(ends), size - _END))
                 ends += opened.read(_END)
-        except OSError:
+        except (OSError, ValueError):
             yield "not to be read"
         else:
             yield f"{size} {hashlib.sha256(ends).hexdigest()}"

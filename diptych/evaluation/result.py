@@ -62,10 +62,9 @@ class Result:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        # Of file names that are not UTF-8, Python keeps the odd bytes as halves of surrogate pairs: JSON escapes these.
-        content = self.to_json().encode("utf-8", "backslashreplace")
         try:
-            partial.write_bytes(content)
+            # In file names that are not UTF-8, Python has halves of surrogate pairs; they become JSON's own escapes.
+            partial.write_text(self.to_json(), encoding="utf-8", errors="backslashreplace")
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

@@ -93,8 +93,8 @@ def write_json(path: Path, value: object) -> None:
     text = json.dumps(config.to_dict(value), indent=2, ensure_ascii=False) + "\n"
     partial = path.with_name(f".{path.name}.partial")
     try:
-        # Of file names that are not UTF-8, Python keeps the odd bytes as halves of surrogate pairs: JSON escapes these.
-        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+        # In file names that are not UTF-8, Python has halves of surrogate pairs; they become JSON's own escapes.
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ out/tensorboard/       the same for TensorBoard
 out/checkpoints/       the last few checkpoints, each a bundle that ``diptych.load`` opens
 out/model/             the finished bundle
 out/skipped.json       samples that could not be read, and why
+out/.lock              which process trains here
 """
 
 from __future__ import annotations
@@ -109,10 +110,8 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
             watch.say(problem)
         try:
             _go(session, loader, watch, interrupt, evaluators, steps)
-        except (
-            DataError,
-            OSError,
-        ):  # of the data, an evaluation or a log: between two steps, so what was done is sound
+        except (DataError, OSError):
+            # Of the data, a worker, an evaluation or a log, and so between two steps: what was done is sound.
             _keep(session, watch)
             raise
         finally:

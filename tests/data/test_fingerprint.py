@@ -114,6 +114,9 @@ def test_keywords_and_fields_count(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_and_files_that_are_gone_have_a_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"image,caption\ncaf\xe9.png,one\n0.png,caf\xe9\n")
     assert fingerprint(open_source(tmp_path / "a.csv"))
+    rows = ('{"image": "a\\u0000b.png", "caption": "one"}', '{"image": "\\ud800.png", "caption": "\\ud800"}')
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    assert fingerprint(open_source(tmp_path / "a.jsonl"))
     tar(tmp_path / "0.tar", pairs(0, 2))
     (tmp_path / "sizes.json").write_text(json.dumps({"0.tar": 2, "1.tar": 2}))
     before = fingerprint(open_source([tmp_path / "0.tar", tar(tmp_path / "1.tar", pairs(2, 4))]))
