@@ -5,8 +5,37 @@ Rows are gathered in the order of ranks, and every process holds equally many.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
 import torch.distributed as dist
 from torch import Tensor
+
+# Called otherwise since PyTorch 2.13.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+T = TypeVar("T")
+_BUCKET = 16 << 20  # numbers that are exchanged at a time
+
+
+@contextmanager
+def started() -> Generator[None]:
+    """Join the processes that torchrun has started, for as long as this lasts; nothing where there are none, or where
+    they are joined already."""
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def world_size() -> int:
@@ -19,12 +48,62 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def is_main() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return rank() == 0
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What ``make`` gives on the main process, on every process."""
+    if world_size() == 1:
+        return make()
+    box = [make() if is_main() else None]
+    dist.broadcast_object_list(box)
+    return box[0]  # ty: ignore[invalid-explicit-return]
+
+
+def highest(number: int, device: torch.device) -> int:
+    """The highest of all processes' numbers."""
+    if world_size() == 1:
+        return number
+    votes = torch.tensor(number, device=device)
+    dist.all_reduce(votes, dist.ReduceOp.MAX)
+    return int(votes)
+
+
+def sum_in_place(tensors: Iterable[Tensor], *, weight: float = 1.0) -> None:
+    """Each tensor becomes the sum over all processes, times ``weight``; several travel at a time."""
+    if world_size() == 1:
+        return
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        bucket.append(tensor)
+        if sum(t.numel() for t in bucket) >= _BUCKET:
+            _sum_bucket(bucket, weight)
+            bucket = []
+    if bucket:
+        _sum_bucket(bucket, weight)
+
+
+def _sum_bucket(bucket: list[Tensor], weight: float) -> None:
+    flat = torch.cat([tensor.flatten().float() for tensor in bucket])
+    dist.all_reduce(flat)
+    for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
+        tensor.copy_(part.view_as(tensor) * weight)
+
+
 def gathered(rows: Tensor) -> Tensor:
     """The rows of all processes, without a gradient; ``rows`` themselves where there is one process."""
     if world_size() == 1:
         return rows
     whole = rows.new_empty((world_size() * len(rows), *rows.shape[1:]))
-    dist.all_gather_into_tensor(whole, rows.detach().contiguous())
+    _all_gather(whole, rows.detach().contiguous())
     return whole
 
 
@@ -42,7 +121,7 @@ def summed_rows(whole: Tensor) -> Tensor:
     if world_size() == 1:
         return whole
     own = whole.new_empty((len(whole) // world_size(), *whole.shape[1:]))
-    dist.reduce_scatter_tensor(own, whole.contiguous())
+    _reduce_scatter(own, whole.contiguous())
     return own
 
 

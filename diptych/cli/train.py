@@ -29,6 +29,8 @@ def train(
 ) -> int:
     """Train a model by a named recipe; Ctrl-C saves and stops, --resume goes on bit for bit.
 
+    Started by torchrun, all its processes train on one batch together.
+
     Example:
         diptych train small-photographs --data pairs.csv --validation val.csv --out runs/mine
         diptych train small-drawings --data emoji --split train --out runs/emoji --set "duration=500 steps"
@@ -59,6 +61,7 @@ def train(
         A value of the recipe: --set "duration=500 steps" --set batch_size=64. OUT/recipe.json has all of them. May be
         repeated.
     """
+    from diptych import distributed
     from diptych.cli.main import INTERRUPTED
     from diptych.config import override
     from diptych.training import loop, recipes
@@ -71,7 +74,11 @@ def train(
     resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set or ())
     held_out = _Validation(validation, validation_split, resolved.data) if validation else None
     evaluators = {"validation": held_out} if held_out else {}
-    run = loop.train(resolved, out, resume=resume, evaluators=evaluators)
+    with distributed.started():
+        run = loop.train(resolved, out, resume=resume, evaluators=evaluators)
+        main = distributed.is_main()
+    if not main:
+        return 0 if run.finished else INTERRUPTED
     if not run.finished:
         print(f"stopped and saved after step {run.step} of {run.steps}; go on with --resume")
         return INTERRUPTED

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
+from diptych import distributed
 from diptych.progress import say
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -51,7 +52,8 @@ class Interrupt:
             os.kill(os.getpid(), number)
         else:
             self.asked = True
-            say("stopping after this step, to save it; once more stops at once")
+            if distributed.is_main():
+                say("stopping after this step, to save it; once more stops at once")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

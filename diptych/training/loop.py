@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from diptych import distributed
 from diptych.checkpoints.folder import sweep
 from diptych.data.fingerprint import fingerprint
 from diptych.data.loader import Loader
@@ -32,9 +33,12 @@ from diptych.training.folder import claim, occupied, write_json
 from diptych.training.interrupt import Interrupt
 from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
-from diptych.training.watch import Watch
+from diptych.training.watch import Quiet, Watch
 
 PROBLEMS_TOLD = 5  # damaged files that are named before the first step; all of them are in the end
+
+
+_GO_ON, _SAVE, _STOP = 0, 1, 2  # what is to be done after a step, the stronger the higher
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,16 @@ def train(
             f"batch_size is {recipe.batch_size:,}, but {recipe.data.source} has {len(source):,} samples, which "
             f"would be in a batch more than once; --set batch_size={max(2, len(source) // 4)} or less"
         )
-    with occupied(folder):
-        claim(folder, recipe, resume=resume)
-        state.sweep(folder / "checkpoints")
-        sweep(folder / "model")
+    with distributed.started(), _main_only(occupied(folder)):
+        if recipe.batch_size % distributed.world_size():
+            raise ConfigError(
+                f"batch_size is {recipe.batch_size:,}, no multiple of the {distributed.world_size()} processes"
+            )
+        if distributed.is_main():
+            claim(folder, recipe, resume=resume)
+            state.sweep(folder / "checkpoints")
+            sweep(folder / "model")
+        distributed.wait()
         return _run(recipe, folder, source, evaluators or {})
 
 
@@ -95,14 +105,14 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
     session = Session.begin(
         recipe,
         folder,
-        tokenizer=lambda: prepare_tokenizer(recipe, samples()),
+        tokenizer=lambda: distributed.from_main(lambda: prepare_tokenizer(recipe, samples())),
         samples=len(source),
         data=fingerprint(source),
     )
     steps = recipe.steps(len(source))
     _tell_what_is_odd(session, steps)
     with (
-        closing(Watch(folder, first_step=session.step, steps=steps)) as watch,
+        closing(_watch(folder, session.step, steps)) as watch,
         session.loader(samples()) as loader,
         Interrupt() as interrupt,
     ):
@@ -110,16 +120,29 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
             watch.say(problem)
         try:
             _go(session, loader, watch, interrupt, evaluators, steps)
+            distributed.wait()  # until the main process has written everything
         except (DataError, OSError):
             # Of the data, a worker, an evaluation or a log, and so between two steps: what was done is sound.
-            _keep(session, watch)
+            if distributed.world_size() == 1:  # else the others have gone on, and cannot save with this one
+                _keep(session, watch)
             raise
         finally:
-            _list_failures(folder / "skipped.json", loader, watch)
+            name = "skipped.json" if distributed.is_main() else f"skipped-{distributed.rank()}.json"
+            _list_failures(folder / name, loader, watch)
     return Run(folder, session.step, steps, session.clip)
 
 
+def _main_only(context: AbstractContextManager[None]) -> AbstractContextManager[None]:
+    return context if distributed.is_main() else nullcontext()
+
+
+def _watch(folder: Path, first_step: int, steps: int) -> Watch | Quiet:
+    return Watch(folder, first_step=first_step, steps=steps) if distributed.is_main() else Quiet()
+
+
 def _tell_what_is_odd(session: Session, steps: int) -> None:
+    if not distributed.is_main():
+        return
     if 0 < session.step < steps:
         say(f"going on after step {session.step} of {steps}")
     warmup = session.recipe.optimizer.warmup_steps
@@ -133,36 +156,46 @@ def _tell_what_is_odd(session: Session, steps: int) -> None:
 def _go(
     session: Session,
     loader: Loader,
-    watch: Watch,
+    watch: Watch | Quiet,
     interrupt: Interrupt,
     evaluators: Mapping[str, Evaluator],
     steps: int,
 ) -> None:
     """All steps that are left, or as many as are done when somebody asks to stop, with all that is due after each."""
 
-    def evaluate_if_due() -> None:
-        if evaluators and (session.step == steps or session.step % session.recipe.evaluate_every == 0):
+    def evaluation_due() -> bool:
+        return bool(evaluators) and (session.step == steps or session.step % session.recipe.evaluate_every == 0)
+
+    def evaluate() -> None:
+        session.share_statistics()
+        if distributed.is_main():
             watch.evaluation(session.step, session.evaluate(evaluators))
+
+    def agreed(wish: int) -> int:  # all processes do the same after a step: what any of them wishes most
+        return distributed.highest(_STOP if interrupt.asked else wish, session.device)
 
     if session.step == steps:  # killed before the model was written, perhaps
         session.finish()
-    if session.step and not watch.evaluated:  # killed between a checkpoint and its evaluation, perhaps
-        evaluate_if_due()
-    for batch in loader.batches(session.step, steps):
+    if session.step and not watch.evaluated and evaluation_due():  # killed between a checkpoint and its evaluation
+        evaluate()
+    for batch in loader.batches(session.step, steps, part=distributed.rank(), parts=distributed.world_size()):
         watch.step(session.step + 1, session.advance(batch, steps))
+        wish = agreed(_SAVE if session.step == steps or session.checkpoint_due() else _GO_ON)
         with interrupt.saving():
-            if session.step == steps or interrupt.asked or session.checkpoint_due():
+            if wish != _GO_ON:
                 session.save()
             if session.step == steps:
                 session.finish()  # before an evaluation that may fail
-        evaluate_if_due()
-        if interrupt.asked:  # perhaps only during the evaluation
+        if evaluation_due():
+            evaluate()
+            wish = max(wish, agreed(_GO_ON))
+        if wish == _STOP:
             with interrupt.saving():
                 session.save()
             break
 
 
-def _keep(session: Session, watch: Watch) -> None:
+def _keep(session: Session, watch: Watch | Quiet) -> None:
     """Save what was done before a failure that is not its fault, and say where it is; the failure goes on."""
     try:
         session.save()
@@ -173,11 +206,12 @@ def _keep(session: Session, watch: Watch) -> None:
 
 
 def _decoded(source: Source, *, side: int) -> Source:
-    say(f"decoding {len(source):,} images into memory")
+    if distributed.is_main():
+        say(f"decoding {len(source):,} images into memory")
     return InMemory(source, side=side)
 
 
-def _list_failures(path: Path, loader: Loader, watch: Watch) -> None:
+def _list_failures(path: Path, loader: Loader, watch: Watch | Quiet) -> None:
     """Say what could not be read, and add the samples to those that earlier parts of the run have listed."""
     if loader.failures.reasons:
         try:

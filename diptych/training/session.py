@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych import config
+from diptych import config, distributed
 from diptych.checkpoints.bundle import Bundle, build
 from diptych.checkpoints.writing import write
 from diptych.data.loader import Batch, Loader
@@ -99,7 +99,7 @@ class Session:
         return Loader(
             source,
             self.model.spec.preprocess,
-            batch_size=recipe.batch_size,
+            batch_size=recipe.batch_size // distributed.world_size(),
             tokenizer=self.tokenizer,
             augmentation=recipe.data.augmentation,
             captions_per_image=recipe.data.captions_per_image,
@@ -130,6 +130,7 @@ class Session:
             micro_batch=recipe.micro_batch,
             places_BK=self._places(batch.position, len(pixels_BCHW)),
         )
+        distributed.sum_in_place(p.grad for p in self.model.parameters() if p.grad is not None)
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             raise NonFiniteLoss(self._not_finite(loss, norm, batch))
@@ -155,12 +156,18 @@ class Session:
         return self.step % every.every_steps == 0 or time.monotonic() - self._saved_at > 60 * every.every_minutes
 
     def save(self) -> None:
-        """Write a checkpoint of this very step, where there is none yet.
+        """Write a checkpoint of this very step, where there is none yet. All processes call it, the main one writes.
 
         Raises TrainingError where it cannot be written, NonFiniteLoss where it would be of no use.
         """
         if self.step == self.saved_step:
             return
+        self.share_statistics()
+        if distributed.is_main():
+            self._write()
+        self.saved_step, self._saved_at = self.step, time.monotonic()
+
+    def _write(self) -> None:
         resumable = state.State(
             step=self.step,
             samples=self.samples,
@@ -171,11 +178,16 @@ class Session:
         )
         keep = self.recipe.checkpoints.keep
         self.last_good = state.save(self.folder / "checkpoints", self._bundle(), resumable, keep=keep)
-        self.saved_step, self._saved_at = self.step, time.monotonic()
+
+    def share_statistics(self) -> None:
+        """Batch norms see their own process's part of each batch; what they remember becomes the mean of all."""
+        norms = [b for name, b in self.model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+        distributed.sum_in_place(norms, weight=1 / distributed.world_size())
 
     def finish(self) -> None:
         """Write the finished bundle to ``model/``. Raises NonFiniteLoss as `save` does."""
-        write(self._bundle(), self.folder / "model")
+        if distributed.is_main():
+            write(self._bundle(), self.folder / "model")
 
     def evaluate(self, evaluators: Mapping[str, Evaluator]) -> dict[str, float]:
         """Every evaluator's numbers, named ``evaluator/metric``; the time it takes is not training time."""

@@ -96,6 +96,24 @@ class Watch:
         say(f"step {step}/{self.steps}  {shown}  {_clock(self.pace * (self.steps - step))} left", self.stream)
 
 
+class Quiet:
+    """The watch of a process beside the main one, which speaks for all."""
+
+    evaluated = True
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        """Nothing."""
+
+    def evaluation(self, step: int, metrics: dict[str, float]) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def _shown(metric: str, value: float) -> str:
     """A metric's name and value, short: ``text R@1 4.2 %``."""
     found = re.fullmatch(r"(text|image)_retrieval_(recall@(\d+)|median_rank)", metric)
