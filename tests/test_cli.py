@@ -382,7 +382,7 @@ def test_a_result_that_cannot_be_written_is_shown_all_the_same(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     data = str(trained / "data" / "pairs.tsv")
     assert main(["evaluate", str(trained / "run" / "model"), data, "--out", str(tmp_path / "x.json")]) == 1
     captured = capsys.readouterr()
