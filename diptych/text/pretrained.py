@@ -199,6 +199,8 @@ class _SentencePiece:
         except RuntimeError as problem:
             raise TokenizerError(f"this is no SentencePiece model: {problem}") from problem
         self.size = self.processor.vocab_size()
+        if not self.size:
+            raise TokenizerError("this is no SentencePiece model: it is empty")
 
     def id_of(self, token: str) -> int | None:
         found = self.processor.piece_to_id(token)
