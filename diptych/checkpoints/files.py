@@ -71,8 +71,8 @@ def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise CheckpointError(f"{path} is cut off ({error}); fetch or write it again") from error
+    except Exception as error:  # names that are no text, odd compressions: whatever a broken zip makes its reader meet
+        raise CheckpointError(f"{path} is cut off or damaged ({error}); fetch or write it again") from error
     unpacked = sum(member.file_size for member in members)
     if unpacked > _BOMB * path.stat().st_size:
         raise CheckpointError(f"{path} would unpack to {unpacked >> 20} MB; weights do not shrink so far")

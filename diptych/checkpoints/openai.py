@@ -139,7 +139,7 @@ class _Reader:
     def bytes_of(self, storage: _Storage) -> Tensor:
         try:
             raw = bytearray(self.archive.read(storage.record))  # the zip checks their checksum
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+        except Exception as error:  # likewise
             raise CheckpointError(f"{self.path} is damaged: {error}; fetch it again") from error
         return torch.frombuffer(raw, dtype=storage.dtype) if raw else torch.empty(0, dtype=storage.dtype)
 

@@ -304,3 +304,12 @@ def test_sizes_that_no_tensor_can_have(size):
     with pytest.raises(CheckpointError, match="no model with the sizes of twin") as caught:
         expected(dataclasses.replace(SPEC, text=text))
     assert "\n" not in str(caught.value)
+
+
+def test_a_zip_with_a_name_that_is_no_text(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("é/data.pkl", b"")
+    content = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "a.pt").write_bytes(content.replace("é".encode(), b"\xc3("))
+    with pytest.raises(CheckpointError, match="cut off or damaged"):
+        read(tmp_path / "a.pt")
