@@ -58,8 +58,7 @@ def train(
     resume
         Go on from the last checkpoint in OUT.
     set
-        A value of the recipe: --set "duration=500 steps" --set batch_size=64. OUT/recipe.json has all of them. May be
-        repeated.
+        A value of the recipe, such as "duration=500 steps"; OUT/recipe.json has all of them. May be repeated.
     """
     from diptych import distributed
     from diptych.cli.main import INTERRUPTED
