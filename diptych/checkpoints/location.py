@@ -44,9 +44,9 @@ def _instead(path: Path) -> str:
     """What may have been meant by a path to nothing: a model's name, a repository on the hub, a checkpoint beside."""
     try:
         name = zoo.find(str(path)).name
-    except ConfigError:
-        pass
-    else:
+    except ConfigError:  # most paths are no names of models
+        name = None
+    if name:
         return (
             f"; {name} is an architecture. Give the file or folder of its weights, or a model on the hub, such as "
             f"hf:openai/clip-vit-base-patch32; diptych.create({name!r}, seed=0) makes random ones"

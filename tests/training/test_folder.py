@@ -56,7 +56,7 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(data: Path, tmp_pa
 def test_the_folder_is_free_after_a_run_that_ended_or_failed(data: Path, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), occupied(tmp_path):
-            1 / 0  # noqa: B018
+            raise ZeroDivisionError
     train(small.recipe(data, steps=1), tmp_path)
     probe = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
     assert subprocess.run([sys.executable, "-c", probe, str(tmp_path / ".lock")], check=False).returncode == 0

@@ -45,6 +45,15 @@ def assert_same_run(folder: Path, reference: Path) -> None:
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
+def cut_back(whole: Path, steps: int) -> Path:
+    """A copy of a finished run, called ``resumed``, without its model and its last checkpoint."""
+    folder = whole.with_name("resumed")
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints" / f"step-{steps:09d}")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small.make_data(tmp_path_factory.mktemp("data"))
@@ -136,10 +145,7 @@ TRAINABLE = {name: spec for name, spec in MODELS.items() if not is_external(spec
 def test_every_model_of_the_table_resumes_bit_for_bit(data: Path, tmp_path: Path, spec: ModelSpec) -> None:
     recipe = dataclasses.replace(small.recipe(data, steps=4, every_steps=2), model=twin(spec))
     train(recipe, tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
-    shutil.rmtree(tmp_path / "resumed" / "model")
-    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "step-000000004")
-    train(recipe, tmp_path / "resumed", resume=True)
+    train(recipe, cut_back(tmp_path / "whole", steps=4), resume=True)
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
 
 
@@ -149,10 +155,7 @@ def test_patches_that_are_dropped_and_parts_of_a_batch_resume_too(data: Path, tm
     train(recipe, tmp_path / "at-once")
     recipe = dataclasses.replace(recipe, micro_batch=3)
     train(recipe, tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
-    shutil.rmtree(tmp_path / "resumed" / "model")
-    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "step-000000004")
-    train(recipe, tmp_path / "resumed", resume=True)
+    train(recipe, cut_back(tmp_path / "whole", steps=4), resume=True)
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
     at_once, parts = (losses(tmp_path / name) for name in ("at-once", "whole"))
     assert [line["loss"] for line in parts] == pytest.approx([line["loss"] for line in at_once], rel=1e-3)
@@ -165,10 +168,7 @@ def test_half_precision_resumes_and_learns_as_full_does(data: Path, tmp_path: Pa
     half = dataclasses.replace(full, optimizer=optimizer, half_text_weights=True)
     train(full, tmp_path / "full")
     train(half, tmp_path / "half")
-    shutil.copytree(tmp_path / "half", tmp_path / "resumed")
-    shutil.rmtree(tmp_path / "resumed" / "model")
-    shutil.rmtree(tmp_path / "resumed" / "checkpoints" / "step-000000012")
-    train(half, tmp_path / "resumed", resume=True)
+    train(half, cut_back(tmp_path / "half", steps=12), resume=True)
     assert_same_run(tmp_path / "resumed", tmp_path / "half")
     last = [losses(tmp_path / name)[-1]["loss"] for name in ("half", "full")]
     assert last[0] == pytest.approx(last[1], rel=0.1)
