@@ -57,7 +57,8 @@ class Session:
             if parameter.ndim == 4:  # convolutions are several times faster on this layout; the numbers are the same
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         provenance = {"weights_from": f"training by the recipe {recipe.name}", "recipe": config.to_dict(recipe)}
-        self.clip = Clip(self.model, tokenizer, provenance)
+        # Matrices in bf16 meet activations in fp32 unless these are rounded too.
+        self.clip = Clip(self.model, tokenizer, provenance, "fast" if recipe.half_text_weights else "fp32")
         self.optimizer = build_optimizer(self.model, recipe.optimizer)
         self.step, self.seconds = 0, 0.0
         self.saved_step = 0  # of the last checkpoint; before the first step there is nothing to save
