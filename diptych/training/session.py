@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from diptych import config, distributed
 from diptych.checkpoints.bundle import Bundle, build
 from diptych.checkpoints.writing import write
 from diptych.data.loader import Batch, Loader
-from diptych.data.order import uniforms
 from diptych.data.sources import Source
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import default_device
 from diptych.errors import NonFiniteLoss
 from diptych.models.clip import CLIP, create_model
 from diptych.progress import say
-from diptych.specs import SiglipVisionSpec, VisionTransformerSpec
 from diptych.text.pretrained import AnyTokenizer
-from diptych.tokens import Tokens
 from diptych.training import state
+from diptych.training.engine import Engine, Gradient
 from diptych.training.half_adam import halve
-from diptych.training.objectives import contrastive
-from diptych.training.optimizer import build_optimizer, learning_rate
+from diptych.training.optimizer import learning_rate
 from diptych.training.recipe import Recipe
-
-_PATCHES = 4  # keeps these draws apart from the loader's own, which have 0 to 3
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 Evaluator = Callable[[Clip], Mapping[str, float]]
 
@@ -59,7 +50,7 @@ class Session:
         provenance = {"weights_from": f"training by the recipe {recipe.name}", "recipe": config.to_dict(recipe)}
         # Matrices in bf16 meet activations in fp32 unless these are rounded too.
         self.clip = Clip(self.model, tokenizer, provenance, "fast" if recipe.half_text_weights else "fp32")
-        self.optimizer = build_optimizer(self.model, recipe.optimizer)
+        self.engine = Engine(recipe, self.model)
         self.step, self.seconds = 0, 0.0
         self.saved_step = 0  # of the last checkpoint; before the first step there is nothing to save
         self.last_good: Path | None = None
@@ -88,7 +79,7 @@ class Session:
         # A copy, since the weights read are mapped from the checkpoint's file.
         session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer, samples=samples, data=data)
         with state.reading(saved[-1]):
-            session.optimizer.load_state_dict(resumed.optimizer)
+            session.engine.optimizer.load_state_dict(resumed.optimizer)
         session.step, session.seconds = resumed.step, resumed.seconds
         session.saved_step, session.last_good = resumed.step, saved[-1]
         session._tell_threads(resumed.threads)
@@ -114,40 +105,19 @@ class Session:
 
         Raises NonFiniteLoss, before the weights are touched, where the loss or its gradient is not a number.
         """
-        recipe = self.recipe
-        rate = learning_rate(recipe.optimizer, self.step, steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        pixels_BCHW, tokens = self._inputs(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, metrics = contrastive(
-            self.model,
-            pixels_BCHW,
-            tokens,
-            image_ids_B=batch.image_ids_B.to(self.device),
-            text_ids_M=batch.text_ids_M.to(self.device),
-            precision=PRECISIONS[recipe.precision],
-            loss=recipe.loss,
-            micro_batch=recipe.micro_batch,
-            places_BK=self._places(batch.position, len(pixels_BCHW)),
-        )
-        distributed.sum_in_place(p.grad for p in self.model.parameters() if p.grad is not None)
-        norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
-        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-            raise NonFiniteLoss(self._not_finite(loss, norm, batch))
-        if recipe.optimizer.max_gradient_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), recipe.optimizer.max_gradient_norm, norm)
-        self.optimizer.step()
-        with torch.no_grad():
-            self.model.logit_scale.clamp_(max=math.log(recipe.max_logit_scale))
+        rate = learning_rate(self.recipe.optimizer, self.step, steps)
+        gradient = self.engine.backward(batch)
+        if not gradient.finite:
+            raise NonFiniteLoss(self._not_finite(gradient, batch))
+        self.engine.update(gradient, rate)
         self.step += 1
         return {
-            "loss": loss.item(),
+            "loss": gradient.loss,
             "logit_scale": self.model.logit_scale.exp().item(),
             "learning_rate": rate,
-            "gradient_norm": norm.item(),
-            **{name: value.item() for name, value in metrics.items()},
-            "truncated_captions": tokens.truncated,
+            "gradient_norm": gradient.norm,
+            **gradient.metrics,
+            "truncated_captions": gradient.truncated,
             **self._tick(),
         }
 
@@ -173,7 +143,7 @@ class Session:
             step=self.step,
             samples=self.samples,
             seconds=self.seconds,
-            optimizer=self.optimizer.state_dict(),
+            optimizer=self.engine.optimizer.state_dict(),
             data=self.data,
             threads=torch.get_num_threads(),
         )
@@ -215,32 +185,15 @@ class Session:
         if before not in (0, now) and self.device.type == "cpu":
             say(f"the run had {before} threads and has {now} now; it goes on, but not bit for bit (OMP_NUM_THREADS)")
 
-    def _inputs(self, batch: Batch) -> tuple[Tensor, Tokens]:
-        if batch.tokens is None:
-            raise AssertionError("a loader with a tokenizer gives tokens")
-        pixels_BCHW = batch.pixels_BCHW.contiguous(memory_format=torch.channels_last).to(self.device)
-        ids_BL, lengths_B, truncated = batch.tokens
-        return pixels_BCHW, Tokens(ids_BL.to(self.device), lengths_B.to(self.device), truncated)
-
-    def _places(self, position: int, images: int) -> Tensor | None:
-        """The patches that are seen of each image, a draw that belongs to its position; None where all are."""
-        image = self.model.spec.image
-        if not self.recipe.patch_dropout or not isinstance(image, VisionTransformerSpec | SiglipVisionSpec):
-            return None
-        patches = (image.image_size // image.patch_size) ** 2
-        seen = max(1, round(patches * (1 - self.recipe.patch_dropout)))
-        draws_BN = uniforms(self.recipe.seed, position + np.arange(images), _PATCHES, count=patches)
-        return torch.from_numpy(draws_BN.argsort(axis=1)[:, :seen].copy()).to(self.device)
-
     def _tick(self) -> dict[str, float]:
         now = time.monotonic()
         taken, self._clock = now - self._clock, now
         self.seconds += taken
         return {"samples_per_second": self.recipe.batch_size / taken, "seconds": self.seconds}
 
-    def _not_finite(self, loss: Tensor, norm: Tensor, batch: Batch) -> str:
+    def _not_finite(self, gradient: Gradient, batch: Batch) -> str:
         return (
-            f"step {self.step + 1}: the loss is {loss.item()}, its gradient's norm {norm.item()}; "
+            f"step {self.step + 1}: the loss is {gradient.loss}, its gradient's norm {gradient.norm}; "
             f"the weights were left as they were and {self._good()}. Samples of the batch: {', '.join(batch.keys)}"
         )
 
