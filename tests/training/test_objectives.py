@@ -99,7 +99,9 @@ def test_batch_norms_see_a_part_at_a_time_and_once() -> None:
     )
     contrastive_loss(pairs, LossSpec())[0].backward()
     for (name, parameter), other in zip(model.named_parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-5, msg=_named(name))
+        # A small element is the sum of large terms of both signs; it is rounded as its large neighbours are.
+        size = max(1.0, other.grad.abs().max().item())
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=0, atol=1e-5 * size, msg=_named(name))
     for (name, buffer), other in zip(model.named_buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(buffer, other, msg=_named(name))
     assert copy.deepcopy(model).image is not None  # nothing was left behind that cannot be copied
