@@ -16,8 +16,9 @@ from diptych.models.clip import CLIP
 from diptych.specs import SiglipVisionSpec, VisionTransformerSpec
 from diptych.tokens import Tokens
 from diptych.training.objectives import contrastive
-from diptych.training.optimizer import build_optimizer
+from diptych.training.optimizer import build_optimizer, set_learning_rate
 from diptych.training.recipe import Recipe
+from diptych.training.towers import rate_factors
 
 _PATCHES = 4  # keeps these draws apart from the loader's own, which have 0 to 3
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -49,7 +50,8 @@ class Engine:
     def __init__(self, recipe: Recipe, model: CLIP) -> None:
         self.recipe, self.model = recipe, model
         self.device = model.logit_scale.device
-        self.optimizer = build_optimizer(model, recipe.optimizer)
+        factors = rate_factors(model, recipe.image_tower, recipe.text_tower)
+        self.optimizer = build_optimizer(model, recipe.optimizer, factors)
 
     def backward(self, batch: Batch) -> Gradient:
         """Put the gradient of all processes' parts of a batch into the parameters; the weights stay as they are."""
@@ -74,8 +76,7 @@ class Engine:
 
     def update(self, gradient: Gradient, learning_rate: float) -> None:
         """Change the weights by the gradient that is in the parameters."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self.optimizer, learning_rate)
         longest = self.recipe.optimizer.max_gradient_norm
         if longest is not None:
             norm = torch.tensor(gradient.norm, device=self.device)

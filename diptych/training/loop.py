@@ -64,7 +64,7 @@ def train(
     evaluators: Mapping[str, Evaluator] | None = None,
     source: Source | None = None,
 ) -> Run:
-    """Train a model from random weights as ``recipe`` says and leave everything in the folder ``out``.
+    """Train a model as ``recipe`` says and leave everything in the folder ``out``.
 
     ``resume`` goes on from the last checkpoint in ``out``; with none there it begins. On the same machine, with as many
     threads, that is bit for bit.
@@ -129,7 +129,7 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
         finally:
             name = "skipped.json" if distributed.is_main() else f"skipped-{distributed.rank()}.json"
             _list_failures(folder / name, loader, watch)
-    return Run(folder, session.step, steps, session.clip)
+    return Run(folder, session.step, steps, session.finished_clip())
 
 
 def _main_only(context: AbstractContextManager[None]) -> AbstractContextManager[None]:

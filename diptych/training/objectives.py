@@ -57,7 +57,9 @@ def contrastive(
     value.backward()
     if len(parts) > 1:
         for part, cached in zip(parts, embedded, strict=True):
-            torch.autograd.backward(_embedded(model, part, precision), [leaf.grad for leaf in cached])
+            again = zip(_embedded(model, part, precision), cached, strict=True)
+            learning = [(rows, leaf.grad) for rows, leaf in again if rows.requires_grad]  # a locked tower's do not
+            torch.autograd.backward([rows for rows, _ in learning], [gradient for _, gradient in learning])
     return value.detach(), metrics
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -40,19 +41,35 @@ class OptimizerSpec:
             raise ConfigError(f"optimizer.max_gradient_norm must be positive or null, not {self.max_gradient_norm}")
 
 
-def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:
-    """AdamW over two groups: weight decay on everything that is not a gain, a bias or the temperature."""
+def build_optimizer(
+    model: nn.Module, spec: OptimizerSpec, factors: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """AdamW over what learns: weight decay on everything that is not a gain, a bias or the temperature.
+
+    ``factors``: what the learning rate of each parameter is multiplied by, by its name; by default 1 for all.
+    """
     norms = (nn.LayerNorm, nn.BatchNorm2d)
     exempt = {id(p) for module in model.modules() if isinstance(module, norms) for p in module.parameters()}
-    decayed, kept = [], []
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        is_gain_or_bias = id(parameter) in exempt or name.endswith("bias") or name == "logit_scale"
-        (kept if is_gain_or_bias else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        if parameter.requires_grad:
+            is_gain_or_bias = id(parameter) in exempt or name.endswith("bias") or name == "logit_scale"
+            members.setdefault((factors[name] if factors else 1.0, not is_gain_or_bias), []).append(parameter)
+    # In an order of their own, on which checkpoints rely: what has the highest rate first, what decays before the rest.
+    groups = [
+        {"params": members[factor, decays], "weight_decay": spec.weight_decay * decays, "rate_factor": factor}
+        for factor, decays in sorted(members, reverse=True)
+    ]
     betas = (spec.beta1, spec.beta2)
     if spec.half_statistics:
         return HalfAdam(groups, lr=spec.learning_rate, betas=betas, eps=spec.epsilon)
     return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=betas, eps=spec.epsilon, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of parameters its share of ``rate``."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("rate_factor", 1.0)  # checkpoints of older versions have groups without
 
 
 def learning_rate(spec: OptimizerSpec, step: int, steps: int) -> float:

@@ -12,6 +12,8 @@ from diptych.errors import ConfigError
 from diptych.specs import ModelSpec, SiglipVisionSpec, VisionTransformerSpec
 from diptych.training.losses import LossSpec
 from diptych.training.optimizer import OptimizerSpec
+from diptych.training.start import StartSpec
+from diptych.training.towers import TowerTraining, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,10 @@ class Recipe:
     patch_dropout: share of the patches of each image that its tower does not see, others at each visit (FLIP,
                 arXiv 2212.00794); for towers that have patches.
     precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
+    start:      which weights it begins from.
+    image_tower, text_tower: what of each learns, and how fast.
+    ema:        decay of the average of the weights that evaluations see and that ``model/`` holds, such as 0.999; null
+                for the weights themselves. Training goes on from the weights themselves all the same.
     half_text_weights: the text tower's matrices in bf16, stochastically rounded (paper, section 2.5); asks for
                 ``optimizer.half_statistics`` and for precision ``"bf16"``.
     max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
@@ -86,7 +92,11 @@ class Recipe:
     batch_size: int = 32_768
     micro_batch: int | None = None
     patch_dropout: float = 0.0
+    start: StartSpec = field(default_factory=StartSpec)
+    image_tower: TowerTraining = field(default_factory=TowerTraining)
+    text_tower: TowerTraining = field(default_factory=TowerTraining)
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    ema: float | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
     half_text_weights: bool = False
     loss: LossSpec = field(default_factory=LossSpec)
@@ -118,6 +128,14 @@ class Recipe:
             )
         if self.half_text_weights and not (self.optimizer.half_statistics and self.precision == "bf16"):
             raise ConfigError("half_text_weights needs optimizer.half_statistics and precision bf16")
+        if self.half_text_weights and self.text_tower.learns != "all":
+            raise ConfigError(f"half_text_weights needs text_tower.learns 'all', not {self.text_tower.learns!r}")
+        check(self.image_tower, self.model.image, self.start, "image")
+        check(self.text_tower, self.model.text, self.start, "text")
+        if self.image_tower.learns == self.text_tower.learns == "nothing":
+            raise ConfigError("image_tower.learns and text_tower.learns are both 'nothing', so there is nothing to do")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ConfigError(f"ema must be above 0 and below 1, or null, not {self.ema}")
         if self.loss.caption_contrast and self.data.captions_per_image < 2:
             raise ConfigError("loss.caption_contrast needs data.captions_per_image of 2 or more")
         if not -(2**63) <= self.seed < 2**63:

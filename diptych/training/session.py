@@ -17,14 +17,17 @@ from diptych.data.sources import Source
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import default_device
 from diptych.errors import NonFiniteLoss
-from diptych.models.clip import CLIP, create_model
+from diptych.models.clip import CLIP
 from diptych.progress import say
 from diptych.text.pretrained import AnyTokenizer
-from diptych.training import state
+from diptych.training import adapters, state
+from diptych.training.average import Average
 from diptych.training.engine import Engine, Gradient
 from diptych.training.half_adam import halve
 from diptych.training.optimizer import learning_rate
 from diptych.training.recipe import Recipe
+from diptych.training.start import begin
+from diptych.training.towers import prepare
 
 Evaluator = Callable[[Clip], Mapping[str, float]]
 
@@ -42,6 +45,7 @@ class Session:
         self.samples, self.data = samples, data
         self.device = default_device()
         self.model = model.to(self.device).train()
+        prepare(self.model, recipe.image_tower, recipe.text_tower, seed=recipe.seed)
         if recipe.half_text_weights:
             halve(self.model.text)
         for parameter in self.model.parameters():
@@ -51,6 +55,7 @@ class Session:
         # Matrices in bf16 meet activations in fp32 unless these are rounded too.
         self.clip = Clip(self.model, tokenizer, provenance, "fast" if recipe.half_text_weights else "fp32")
         self.engine = Engine(recipe, self.model)
+        self.average = None if recipe.ema is None else Average(self.model, recipe.ema)
         self.step, self.seconds = 0, 0.0
         self.saved_step = 0  # of the last checkpoint; before the first step there is nothing to save
         self.last_good: Path | None = None
@@ -60,18 +65,19 @@ class Session:
     def begin(
         cls, recipe: Recipe, folder: Path, tokenizer: Callable[[], AnyTokenizer], *, samples: int, data: str
     ) -> Session:
-        """From the last checkpoint in the run's folder where there is one, else from random weights.
+        """From the last checkpoint in the run's folder where there is one, else as ``recipe.start`` says.
 
         Raises TrainingError where that checkpoint is damaged, or belongs to other data than those of which there are
         so many ``samples`` with the fingerprint ``data``.
         """
         saved = state.checkpoints(folder / "checkpoints")
         if not saved:
-            learned = tokenizer()
-            spec = recipe.model.with_vocabulary(
-                learned.vocabulary_size, tokenizer=learned.family, padding_id=learned.pad_id
+            start = begin(
+                recipe.model, recipe.start, vocabulary=recipe.vocabulary, tokenizer=tokenizer, seed=recipe.seed
             )
-            return cls(recipe, folder, create_model(spec, seed=recipe.seed), learned, samples=samples, data=data)
+            session = cls(recipe, folder, start.model, start.tokenizer, samples=samples, data=data)
+            session.clip.provenance |= start.provenance
+            return session
         bundle, resumed = state.load(saved[-1])
         state.check_data(resumed, samples, data, run=folder, source=recipe.data.source)
         if bundle.tokenizer is None:
@@ -80,6 +86,11 @@ class Session:
         session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer, samples=samples, data=data)
         with state.reading(saved[-1]):
             session.engine.optimizer.load_state_dict(resumed.optimizer)
+            adapters.restore(session.model, resumed.adapters)
+            if session.average:
+                session.average.restore(resumed.average)
+        origin = {name: value for name, value in bundle.provenance.items() if name == "started_from"}
+        session.clip.provenance |= origin
         session.step, session.seconds = resumed.step, resumed.seconds
         session.saved_step, session.last_good = resumed.step, saved[-1]
         session._tell_threads(resumed.threads)
@@ -111,6 +122,8 @@ class Session:
             raise NonFiniteLoss(self._not_finite(gradient, batch))
         self.engine.update(gradient, rate)
         self.step += 1
+        if self.average:
+            self.average.update(self.model, self.step)
         return {
             "loss": gradient.loss,
             "logit_scale": self.model.logit_scale.exp().item(),
@@ -146,31 +159,46 @@ class Session:
             optimizer=self.engine.optimizer.state_dict(),
             data=self.data,
             threads=torch.get_num_threads(),
+            average=self.average.tensors if self.average else {},
+            adapters=adapters.state(self.model),
         )
         keep = self.recipe.checkpoints.keep
         self.last_good = state.save(self.folder / "checkpoints", self._bundle(), resumable, keep=keep)
 
     def share_statistics(self) -> None:
         """Batch norms see their own process's part of each batch; what they remember becomes the mean of all."""
-        norms = [b for name, b in self.model.named_buffers() if name.endswith(("running_mean", "running_var"))]
-        distributed.sum_in_place(norms, weight=1 / distributed.world_size())
+        learning = (module for module in self.model.modules() if module.training)
+        buffers = (named for module in learning for named in module.named_buffers(recurse=False))
+        statistics = [buffer for name, buffer in buffers if name in ("running_mean", "running_var")]
+        statistics += self.average.statistics() if self.average else []
+        distributed.sum_in_place(statistics, weight=1 / distributed.world_size())
 
     def finish(self) -> None:
         """Write the finished bundle to ``model/``. Raises NonFiniteLoss as `save` does."""
         if distributed.is_main():
-            write(self._bundle(), self.folder / "model")
+            write(self._bundle(averaged=True), self.folder / "model")
 
     def evaluate(self, evaluators: Mapping[str, Evaluator]) -> dict[str, float]:
         """Every evaluator's numbers, named ``evaluator/metric``; the time it takes is not training time."""
         try:
-            return {f"{name}/{k}": v for name, evaluator in evaluators.items() for k, v in evaluator(self.clip).items()}
+            clip = self.finished_clip()
+            return {f"{name}/{k}": v for name, evaluator in evaluators.items() for k, v in evaluator(clip).items()}
         finally:
             self._clock = time.monotonic()
 
-    def _bundle(self) -> Bundle:
+    def finished_clip(self) -> Clip:
+        """The model as ``model/`` has it if training ends here: averaged, and its adapters merged."""
+        if not self.average and not adapters.state(self.model):
+            return self.clip
+        bundle = self._bundle(averaged=True)
+        with torch.random.fork_rng(devices=[]):  # towers of other libraries draw weights before they get these
+            return Clip(build(bundle), self.tokenizer, bundle.provenance, self.clip.precision)
+
+    def _bundle(self, *, averaged: bool = False) -> Bundle:
+        current = self.model.state_dict() | (self.average.tensors if averaged and self.average else {})
         weights = {
             name: tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
-            for name, tensor in self.model.state_dict().items()
+            for name, tensor in adapters.merged(self.model, current).items()
         }
         spoilt = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
         if spoilt:

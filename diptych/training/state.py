@@ -8,11 +8,12 @@ import re
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from diptych.checkpoints.bundle import Bundle, read
 from diptych.checkpoints.writing import write
@@ -30,6 +31,8 @@ class State:
     samples: of the source that the run began with; with another number the place would be another one.
     data:    fingerprint of that source; empty where it has none.
     threads: of PyTorch, on which the last bits of its sums depend; 0 where nobody noted them.
+    average: of the weights, where the recipe asks for one.
+    adapters: and the matrices they belong to, which the bundle has merged.
     """
 
     step: int
@@ -38,6 +41,8 @@ class State:
     optimizer: dict[str, Any]
     data: str = ""
     threads: int = 0
+    average: dict[str, Tensor] = field(default_factory=dict)
+    adapters: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save(folder: Path, bundle: Bundle, state: State, *, keep: int) -> Path:
