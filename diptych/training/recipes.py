@@ -17,6 +17,8 @@ from diptych.errors import ConfigError, nearest
 from diptych.training.losses import LossSpec
 from diptych.training.optimizer import OptimizerSpec
 from diptych.training.recipe import CheckpointSpec, DataSpec, Recipe
+from diptych.training.start import StartSpec
+from diptych.training.towers import TowerTraining
 
 
 def _paper(model: str, data: str, rate: float) -> Recipe:
@@ -67,6 +69,41 @@ def vit_b_16(data: str) -> Recipe:
 def vit_l_14(data: str) -> Recipe:
     """The paper's ViT-L/14."""
     return _paper("ViT-L/14", data, 4e-4)
+
+
+def vit_l_14_336(data: str, start: str = "") -> Recipe:
+    """The paper's ViT-L/14@336px: one more epoch, at 336 px, of the ViT-L/14 in ``start`` (section 2.5).
+
+    Position embeddings are resized. The rate is the paper's (table 20); of the rest it says nothing, so that is as in
+    the epochs before, but for a warm-up in the same proportion to the run.
+    """
+    recipe = _paper("ViT-L/14@336px", data, 2e-5)
+    optimizer = dataclasses.replace(recipe.optimizer, warmup_steps=2000 // 32)
+    return dataclasses.replace(recipe, duration="1 epochs", start=StartSpec(weights=start), optimizer=optimizer)
+
+
+def lit_b_16(data: str, start: str = "") -> Recipe:
+    """A text tower for the image tower of the ViT-B/16 in ``start``, which is locked (LiT, arXiv 2111.07991).
+
+    Rate, decay, clipping, batch and warm-up are those of the authors' published configuration (big_vision,
+    ``lit_coco.py``), the length is that of their public model of this size.
+    """
+    return dataclasses.replace(
+        _paper("ViT-B/16", data, 1e-3),
+        name="LiT-B/16",
+        start=StartSpec(weights=start, towers="image"),
+        image_tower=TowerTraining(learns="nothing"),
+        duration="60000 steps",
+        batch_size=4096,
+        optimizer=OptimizerSpec(
+            learning_rate=1e-3,
+            beta2=0.999,
+            epsilon=1e-8,
+            weight_decay=0.01,
+            warmup_steps=1800,
+            max_gradient_norm=1.0,
+        ),
+    )
 
 
 def _laptop(name: str, model: str, data: DataSpec, *, steps: int, loss: LossSpec, batch_size: int) -> Recipe:
@@ -121,6 +158,8 @@ RECIPES: dict[str, Callable[[str], Recipe]] = {
     "vit-b-32": vit_b_32,
     "vit-b-16": vit_b_16,
     "vit-l-14": vit_l_14,
+    "vit-l-14-336": vit_l_14_336,
+    "lit-b-16": lit_b_16,
     "small-photographs": small_photographs,
     "small-drawings": small_drawings,
 }
