@@ -130,10 +130,10 @@ def test_the_vocabulary_agrees_with_the_text_tower(weights: Path, tmp_path: Path
 
 
 def test_weights_that_are_not_there_or_still_to_be_told(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="start.weights: .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"start\.weights: .*nowhere"):
         begun(SPEC, StartSpec(weights=str(tmp_path / "nowhere")))
     recipe = override(recipes.vit_l_14_336(str(data)), ["batch_size=8", 'data.captions=["caption"]'])
-    with pytest.raises(ConfigError, match="--set start.weights=MODEL"):
+    with pytest.raises(ConfigError, match=r"--set start\.weights=MODEL"):
         train(recipe, tmp_path / "run")
 
 
