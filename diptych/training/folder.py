@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych import config
-from diptych.errors import TrainingError
+from diptych.errors import ConfigError, TrainingError
 from diptych.training.recipe import Recipe
 
 # What may change between a run and its resumption, since no weight depends on it.
@@ -76,7 +76,8 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(before, dict):
             raise ValueError(f"it holds {before!r:.40}")
-    except (OSError, ValueError) as problem:
+        before = config.to_dict(config.from_dict(Recipe, before))  # with what has been added since, at its default
+    except (OSError, ValueError, ConfigError) as problem:
         raise TrainingError(f"{path} is not the recipe of a run: {problem}") from problem
     now = config.to_dict(recipe)
     different = [said for name, said in _differences(before, now) if not name.startswith(FREE_ON_RESUME)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.training.half_adam import HalfAdam
+from diptych.training.muon import Muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class OptimizerSpec:
     half_statistics:   Adam's two in bf16, stochastically rounded, at half the memory (paper, section 2.5).
     """
 
+    algorithm: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 5e-4
     beta1: float = 0.9
     beta2: float = 0.98
@@ -50,20 +53,34 @@ def build_optimizer(
     """
     norms = (nn.LayerNorm, nn.BatchNorm2d)
     exempt = {id(p) for module in model.modules() if isinstance(module, norms) for p in module.parameters()}
-    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    matrices = _matrices(model) if spec.algorithm == "muon" else {}
+    members: dict[tuple[float, bool, int], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_gain_or_bias = id(parameter) in exempt or name.endswith("bias") or name == "logit_scale"
-            members.setdefault((factors[name] if factors else 1.0, not is_gain_or_bias), []).append(parameter)
+            key = (factors[name] if factors else 1.0, not is_gain_or_bias, matrices.get(id(parameter), 0))
+            members.setdefault(key, []).append(parameter)
     # In an order of their own, on which checkpoints rely: what has the highest rate first, what decays before the rest.
     groups = [
-        {"params": members[factor, decays], "weight_decay": spec.weight_decay * decays, "rate_factor": factor}
-        for factor, decays in sorted(members, reverse=True)
+        {"params": members[key], "weight_decay": spec.weight_decay * key[1], "rate_factor": key[0], "matrices": key[2]}
+        for key in sorted(members, reverse=True)
     ]
     betas = (spec.beta1, spec.beta2)
+    if spec.algorithm == "muon":
+        return Muon(groups, lr=spec.learning_rate, betas=betas, eps=spec.epsilon)
     if spec.half_statistics:
         return HalfAdam(groups, lr=spec.learning_rate, betas=betas, eps=spec.epsilon)
     return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=betas, eps=spec.epsilon, fused=True)
+
+
+def _matrices(model: nn.Module) -> dict[int, int]:
+    """Of how many matrices each weight is made whose updates are orthogonalised, by the weight's identity: the weights
+    of linear layers and of convolutions, except those that see pixels; embeddings and bare projections are none."""
+    return {
+        id(module.weight): 3 if name.endswith("query_key_value") else 1
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.in_channels != 3)
+    }
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

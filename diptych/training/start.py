@@ -70,7 +70,6 @@ def begin(
         learned = tokenizer()
         return Beginning(create_model(_over(wanted, learned), seed=seed), learned, {})
     bundle = _in_turn(lambda: _read(wanted, start, vocabulary))
-    _check_agreement(wanted, bundle.spec, start)
     if start.takes("text"):
         learned = _its_tokenizer(bundle, start, vocabulary)
         spec = dataclasses.replace(wanted, text=bundle.spec.text, tokenizer=bundle.spec.tokenizer)
@@ -81,8 +80,15 @@ def begin(
     taken = {name: tensor for name, tensor in bundle.weights.items() if name.startswith(prefix)}
     model = create_model(spec, seed=seed)
     model.load_state_dict(taken, strict=False)  # the names are known to agree, since the specs do
-    origin = {"weights": start.weights, "towers": start.towers, "fingerprint": fingerprint(taken)}
-    return Beginning(model, learned, {"started_from": origin | {"provenance": bundle.provenance}})
+    which = "both towers" if start.towers == "both" else f"the {start.towers} tower"
+    origin = {
+        "name": f"{which} of {start.weights}",
+        "weights": start.weights,
+        "towers": start.towers,
+        "fingerprint": fingerprint(taken),
+        "provenance": bundle.provenance,
+    }
+    return Beginning(model, learned, {"started_from": origin})
 
 
 def _over(spec: ModelSpec, tokenizer: AnyTokenizer) -> ModelSpec:
@@ -105,14 +111,14 @@ def _read(wanted: ModelSpec, start: StartSpec, vocabulary: int | str) -> Bundle:
             "start.weights is empty, but this recipe begins from weights: --set start.weights=MODEL, a folder, a file "
             "or hf:org/name"
         )
+    as_it_is = partial(read, start.weights, activation=start.activation)
     as_wanted = partial(
-        read,
-        start.weights,
-        activation=start.activation,
+        as_it_is,
         image_size=wanted.image.image_size if start.takes("image") else None,
         context_length=wanted.text.context_length if start.takes("text") else None,
     )
     try:
+        _check_agreement(wanted, as_it_is().spec, start)  # before anything of another model is resized
         bundle = as_wanted()
         if isinstance(vocabulary, int) or not start.takes("text"):
             return bundle

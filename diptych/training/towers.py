@@ -48,12 +48,13 @@ class TowerTraining:
     def __post_init__(self) -> None:
         if not _LEARNS.fullmatch(self.learns):
             raise ConfigError(
-                f"learns must be 'all', 'nothing', or like 'last 2 blocks' or 'adapters of rank 8', not {self.learns!r}"
+                "image_tower.learns and text_tower.learns must be 'all', 'nothing', or like 'last 2 blocks' or "
+                f"'adapters of rank 8', not {self.learns!r}"
             )
         if not 0 < self.layer_decay <= 1:
-            raise ConfigError(f"layer_decay must be above 0 and at most 1, not {self.layer_decay}")
+            raise ConfigError(f"layer_decay of a tower must be above 0 and at most 1, not {self.layer_decay}")
         if not self.adapter_scale > 0:
-            raise ConfigError(f"adapter_scale must be positive, not {self.adapter_scale}")
+            raise ConfigError(f"adapter_scale of a tower must be positive, not {self.adapter_scale}")
 
     @property
     def last_blocks(self) -> int | None:

@@ -15,7 +15,7 @@ import pytest
 from diptych.config import override
 from diptych.errors import TrainingError
 from diptych.training import loop
-from diptych.training.folder import occupied, write_json
+from diptych.training.folder import claim, occupied, write_json
 from diptych.training.loop import train
 from tests.training import small
 
@@ -139,3 +139,21 @@ def test_what_a_kill_left_in_the_folder_is_swept(data: Path, tmp_path: Path) -> 
     train(small.recipe(data, steps=2), tmp_path / "run", resume=True)
     assert not [name for name in names if (tmp_path / "run" / name).exists()]
     assert (tmp_path / "run" / "model").is_dir()
+
+
+def test_a_run_begun_before_a_value_existed_has_its_default(data: Path, tmp_path: Path) -> None:
+    recipe = small.recipe(data)
+    claim(tmp_path, recipe, resume=False)
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    path = tmp_path / "recipe.json"
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("start", "image_tower", "text_tower", "ema"):
+        del before[name]
+    path.write_text(json.dumps(before), encoding="utf-8")
+    claim(tmp_path, recipe, resume=True)
+    path.write_text(json.dumps(before), encoding="utf-8")
+    with pytest.raises(TrainingError, match="ema"):
+        claim(tmp_path, override(recipe, ["ema=0.5"]), resume=True)
+    path.write_text(json.dumps({**before, "batch_size": "many"}), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"not the recipe of a run: .*batch_size"):
+        claim(tmp_path, recipe, resume=True)
