@@ -124,13 +124,23 @@ def _read(wanted: ModelSpec, start: StartSpec, vocabulary: int | str) -> Bundle:
             return bundle
         given = as_wanted(tokenizer=vocabulary)
     except CheckpointError as problem:
-        raise CheckpointError(f"start.weights: {problem}") from problem
+        raise CheckpointError(f"start.weights: {_in_the_recipes_terms(str(problem))}") from problem
     if bundle.tokenizer not in (None, given.tokenizer):
         raise ConfigError(
             f"{start.weights} brings a tokenizer, and vocabulary={vocabulary} is another one; "
             f"--set vocabulary={bundle.spec.text.vocabulary_size} takes its own"
         )
     return given
+
+
+def _in_the_recipes_terms(problem: str) -> str:
+    """What to pass is named as ``diptych.load`` and the other verbs have it."""
+    for theirs, ours in (
+        ("activation= (--activation)", "start.activation"),
+        ("tokenizer= (--tokenizer)", "vocabulary"),
+    ):
+        problem = problem.replace(f"Pass {theirs}", f"Set {ours}").replace(theirs, ours)
+    return problem
 
 
 def _its_tokenizer(bundle: Bundle, start: StartSpec, vocabulary: int | str) -> AnyTokenizer:

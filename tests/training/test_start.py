@@ -137,6 +137,20 @@ def test_weights_that_are_not_there_or_still_to_be_told(data: Path, tmp_path: Pa
         train(recipe, tmp_path / "run")
 
 
+def test_weights_that_do_not_say_their_activation(tmp_path: Path) -> None:
+    spec = SPEC.with_vocabulary(49_408, context_length=77)  # the only one that OpenAI's layout has
+    taken = dict(create_model(spec, seed=0).half().state_dict())  # which is in fp16
+    file = write(
+        Bundle(spec, {name: tensor.float() for name, tensor in taken.items()}), tmp_path / "bare", format="openai"
+    )
+    start = StartSpec(weights=str(file / "model.pt"), towers="image")
+    with pytest.raises(CheckpointError, match=r"Set start\.activation"):
+        begun(spec, start)
+    assert same(begun(spec, dataclasses.replace(start, activation="quick_gelu")).model, taken, "image.")
+    with pytest.raises(ConfigError, match=r"image\.activation"):
+        begun(spec, dataclasses.replace(start, activation="gelu"))
+
+
 def started(data: Path, weights: Path, *changes: str) -> Recipe:
     plain = small.recipe(data, steps=4, every_steps=2)
     image = dataclasses.replace(SPEC.image, image_size=64)
