@@ -103,9 +103,14 @@ def resize_and_crop(image: Image.Image, spec: PreprocessSpec) -> Tensor:
 
 def normalise(pixels_BCHW: Tensor, spec: PreprocessSpec) -> Tensor:
     """uint8 pixels in 0..255 as float32 with the mean and deviation of the spec taken out, as towers expect them."""
+    return normalise_in_place(pixels_BCHW.to(torch.float32), spec)
+
+
+def normalise_in_place(pixels_BCHW: Tensor, spec: PreprocessSpec) -> Tensor:
+    """`normalise` of pixels that are float32 already, in 0..255: they themselves are changed, and returned."""
     mean_C11 = torch.tensor(spec.mean).view(3, 1, 1)
     std_C11 = torch.tensor(spec.std).view(3, 1, 1)
-    return pixels_BCHW.to(torch.float32).div_(255).sub_(mean_C11).div_(std_C11)
+    return pixels_BCHW.div_(255).sub_(mean_C11).div_(std_C11)
 
 
 def _resized(image: Image.Image, spec: PreprocessSpec) -> tuple[int, int]:
