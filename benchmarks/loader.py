@@ -31,6 +31,7 @@ from PIL import Image
 
 from diptych.data.augment import Augmentation
 from diptych.data.loader import Loader
+from diptych.data.locations import expanded
 from diptych.data.sources import Source, open_source
 from diptych.specs import PreprocessSpec
 
@@ -126,9 +127,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        source = open_source(options.data or draw(Path(folder), options.images // BATCH * BATCH))
+        paths = expanded(options.data) if options.data else draw(Path(folder), options.images // BATCH * BATCH)
+        source = open_source(paths)
         images = len(source) // BATCH * BATCH
-        paths = source.shards.paths
         squash, resized = replace(SPEC, resize="squash"), Augmentation(scale=(0.9, 1.0), aspect=4 / 3)
         pipelines: dict[str, Callable[[], Iterable]] = {
             "webdataset, paper's crop": lambda: with_webdataset(paths, papers_crop),

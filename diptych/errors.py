@@ -5,6 +5,7 @@ DiptychError
 ├── CheckpointError    a file of weights that is wrong, incomplete, ambiguous or unsafe
 ├── TokenizerError     a vocabulary that is missing or malformed
 ├── DataError          a source, shard, image or caption
+│   ├── ShardLost         a remote shard that cannot be had, with all its samples
 │   └── TooManyFailures   more samples failed than the recipe allows
 ├── TrainingError      a run that cannot start or go on
 │   └── NonFiniteLoss     the loss, or the weights, became NaN or infinite
@@ -33,6 +34,10 @@ class TokenizerError(DiptychError):
 
 class DataError(DiptychError):
     """A source, shard, image or caption that cannot be used."""
+
+
+class ShardLost(DataError):
+    """A remote shard that cannot be had: none of its samples can."""
 
 
 class TooManyFailures(DataError):

@@ -93,7 +93,7 @@ class _Validation:
     def __init__(self, location: str, split: str | None, data: DataSpec) -> None:
         from diptych.data.sources import open_source
 
-        self.source = open_source(location, split=split, captions=data.captions, where=data.where)
+        self.source = open_source(location, split=split, captions=data.captions, where=data.where, cache=data.cache)
         self.result: Result | None = None
 
     def __call__(self, clip: Clip) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -37,6 +37,11 @@ class WithKeywords:
     def listing(self) -> Iterator[str]:
         """What tells these samples from others: see `fingerprint`."""
         yield from (fingerprint(self._source), fingerprint(self._words))
+
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """These shards are read next."""
+        if prefetch := getattr(self._source, "prefetch", None):
+            prefetch(shards)
 
     def read(self, i: int) -> Sample:
         sample, other = self._source.read(i), self._words.read(i)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from diptych.data.augment import DRAWS, Augmentation, colours, cropped, recolour, vary
-from diptych.data.failures import Failures
+from diptych.data.failures import Failure, Failures
 from diptych.data.keywords import KEYWORD_DRAWS, joined
-from diptych.data.order import mixed, uniforms, visited
+from diptych.data.order import Walk, mixed, uniforms
 from diptych.data.pool import Pool
 from diptych.data.sources import Source, naming, read
-from diptych.errors import DataError, TooManyFailures
+from diptych.errors import DataError, ShardLost, TooManyFailures
 from diptych.specs import PreprocessSpec
 from diptych.tokens import Tokens
 
@@ -85,9 +85,10 @@ class Loader:
             )
         self.source = source
         self.batch_size = batch_size
-        self.failures = Failures(allowed=max_failures, samples=len(source))
+        walk = Walk(getattr(source, "shard_sizes", (len(source),)), seed)
+        self.failures = Failures(allowed=max_failures, samples=len(source), one_window=walk.one_window)
         self._spec = spec
-        job = _Training(source, spec, tokenizer, augmentation or Augmentation.paper(), captions_per_image, seed)
+        job = _Training(source, walk, spec, tokenizer, augmentation or Augmentation.paper(), captions_per_image, seed)
         self._pool = Pool(job, workers=workers, batch_size=batch_size, image_size=spec.size)
 
     def batches(self, start: int = 0, stop: int | None = None, *, part: int = 0, parts: int = 1) -> Iterator[Batch]:
@@ -100,7 +101,8 @@ class Loader:
         first = (((step * parts + part) * self.batch_size) for step in steps)
         for pixels_BCHW, chunks in self._pool.run((position, position + self.batch_size) for position in first):
             for chunk in chunks:
-                self.failures.add(chunk.failed, chunk.replaced)
+                visited = len(chunk.indices)
+                self.failures.add(chunk.failed, replaced=chunk.replaced, visited=visited, window=chunk.window)
             yield self._batch(pixels_BCHW, chunks)
 
     def report(self) -> str:
@@ -142,12 +144,14 @@ class _Chunk(NamedTuple):
     bare: list[str]
     tokens: tuple[np.ndarray, np.ndarray, int] | None
     colours: np.ndarray | None
-    failed: list[tuple[int, str]]
+    failed: list[Failure]
     replaced: int
+    window: int
 
 
 class _Training(NamedTuple):
     source: Source
+    walk: Walk
     spec: PreprocessSpec
     tokenizer: Tokenizer | None
     augmentation: Augmentation
@@ -156,8 +160,8 @@ class _Training(NamedTuple):
 
     def __call__(self, start: int, pixels_BCHW: Tensor) -> _Chunk:
         positions = np.arange(start, start + len(pixels_BCHW))
-        sizes = getattr(self.source, "shard_sizes", (len(self.source),))
-        planned = visited(positions, sizes, self.seed).tolist()
+        planned = self.walk.visited(positions).tolist()
+        self._prefetch(start)
         draws = uniforms(self.seed, positions, 0, count=DRAWS)
         choices = uniforms(self.seed, positions, _CAPTION, count=self.captions_per_image)
         additions = uniforms(self.seed, positions, _KEYWORDS, count=self.captions_per_image * KEYWORD_DRAWS)
@@ -167,7 +171,7 @@ class _Training(NamedTuple):
             for attempt in range(_ATTEMPTS):
                 index = planned[row]
                 if attempt:
-                    index = int(mixed(self.seed, position, _REFILL, attempt) % np.uint64(len(self.source)))
+                    index = int(self.walk.near(position, mixed(self.seed, position, _REFILL, attempt)))
                 try:
                     sample = read(self.source, index)
                     if not sample.captions:
@@ -175,10 +179,13 @@ class _Training(NamedTuple):
                     with naming(sample):
                         pixels_BCHW[row] = cropped(sample.image, self.spec, self.augmentation, draws[row])
                     break
+                except ShardLost as error:
+                    shard = self.walk.shard(index)
+                    failed.append(Failure(shard.start, f"all {len(shard):,} samples of {error}", len(shard)))
                 except DataError as error:
-                    failed.append((index, str(error)))
+                    failed.append(Failure(index, str(error)))
             else:
-                raise TooManyFailures(f"{_ATTEMPTS} samples in a row could not be used; the last: {failed[-1][1]}")
+                raise TooManyFailures(f"{_ATTEMPTS} samples in a row could not be used; the last: {failed[-1].reason}")
             replaced += attempt > 0
             vary(pixels_BCHW[row], self.augmentation, draws[row], self.spec.mean)
             indices.append(index)
@@ -191,7 +198,13 @@ class _Training(NamedTuple):
         tokens = self.tokenizer(captions) if self.tokenizer else None
         arrays = tokens and (tokens.ids_BL.numpy(), tokens.lengths_B.numpy(), tokens.truncated)
         changes = colours(pixels_BCHW, self.augmentation, draws)
-        return _Chunk(start, indices, keys, captions, bare, arrays, changes, failed, replaced)
+        window = int(self.walk.window(start)[0])
+        return _Chunk(start, indices, keys, captions, bare, arrays, changes, failed, replaced, window)
+
+    def _prefetch(self, position: int) -> None:
+        """Shards of this window and the next are on their way while samples are decoded."""
+        if prefetch := getattr(self.source, "prefetch", None):
+            prefetch(np.concatenate([self.walk.window(position, ahead) for ahead in (0, 1)]).tolist())
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray, int]]) -> Tokens | None:

@@ -9,7 +9,7 @@ completely. Nothing here depends on workers, ranks or batch size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,34 +60,87 @@ def permuted(positions: np.ndarray, length: int, key: int) -> np.ndarray:
     return result
 
 
-@lru_cache(maxsize=8)
-def _epoch(sizes: tuple[int, ...], key: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The shards in their order in one epoch, the first position of each, and the first position of each window."""
-    shards = permuted(np.arange(len(sizes)), len(sizes), key)
-    ends = np.cumsum(np.asarray(sizes, dtype=np.int64)[shards])
-    starts = np.concatenate([[0], ends])
-    return shards, starts, np.append(starts[:-1][::WINDOW], starts[-1])
+class Walk:
+    """An endless walk over the samples of consecutive shards of the given sizes, each epoch in another order.
 
-
-def visited(positions: np.ndarray, sizes: Sequence[int], seed: int) -> np.ndarray:
-    """The index of the sample visited at each position, for a source of consecutive shards of the given sizes.
-
-    >>> sorted(visited(np.arange(7), [3, 4], seed=0).tolist())
+    >>> sorted(Walk([3, 4], seed=0).visited(np.arange(7)).tolist())
     [0, 1, 2, 3, 4, 5, 6]
     """
-    sizes = tuple(sizes)
-    offsets = np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))])
-    epochs, places = np.divmod(np.asarray(positions, dtype=np.int64), int(offsets[-1]))
-    result = np.empty_like(places)
-    for epoch in np.unique(epochs):
-        key = int(mixed(seed, epoch))
-        shards, starts, windows = _epoch(sizes, key)
-        here = epochs == epoch
-        window_of = np.searchsorted(windows, places, side="right") - 1
-        for window in np.unique(window_of[here]):
-            chosen = here & (window_of == window)
-            first, last = windows[window], windows[window + 1]
-            place = first + permuted(places[chosen] - first, int(last - first), int(mixed(key, window)))
-            slot = np.searchsorted(starts, place, side="right") - 1
-            result[chosen] = offsets[shards[slot]] + place - starts[slot]
-    return result
+
+    def __init__(self, sizes: Sequence[int], seed: int) -> None:
+        self.seed = seed
+        self._sizes = np.asarray(sizes, dtype=np.int64)
+        self._offsets = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._epochs: dict[int, _Epoch] = {}
+
+    def __len__(self) -> int:
+        return int(self._offsets[-1])
+
+    @property
+    def one_window(self) -> bool:
+        """Whether all samples are mixed with each other."""
+        return len(self._sizes) <= WINDOW
+
+    def visited(self, positions: np.ndarray) -> np.ndarray:
+        """The index of the sample visited at each position."""
+        epochs, places = np.divmod(np.asarray(positions, dtype=np.int64), len(self))
+        result = np.empty_like(places)
+        for number in np.unique(epochs).tolist():
+            epoch, here = self._epoch(number), epochs == number
+            window_of = epoch.window_of(places)
+            for window in np.unique(window_of[here]).tolist():
+                chosen = here & (window_of == window)
+                first, last = epoch.windows[window], epoch.windows[window + 1]
+                place = first + permuted(places[chosen] - first, int(last - first), int(mixed(epoch.key, window)))
+                slot = np.searchsorted(epoch.starts, place, side="right") - 1
+                result[chosen] = self._offsets[epoch.shards[slot]] + place - epoch.starts[slot]
+        return result
+
+    def near(self, position: int, draws: np.ndarray) -> np.ndarray:
+        """Indices of samples that are read about when this position is, one for each uint64 ``draws``: of its window,
+        so that no other shards are needed."""
+        shards = np.sort(self.window(position))
+        ends = np.cumsum(self._sizes[shards])
+        places = (draws % np.uint64(ends[-1])).astype(np.int64)
+        slots = np.searchsorted(ends, places, side="right")
+        return self._offsets[shards[slots]] + places - (ends - self._sizes[shards])[slots]
+
+    def window(self, position: int, ahead: int = 0) -> np.ndarray:
+        """The shards that are mixed with each other at a position, or in a window after it."""
+        number, place = divmod(position, len(self))
+        epoch = self._epoch(number)
+        window = int(epoch.window_of(place)) + ahead
+        while window >= len(epoch.windows) - 1:
+            window, number = window - len(epoch.windows) + 1, number + 1
+            epoch = self._epoch(number)
+        return epoch.shards[window * WINDOW : (window + 1) * WINDOW]
+
+    def shard(self, index: int) -> range:
+        """The samples of the shard that this one is of."""
+        shard = int(np.searchsorted(self._offsets, index, side="right")) - 1
+        return range(int(self._offsets[shard]), int(self._offsets[shard + 1]))
+
+    def _epoch(self, number: int) -> _Epoch:
+        if number not in self._epochs:
+            if len(self._epochs) > 2:
+                self._epochs.clear()
+            self._epochs[number] = _Epoch.of(self._sizes, int(mixed(self.seed, number)))
+        return self._epochs[number]
+
+
+class _Epoch(NamedTuple):
+    """The shards in their order in one epoch, the first position of each, and the first position of each window."""
+
+    key: int
+    shards: np.ndarray
+    starts: np.ndarray
+    windows: np.ndarray
+
+    @classmethod
+    def of(cls, sizes: np.ndarray, key: int) -> _Epoch:
+        shards = permuted(np.arange(len(sizes)), len(sizes), key)
+        starts = np.concatenate([[0], np.cumsum(sizes[shards])])
+        return cls(key, shards, starts, np.append(starts[:-1][::WINDOW], starts[-1]))
+
+    def window_of(self, places: np.ndarray | int) -> np.ndarray:
+        return np.searchsorted(self.windows, places, side="right") - 1

@@ -7,14 +7,13 @@
 | a folder with one subfolder a class, or ``train/`` and ``val/`` of such | class folders |
 | a folder of images, most of them beside a ``.txt`` of the same name, or, with ``captions``, a ``.json`` | pairs |
 | ``.csv`` ``.tsv`` ``.jsonl`` ``.parquet`` | a table with an image and a caption column |
+| ``s3://bucket/{00000..00999}.tar``, ``https://...`` | remote tars, kept on disk shard by shard |
 """
 
 from __future__ import annotations
 
-import glob
-import itertools
 import re
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -22,6 +21,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from diptych.data.files import printable, read_lines
+from diptych.data.locations import expanded, natural
+from diptych.data.source_spec import CacheSpec
 from diptych.errors import DataError, nearest
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm", "ico")
@@ -48,8 +49,9 @@ class Source(Protocol):
     """What the loader and the evaluations read. A source is picklable, and cheap to open again in a worker process.
 
     It may have ``captions_of(i)``, for captions that are cheaper to have alone, ``shard_sizes``, the number of samples
-    of each consecutive shard, ``problems``, sentences about damaged files, and ``listing()``, by which `fingerprint`
-    knows the data again. ``read`` raises DataError for a sample that cannot be used.
+    of each consecutive shard, ``problems``, sentences about damaged files, ``listing()``, by which `fingerprint` knows
+    the data again, and ``prefetch(shards)``, which is told what is read next. ``read`` raises DataError for a sample
+    that cannot be used, ShardLost where it is not alone.
     """
 
     name: str
@@ -72,7 +74,7 @@ def read(source: Source, index: int) -> Sample:
             caption.encode()  # half a surrogate pair, as JSON may hold, would stop a tokenizer
         return sample._replace(captions=tuple(caption for caption in sample.captions if caption.strip()))
     except DataError as error:
-        raise DataError(printable(error)) from error
+        raise type(error)(printable(error)) from error
     except UnicodeError as error:
         raise DataError(f"sample {index} of {source.name}: its caption is not UTF-8 ({printable(error)})") from error
     except OSError as error:
@@ -108,24 +110,28 @@ def open_source(
     captions: Sequence[str] | None = None,
     keywords: Sequence[str] = (),
     where: str | None = None,
+    cache: CacheSpec | None = None,
 ) -> Source:
     """Open whatever lies at ``location``: a file, folder, ``*`` pattern, ``{000..099}`` range, or a list of those.
 
     ``split``: which part of a folder that has several (train, val, test). ``captions``: the fields captions are taken
     from, together: of tars ``"txt"`` (a caption a line) or a path into JSON, ``"json.captions.en"`` (a string or a
     list of them); of tables, columns. ``keywords``: the same for words that may be added to captions. ``where``: keeps
-    the samples in which a field is true, ``"json.base"``, or has a value, ``"json.vendor=noto"``. Raises DataError
-    that names what is missing and what there is.
+    the samples in which a field is true, ``"json.base"``, or has a value, ``"json.vendor=noto"``. ``cache``: where
+    remote shards are kept (a location with ``://``: any protocol of fsspec, tars only). Raises DataError that names
+    what is missing and what there is.
 
     >>> open_source("flickr8k", split="train", captions=["json.captions.en"])  # doctest: +SKIP
     """
     if keywords:
         from diptych.data.keywords import WithKeywords
 
-        plain = open_source(location, split=split, captions=captions, where=where)
-        return WithKeywords(plain, open_source(location, split=split, captions=keywords, where=where))
+        plain = open_source(location, split=split, captions=captions, where=where, cache=cache)
+        return WithKeywords(plain, open_source(location, split=split, captions=keywords, where=where, cache=cache))
     locations = [location] if isinstance(location, str | Path) else list(location)
-    paths = [path for item in locations for path in _expanded(str(item))]
+    if any(is_remote(item) for item in locations):
+        return _open_remote(locations, split, tuple(captions) if captions is not None else None, where, cache)
+    paths = [path for item in locations for path in expanded(str(item))]
     if not paths or "" in map(str, locations):
         raise DataError("no location was given; pass a file, a folder or a pattern")
     fields = tuple(captions) if captions is not None else None
@@ -136,6 +142,32 @@ def open_source(
             f"split={split!r} needs one folder, but {location} is {len(paths)} file(s); name the split's files"
         )
     return _open_files(printable(paths[0].stem), paths, fields, where)
+
+
+def is_remote(location: str | Path) -> bool:
+    """Whether a location is one of fsspec's, ``s3://bucket/0.tar``."""
+    return isinstance(location, str) and re.match(r"[a-z][a-z0-9+.-]*://", location) is not None
+
+
+def _open_remote(
+    locations: Sequence[str | Path],
+    split: str | None,
+    captions: tuple[str, ...] | None,
+    where: str | None,
+    cache: CacheSpec | None,
+) -> Source:
+    from diptych.data.remote import RemoteFiles, expanded
+    from diptych.data.tars import TarSource
+
+    if split is not None:
+        raise DataError(f"split={split!r} is of folders here; name the split's shards instead of {locations[0]}")
+    spec, urls = cache or CacheSpec(), []
+    for item in map(str, locations):
+        if not is_remote(item):
+            raise DataError(f"{item} is here and {locations[0]} elsewhere; give one kind, or file:// for what is here")
+        urls += expanded(item, spec)
+    name = printable(urls[0].rpartition("/")[2].removesuffix(".tar"))
+    return TarSource.open(name, RemoteFiles(urls, spec), captions=captions, where=where)
 
 
 def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | None, where: str | None) -> Source:
@@ -164,7 +196,7 @@ def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | No
         folder = folder / _chosen(split, inner, folder)
     elif split is not None and not list(folder.glob("*.tar")):
         raise DataError(f"{folder} has no splits, so there is no {split!r}; leave split= (--split) out")
-    tars = sorted(folder.glob("*.tar"), key=_natural)
+    tars = sorted(folder.glob("*.tar"), key=natural)
     if tars:
         tars = _tars_of_split(tars, None if folder != root else split, folder)
         names = next(
@@ -207,37 +239,3 @@ def _chosen(split: str | None, splits: Sequence[str], folder: Path) -> str:
 def _unfiltered(where: str | None, name: str) -> None:
     if where is not None:
         raise DataError(f"where= (--where) does not apply to {name}: only tars and tables have fields to filter by")
-
-
-def _expanded(location: str) -> list[Path]:
-    """The existing paths that a location with ``{a,b}``, ``{000..099}`` or ``*`` stands for, in order."""
-    if Path(location).exists():
-        return [Path(location)]
-    paths: list[Path] = []
-    for plain in _braces(location):
-        found = sorted(glob.glob(plain, recursive=True), key=_natural) if glob.has_magic(plain) else [plain]
-        if not found or not Path(found[0]).exists():
-            raise DataError(f"{plain}: no such file or folder")
-        paths += map(Path, found)
-    return paths
-
-
-def _braces(pattern: str) -> Iterable[str]:
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if not match:
-        return [pattern]
-    span = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
-    if span:
-        if int(span[2]) < int(span[1]):
-            raise DataError(f"{pattern}: the range {match[0]} runs backwards")
-        width = len(span[1]) if span[1].startswith("0") else 0
-        parts = [f"{number:0{width}}" for number in range(int(span[1]), int(span[2]) + 1)]
-    else:
-        parts = match[1].split(",")
-    head, tail = pattern[: match.start()], pattern[match.end() :]
-    return itertools.chain.from_iterable(_braces(head + part + tail) for part in parts)
-
-
-def _natural(path: Path | str) -> list[tuple[int, str]]:
-    """Sorts ``2.tar`` before ``10.tar``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]

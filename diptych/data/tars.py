@@ -10,8 +10,7 @@ import numpy as np
 
 from diptych.data import fields
 from diptych.data.files import check_regular
-from diptych.data.fingerprint import glances, size_of, some
-from diptych.data.shards import Shards
+from diptych.data.shards import LocalFiles, ShardFiles, Shards
 from diptych.data.sources import Sample
 from diptych.errors import DataError
 
@@ -48,18 +47,20 @@ class TarSource:
     def open(
         cls,
         name: str,
-        paths: Sequence[Path],
+        files: ShardFiles | Sequence[Path],
         *,
         captions: tuple[str, ...] | None,
         where: str | None,
         classes: Path | None = None,
     ) -> TarSource:
         """Open tars; ``classes`` is the folder that holds ``classnames.txt``, for samples with ``cls``."""
-        for path in paths:
-            check_regular(path)
-        shards = Shards(tuple(paths))
+        if isinstance(files, Sequence):
+            for path in files:
+                check_regular(path)
+            files = LocalFiles(files)
+        shards = Shards(files)
         if not len(shards):
-            raise DataError(f"{paths[0]} holds no samples")
+            raise DataError(f"{files.name(0)} holds no samples")
         if captions is not None:
             fields.check_captions(_readable(shards), captions, name)
         places = None
@@ -87,11 +88,12 @@ class TarSource:
 
     def listing(self) -> Iterator[str]:
         """What tells these samples from others: see `fingerprint`."""
-        paths = self.shards.paths
         yield from (*self.captions, *(self.class_names or ()), *(self.templates or ()))
-        for path, samples in zip(paths, self.shards.sizes, strict=True):
-            yield f"{path.name} {size_of(path)} {samples}"
-        yield from glances(paths[shard] for shard in some(len(paths)))
+        yield from self.shards.files.listing(self.shards.sizes)
+
+    def prefetch(self, shards: Sequence[int]) -> None:
+        """These shards are read next: see `diptych.data.remote`."""
+        self.shards.files.prefetch(shards)
 
     def read(self, i: int) -> Sample:
         place = i if self.places is None else int(self.places[i])

@@ -77,7 +77,12 @@ def train(
     if source is None:
         data = recipe.data
         source = open_source(
-            data.source, split=data.split, captions=data.captions, keywords=data.keywords, where=data.where
+            data.source,
+            split=data.split,
+            captions=data.captions,
+            keywords=data.keywords,
+            where=data.where,
+            cache=data.cache,
         )
     if recipe.batch_size > len(source):
         raise ConfigError(

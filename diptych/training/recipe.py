@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from diptych.data.augment import Augmentation
+from diptych.data.source_spec import CacheSpec
 from diptych.errors import ConfigError
 from diptych.specs import ModelSpec, SiglipVisionSpec, VisionTransformerSpec
 from diptych.training.losses import LossSpec
@@ -29,6 +30,7 @@ class DataSpec:
     in_memory: decode every image once and keep it, at most twice the model's size; for small data sets.
     workers:   processes that decode and augment; 0 does it in the training process.
     max_failures: the share of samples that may be unreadable before the run stops.
+    cache:     where the shards of a remote source are kept, within how many gigabytes, and when one is given up.
     """
 
     source: str
@@ -41,6 +43,7 @@ class DataSpec:
     in_memory: bool = False
     workers: int = 2
     max_failures: float = 0.05
+    cache: CacheSpec = field(default_factory=CacheSpec)
 
     def __post_init__(self) -> None:
         if self.workers < 0 or not 0 <= self.max_failures <= 1:

@@ -16,7 +16,7 @@ from PIL import Image
 from diptych.data.augment import Augmentation
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
-from diptych.data.order import visited
+from diptych.data.order import Walk
 from diptych.data.sources import Sample, open_source
 from diptych.errors import DataError, TooManyFailures
 from diptych.specs import PreprocessSpec
@@ -194,7 +194,9 @@ def test_a_share_of_bad_samples_that_is_allowed_never_stops(samples, share):
 
 def test_one_bad_shard_counts_as_its_share_of_all():
     sizes = (40,) * 100
-    first = int(visited(np.array([0]), sizes, 0)[0]) // 40  # one of those that are mixed with each other at the start
+    first = (
+        int(Walk(sizes, 0).visited(np.array([0]))[0]) // 40
+    )  # one of those that are mixed with each other at the start
     source = Memory([DataError("lost shard") if i // 40 == first else good(0) for i in range(4000)])
     source.shard_sizes = sizes
     with Loader(source, TINY, batch_size=50, workers=0, max_failures=0.02) as loader:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diptych.data.order import WINDOW, mixed, permuted, uniforms, visited
+from diptych.data.order import WINDOW, Walk, mixed, permuted, uniforms
 
 seeds = st.integers(0, 2**64 - 1)
 
@@ -20,7 +20,7 @@ def test_permuted_is_a_bijection(length, key):
 @settings(max_examples=40, deadline=None)
 def test_an_epoch_visits_every_sample_once(sizes, seed, epoch):
     total = sum(sizes)
-    seen = visited(np.arange(total) + epoch * total, sizes, seed)
+    seen = Walk(sizes, seed).visited(np.arange(total) + epoch * total)
     assert np.array_equal(np.sort(seen), np.arange(total))
 
 
@@ -28,8 +28,8 @@ def test_an_epoch_visits_every_sample_once(sizes, seed, epoch):
 @settings(max_examples=10, deadline=None)
 def test_the_order_does_not_depend_on_what_is_asked_together(sizes, seed, start):
     positions = np.arange(start, start + 50)
-    apart = [visited(positions[i : i + 1], sizes, seed)[0] for i in range(50)]
-    assert visited(positions, sizes, seed).tolist() == apart
+    apart = [Walk(sizes, seed).visited(positions[i : i + 1])[0] for i in range(50)]
+    assert Walk(sizes, seed).visited(positions).tolist() == apart
 
 
 def test_all_orders_of_three_are_equally_likely():
@@ -54,7 +54,7 @@ def test_shuffles_look_random(length):
 
 def test_shards_are_mixed_within_windows_only():
     sizes = [10] * (4 * WINDOW)
-    shards = visited(np.arange(sum(sizes)), sizes, seed=3) // 10
+    shards = Walk(sizes, seed=3).visited(np.arange(sum(sizes))) // 10
     windows = [set(part) for part in np.split(shards, 4)]
     assert all(len(window) == WINDOW for window in windows)
     assert len(set(shards[:20].tolist())) > 8
@@ -62,7 +62,7 @@ def test_shards_are_mixed_within_windows_only():
 
 
 def test_seeds_and_epochs_differ():
-    orders = {tuple(visited(np.arange(100) + 100 * epoch, [100], seed)) for seed in range(5) for epoch in range(5)}
+    orders = {tuple(Walk([100], seed).visited(np.arange(100) + 100 * epoch)) for seed in range(5) for epoch in range(5)}
     assert len(orders) == 25
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from making import jpeg, keys, pairs, tar
 
-from diptych.data.shards import scan
+from diptych.data.shard_index import scan
 from diptych.data.sources import open_source, read
 from diptych.errors import DataError
 
@@ -173,7 +173,7 @@ def test_the_scan_is_kept_beside_the_data_and_renewed_when_they_change(tmp_path,
     path = tar(tmp_path / "a.tar", pairs(0, 3))
     open_source(path)
     assert (tmp_path / ".diptych" / "a.tar.npz").is_file()
-    monkeypatch.setattr("diptych.data.shards.scan", lambda path: pytest.fail("scanned twice"))
+    monkeypatch.setattr("diptych.data.shard_index.scan", lambda path: pytest.fail("scanned twice"))
     assert len(open_source(path)) == 3
     monkeypatch.undo()
     tar(path, pairs(0, 5))
