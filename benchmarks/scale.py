@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py [--shards 41455] [--samples 9650] [--rate 10000] [--kilobytes 40]
 
-Writes a ``sizes.json`` for so many shards of which none exists, opens them, and measures start-up, memory and the order;
-the rest is arithmetic with ``--rate`` images per second of ``--kilobytes`` each.
+Writes a ``sizes.json`` for so many shards of which none exists, opens them, and measures start-up, memory and the
+order; the rest is arithmetic with ``--rate`` images per second of ``--kilobytes`` each.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ NAMES = [
 PARAMETERS = {
     "load": "location, *, precision, tokenizer, image_size, context_length, activation, device",
     "create": "name_or_spec, *, seed, tokenizer",
-    "open_source": "location, *, split, captions, keywords, where",
+    "open_source": "location, *, split, captions, keywords, where, cache",
     "override": "value, assignments",
     "ImageSubject.load": "location, *, precision",
     "ImageSubject.of": "clip",

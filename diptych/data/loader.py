@@ -19,7 +19,7 @@ from torch import Tensor
 from diptych.data.augment import DRAWS, Augmentation, colours, cropped, recolour, vary
 from diptych.data.failures import Failure, Failures
 from diptych.data.keywords import KEYWORD_DRAWS, joined
-from diptych.data.order import Walk, mixed, uniforms
+from diptych.data.order import Order, Walk, mixed, uniforms
 from diptych.data.pool import Pool
 from diptych.data.sources import Source, naming, read
 from diptych.errors import DataError, ShardLost, TooManyFailures
@@ -85,7 +85,8 @@ class Loader:
             )
         self.source = source
         self.batch_size = batch_size
-        walk = Walk(getattr(source, "shard_sizes", (len(source),)), seed)
+        mixing = getattr(source, "walk", None)
+        walk = mixing(seed) if mixing else Walk(getattr(source, "shard_sizes", (len(source),)), seed)
         self.failures = Failures(allowed=max_failures, samples=len(source), one_window=walk.one_window)
         self._spec = spec
         job = _Training(source, walk, spec, tokenizer, augmentation or Augmentation.paper(), captions_per_image, seed)
@@ -151,7 +152,7 @@ class _Chunk(NamedTuple):
 
 class _Training(NamedTuple):
     source: Source
-    walk: Walk
+    walk: Order
     spec: PreprocessSpec
     tokenizer: Tokenizer | None
     augmentation: Augmentation

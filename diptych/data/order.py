@@ -9,7 +9,7 @@ completely. Nothing here depends on workers, ranks or batch size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -60,6 +60,21 @@ def permuted(positions: np.ndarray, length: int, key: int) -> np.ndarray:
     return result
 
 
+class Order(Protocol):
+    """What the loader asks of an order of samples: see `Walk`."""
+
+    @property
+    def one_window(self) -> bool: ...
+
+    def visited(self, positions: np.ndarray) -> np.ndarray: ...
+
+    def near(self, position: int, draws: np.ndarray) -> np.ndarray: ...
+
+    def window(self, position: int, ahead: int = 0) -> np.ndarray: ...
+
+    def shard(self, index: int) -> range: ...
+
+
 class Walk:
     """An endless walk over the samples of consecutive shards of the given sizes, each epoch in another order.
 
@@ -75,6 +90,11 @@ class Walk:
 
     def __len__(self) -> int:
         return int(self._offsets[-1])
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return len(self._sizes)
 
     @property
     def one_window(self) -> bool:

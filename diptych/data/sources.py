@@ -50,8 +50,8 @@ class Source(Protocol):
 
     It may have ``captions_of(i)``, for captions that are cheaper to have alone, ``shard_sizes``, the number of samples
     of each consecutive shard, ``problems``, sentences about damaged files, ``listing()``, by which `fingerprint` knows
-    the data again, and ``prefetch(shards)``, which is told what is read next. ``read`` raises DataError for a sample
-    that cannot be used, ShardLost where it is not alone.
+    the data again, ``prefetch(shards)``, which is told what is read next, and ``walk(seed)``, an order of its own.
+    ``read`` raises DataError for a sample that cannot be used, ShardLost where it is not alone.
     """
 
     name: str

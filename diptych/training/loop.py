@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from diptych import distributed
@@ -23,7 +23,8 @@ from diptych.checkpoints.folder import sweep
 from diptych.data.fingerprint import fingerprint
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
-from diptych.data.sources import Source, captions_of, open_source
+from diptych.data.mixture import Mixture, opened
+from diptych.data.sources import Source, captions_of
 from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, DataError, DiptychError
 from diptych.progress import progress, say
@@ -76,14 +77,7 @@ def train(
     folder = Path(out)
     if source is None:
         data = recipe.data
-        source = open_source(
-            data.source,
-            split=data.split,
-            captions=data.captions,
-            keywords=data.keywords,
-            where=data.where,
-            cache=data.cache,
-        )
+        source = opened([data, *data.mixture], cache=data.cache, batch_size=recipe.batch_size)
     if recipe.batch_size > len(source):
         raise ConfigError(
             f"batch_size is {recipe.batch_size:,}, but {recipe.data.source} has {len(source):,} samples, which "
@@ -211,6 +205,8 @@ def _keep(session: Session, watch: Watch | Quiet) -> None:
 
 
 def _decoded(source: Source, *, side: int) -> Source:
+    if isinstance(source, Mixture):
+        return source.mapped(partial(_decoded, side=side))
     if distributed.is_main():
         say(f"decoding {len(source):,} images into memory")
     return InMemory(source, side=side)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from diptych.data.augment import Augmentation
-from diptych.data.source_spec import CacheSpec
+from diptych.data.source_spec import CacheSpec, SourceSpec
 from diptych.errors import ConfigError
 from diptych.specs import ModelSpec, SiglipVisionSpec, VisionTransformerSpec
 from diptych.training.losses import LossSpec
@@ -18,14 +18,10 @@ from diptych.training.towers import TowerTraining, check
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSpec:
-    """Which pairs, and how they are read.
+class DataSpec(SourceSpec):
+    """Which pairs, and how they are read; the source itself as in `SourceSpec`.
 
-    source:    whatever ``diptych.data.sources.open_source`` takes; so are ``split``, ``captions`` and ``where``.
-    split:     which part of a folder that has several, such as ``train``.
-    captions:  where captions stand: ``txt``, ``json.captions.en``, a column's name; null for the source's own place.
-    keywords:  the same for words or tags; half of the captions drawn are joined by one to four of them.
-    where:     a field that must be true for a sample to be taken, such as ``json.base``.
+    mixture:   sources that are drawn from besides, each with a weight beside the ``weight`` of this one.
     captions_per_image: different captions drawn at each visit of an image; short of them, some come twice.
     in_memory: decode every image once and keep it, at most twice the model's size; for small data sets.
     workers:   processes that decode and augment; 0 does it in the training process.
@@ -33,11 +29,7 @@ class DataSpec:
     cache:     where the shards of a remote source are kept, within how many gigabytes, and when one is given up.
     """
 
-    source: str
-    split: str | None = None
-    captions: tuple[str, ...] | None = None
-    keywords: tuple[str, ...] = ()
-    where: str | None = None
+    mixture: tuple[SourceSpec, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation.paper)
     captions_per_image: int = 1
     in_memory: bool = False
@@ -46,6 +38,7 @@ class DataSpec:
     cache: CacheSpec = field(default_factory=CacheSpec)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.workers < 0 or not 0 <= self.max_failures <= 1:
             raise ConfigError("data.workers must not be negative, and data.max_failures be a share from 0 to 1")
         if self.captions_per_image < 1:
