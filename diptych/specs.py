@@ -16,6 +16,7 @@ from typing import Literal
 
 from diptych.errors import ConfigError
 from diptych.tower_specs import (
+    Activation,
     BagOfWordsSpec,
     BertSpec,
     HuggingFaceImageSpec,
@@ -26,6 +27,7 @@ from diptych.tower_specs import (
     TextTransformerSpec,
     TimmSpec,
     VisionTransformerSpec,
+    divides,
     positive,
 )
 
@@ -59,15 +61,38 @@ class PreprocessSpec:
             raise ConfigError(f"PreprocessSpec.mean must be finite and std positive, not {self.mean} and {self.std}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CaptionTransformerSpec:
+    """A causal Transformer that writes the caption of an image, whose embedding it reads in place of the start token:
+    the language model that the paper began with (section 2.3). A model that has it embeds no texts."""
+
+    kind: Literal["caption_transformer"] = "caption_transformer"
+    context_length: int = 77
+    vocabulary_size: int = 49_408
+    width: int
+    layers: int
+    heads: int
+    mlp_ratio: float = 4.0
+    activation: Activation = "quick_gelu"
+    norm_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
+        divides(self, "width", "heads")
+
+
 ExternalImageSpec = TimmSpec | HuggingFaceImageSpec
 TokenizerFamily = Literal["clip_byte_pair", "sentence_piece", "word_piece"]
 ImageTowerSpec = VisionTransformerSpec | ModifiedResNetSpec | SiglipVisionSpec | ExternalImageSpec
-TextTowerSpec = TextTransformerSpec | SiglipTextSpec | BertSpec | BagOfWordsSpec | HuggingFaceTextSpec
+TextTowerSpec = (
+    TextTransformerSpec | SiglipTextSpec | BertSpec | BagOfWordsSpec | HuggingFaceTextSpec | CaptionTransformerSpec
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Two towers, the space they share, and how images and texts enter them.
+    """Two towers, the space they share, and how images and texts enter them; or, where ``text`` is a
+    ``caption_transformer``, an image tower and a language model that goes on from its embedding.
 
     ``embedding``: width of the joint space. ``tokenizer``: the family; its vocabulary travels in the bundle.
     ``scores``: whether cosine similarities compete (``softmax``), or each answers for itself (``sigmoid``, SigLIP),

@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.checkpoints.contents import Contents
 from diptych.checkpoints.files import read_weights
@@ -17,19 +17,22 @@ from diptych.checkpoints.location import find
 from diptych.checkpoints.resolve import resolve
 from diptych.checkpoints.tensors import assemble, resized, stretched
 from diptych.errors import CheckpointError
+from diptych.models.captioner import CaptionModel
 from diptych.models.clip import CLIP, hollow
-from diptych.specs import ModelSpec, SiglipTextSpec
+from diptych.specs import CaptionTransformerSpec, ModelSpec, SiglipTextSpec
 from diptych.tower_specs import Activation
 
 if TYPE_CHECKING:
     from diptych.text.pretrained import AnyTokenizer
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A model with everything that belongs to it.
 
-    weights:    every parameter and buffer under its name in ``diptych.models.CLIP.state_dict()``.
+    weights:    every parameter and buffer under its name in ``diptych.models.CLIP.state_dict()``, or a CaptionModel's.
     tokenizer:  None where the checkpoint brought none.
     provenance: JSON-able; where weights, architecture and activation came from (``weights_from`` ...), what was
                 assumed, and what the writer adds: recipe, licence. ``hashes`` are those of the bundle on disk.
@@ -78,8 +81,26 @@ def read(
 
 
 def build(bundle: Bundle) -> CLIP:
-    """The model of a bundle, in evaluation mode; its parameters *are* the bundle's tensors, nothing is copied."""
-    model = hollow(bundle.spec)
+    """The model of a bundle, in evaluation mode; its parameters *are* the bundle's tensors, nothing is copied.
+
+    Raises CheckpointError where they are not its weights, or the model is none that embeds texts.
+    """
+    if isinstance(bundle.spec.text, CaptionTransformerSpec):
+        raise CheckpointError(
+            f"{bundle.spec.name} writes captions and embeds no texts, so it is no CLIP; "
+            "diptych.encoder.captioner.load_captioner opens it"
+        )
+    return _filled(hollow(CLIP, bundle.spec), bundle)
+
+
+def build_captioner(bundle: Bundle) -> CaptionModel:
+    """The same for a model that writes captions; CheckpointError for one that does not."""
+    if not isinstance(bundle.spec.text, CaptionTransformerSpec):
+        raise CheckpointError(f"{bundle.spec.name} writes no captions; diptych.load opens it")
+    return _filled(hollow(CaptionModel, bundle.spec), bundle)
+
+
+def _filled(model: M, bundle: Bundle) -> M:
     try:
         model.load_state_dict(bundle.weights, assign=True)
     except RuntimeError as error:

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from diptych.checkpoints.places import Place
 from diptych.errors import CheckpointError
+from diptych.models.captioner import CaptionModel
 from diptych.models.clip import CLIP
 from diptych.models.positions import resize_positions
 from diptych.specs import (
+    CaptionTransformerSpec,
     ExternalImageSpec,
     ModelSpec,
     ModifiedResNetSpec,
@@ -62,9 +64,10 @@ def expected(spec: ModelSpec) -> dict[str, Tensor]:
 
     Raises CheckpointError for sizes that no tensor can have.
     """
+    kind = CaptionModel if isinstance(spec.text, CaptionTransformerSpec) else CLIP
     try:
         with torch.device("meta"):
-            return CLIP(spec).state_dict()
+            return kind(spec).state_dict()
     except (RuntimeError, OverflowError, TypeError) as error:
         said = str(error).splitlines()[0]  # PyTorch adds where in itself it happened
         raise CheckpointError(f"there can be no model with the sizes of {spec.name}: {said}") from error
@@ -105,7 +108,7 @@ def stretched(weights: dict[str, Tensor], spec: ModelSpec, context_length: int) 
     """Weights and spec of the same model for texts of up to ``context_length`` tokens, the first and the last position
     embedding staying what they are and the others interpolated between them."""
     text = dataclasses.replace(spec.text, context_length=context_length)
-    if isinstance(text, TextTransformerSpec | SiglipTextSpec):
+    if isinstance(text, TextTransformerSpec | SiglipTextSpec | CaptionTransformerSpec):
         old_DL = weights["text.positional_embedding"].float().T
         new_DL = F.interpolate(old_DL[None], context_length, mode="linear", align_corners=True)[0]
         weights = weights | {"text.positional_embedding": new_DL.T.contiguous()}

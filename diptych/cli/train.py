@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diptych.encoder.clip import Clip
     from diptych.evaluation.result import Result
-    from diptych.training.recipe import DataSpec
+    from diptych.training.recipe import Recipe
 
 
 def train(
@@ -71,7 +71,7 @@ def train(
     told = {"split": split, "captions": captions or None, "keywords": keywords or None, "where": where}
     told = {name: value for name, value in told.items() if value is not None}
     resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set or ())
-    held_out = _Validation(validation, validation_split, resolved.data) if validation else None
+    held_out = _Validation(validation, validation_split, resolved) if validation else None
     evaluators = {"validation": held_out} if held_out else {}
     with distributed.started():
         run = loop.train(resolved, out, resume=resume, evaluators=evaluators)
@@ -90,10 +90,18 @@ def train(
 class _Validation:
     """Zero-shot where the data have classes, else retrieval, in which equal captions are one; ``result``: the last."""
 
-    def __init__(self, location: str, split: str | None, data: DataSpec) -> None:
+    def __init__(self, location: str, split: str | None, recipe: Recipe) -> None:
         from diptych.data.sources import open_source
+        from diptych.errors import ConfigError
 
-        self.source = open_source(location, split=split, captions=data.captions, where=data.where, cache=data.cache)
+        self.source = open_source(
+            location, split=split, captions=recipe.data.captions, where=recipe.data.where, cache=recipe.data.cache
+        )
+        if recipe.objective == "caption" and not self.source.class_names:
+            raise ConfigError(
+                f"{location} has no class names, and a model with objective caption embeds no texts, so that it can "
+                "only be judged by classes; leave --validation out, or name a source that has them"
+            )
         self.result: Result | None = None
 
     def __call__(self, clip: Clip) -> dict[str, float]:

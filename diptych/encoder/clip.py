@@ -54,7 +54,7 @@ class Clip:
             raise ConfigError(f"precision is {precision!r}; {nearest(str(precision), get_args(Precision))}")
         if tokenizer is not None:
             check_tokenizer(tokenizer)
-            _check_vocabulary(model.spec, tokenizer)
+            check_vocabulary(model.spec, tokenizer)
         self.model, self.tokenizer = model, tokenizer
         self.provenance = dict(provenance or {})
         self.precision: Precision = precision
@@ -197,7 +197,8 @@ def check_tokenizer(tokenizer: AnyTokenizer) -> None:
         )
 
 
-def _check_vocabulary(spec: ModelSpec, tokenizer: AnyTokenizer) -> None:
+def check_vocabulary(spec: ModelSpec, tokenizer: AnyTokenizer) -> None:
+    """Raises TokenizerError for a tokenizer of another vocabulary or of longer texts than the model's."""
     text = spec.text
     if tokenizer.vocabulary_size != text.vocabulary_size or tokenizer.context_length > text.context_length:
         raise TokenizerError(

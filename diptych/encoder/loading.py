@@ -11,7 +11,7 @@ from diptych import zoo
 from diptych.encoder.clip import Clip, Precision, check_tokenizer
 from diptych.errors import ConfigError
 from diptych.models.clip import CLIP, create_model
-from diptych.specs import ModelSpec
+from diptych.specs import CaptionTransformerSpec, ModelSpec
 from diptych.text.pretrained import AnyTokenizer
 from diptych.tower_specs import Activation
 
@@ -78,6 +78,8 @@ def create(name_or_spec: str | ModelSpec, *, seed: int, tokenizer: AnyTokenizer 
     if not isinstance(name_or_spec, str | ModelSpec):
         raise ConfigError(f"a model is made from the name of an architecture or a ModelSpec, not {name_or_spec!r:.80}")
     spec = zoo.find(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
+    if isinstance(spec.text, CaptionTransformerSpec):
+        raise ConfigError(f"{spec.name} writes captions and embeds no texts, so it is no CLIP; training makes one")
     if tokenizer is not None:
         check_tokenizer(tokenizer)
         spec = spec.with_vocabulary(

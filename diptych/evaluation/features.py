@@ -23,6 +23,7 @@ from diptych.specs import PreprocessSpec
 
 if TYPE_CHECKING:
     from diptych.data.sources import Sample, Source
+    from diptych.encoder.captioner import Captioner
     from diptych.encoder.clip import Clip
 
 BATCH = 64
@@ -44,7 +45,11 @@ class Features:
 
 
 def embed(
-    clip: Clip, source: Source, lack: Callable[[Sample], str] = lambda _: "", *, allowed_failures: float = 0.1
+    clip: Clip | Captioner,
+    source: Source,
+    lack: Callable[[Sample], str] = lambda _: "",
+    *,
+    allowed_failures: float = 0.1,
 ) -> Features:
     """Embed every image of a source, decoding a batch ahead of the model.
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from diptych.config import to_dict
+from diptych.encoder.captioner import Captioner
 from diptych.errors import ConfigError, DataError, nearest
 from diptych.evaluation import retrieval, zero_shot
 from diptych.evaluation.features import Features, embed
@@ -47,11 +48,11 @@ class Task:
     it returns them, the scores, and the texts that these depend on beside the data."""
 
     published: str
-    measure: Callable[[Clip, Source, Embedded, Options], tuple[Features, Scores, Sequence[str]]]
+    measure: Callable[[Any, Source, Embedded, Options], tuple[Features, Scores, Sequence[str]]]
 
 
 def evaluate(
-    clip: Clip,
+    clip: Clip | Captioner,
     source: Source | str | Path,
     task: str | None = None,
     *,
@@ -60,7 +61,7 @@ def evaluate(
     language: str = "en",
     allowed_failures: float = 0.1,
 ) -> Result:
-    """Evaluate a CLIP on a data set.
+    """Evaluate a CLIP on a data set; or, by the likelihood of each class's prompts, a model that writes captions.
 
     source:            a Source, or a location as ``diptych.data.sources.open_source`` takes it.
     task:              ``zero-shot`` or ``retrieval``; by default what the source is made for: the first where it has
@@ -106,25 +107,34 @@ def evaluate(
 
 
 def _zero_shot(
-    clip: Clip, source: Source, embedded: Embedded, options: Options
+    clip: Clip | Captioner, source: Source, embedded: Embedded, options: Options
 ) -> tuple[Features, Scores, Sequence[str]]:
     if options.distinct_captions:
         raise ConfigError("distinct_captions applies to retrieval; zero-shot has classes")
     if not source.class_names:
         raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
     templates = prompts.templates(options.templates or source.templates or "photo")
-    classifier = clip.classifier(source.class_names, templates)
     first_C = _first_of_name(clip, source)
-    features = embedded(lambda sample: "has no label, so its class is not known" if sample.label is None else "")
-    scores = zero_shot.score(features.images_NE, np.array(features.labels), classifier.weights_CE, first_C=first_C)
+    unlabelled = "has no label, so its class is not known"
+    if isinstance(clip, Captioner):
+        features = embedded(lambda sample: unlabelled if sample.label is None else "")
+        images_NE = clip.class_scores(features.images_NE, source.class_names, templates)
+        weights_CE = np.eye(len(source.class_names), dtype=np.float32)  # the scores themselves are ranked
+    else:
+        weights_CE = clip.classifier(source.class_names, templates).weights_CE  # first, since it may fail
+        features = embedded(lambda sample: unlabelled if sample.label is None else "")
+        images_NE = features.images_NE
+    scores = zero_shot.score(images_NE, np.array(features.labels), weights_CE, first_C=first_C)
     return features, scores, [*templates, *source.class_names]
 
 
 def _retrieval(
-    clip: Clip, source: Source, embedded: Embedded, options: Options
+    clip: Clip | Captioner, source: Source, embedded: Embedded, options: Options
 ) -> tuple[Features, Scores, Sequence[str]]:
     if options.templates is not None:
         raise ConfigError("templates apply to zero-shot; retrieval takes captions as they are")
+    if isinstance(clip, Captioner):
+        raise ConfigError(f"{clip.spec.name} writes captions and embeds no texts, so it retrieves none")
     clip.require_tokenizer()
     features = embedded(lambda sample: "" if sample.captions else "has no caption, which retrieval needs")
     texts, pairs_P2 = retrieval.pairs(features.captions, distinct_captions=options.distinct_captions)
@@ -138,7 +148,7 @@ def _retrieval(
     return features, retrieval.score(features.images_NE, clip.encode_texts(texts), pairs_P2), ()
 
 
-def _first_of_name(clip: Clip, source: Source) -> np.ndarray:
+def _first_of_name(clip: Clip | Captioner, source: Source) -> np.ndarray:
     """Of each class the first one of the same name, as the tokenizer reads it, so that case, spaces and ways to write
     an accent do not matter where they do not to the model. Warns where there are two of a name."""
     names, tokenizer = source.class_names or (), clip.require_tokenizer()
@@ -166,7 +176,7 @@ TASKS: dict[str, Task] = {
 }
 
 
-def _fingerprints(clip: Clip, features: Features, texts: Sequence[str]) -> dict[str, str]:
+def _fingerprints(clip: Clip | Captioner, features: Features, texts: Sequence[str]) -> dict[str, str]:
     from diptych.checkpoints.bundle import fingerprint
 
     found = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from diptych.tokens import Tokens
 
 INITIAL_LOGIT_SCALE = {"softmax": math.log(1 / 0.07), "sigmoid": math.log(10)}  # paper, section 2.5; SigLIP, 3.2
 INITIAL_LOGIT_BIAS = -10.0  # SigLIP, section 3.2
+
+M = TypeVar("M", bound=nn.Module)
 
 IMAGE_TOWERS: dict[type, Callable[[Any, int], ImageTower]] = {
     specs.VisionTransformerSpec: VisionTransformer,
@@ -83,26 +85,31 @@ class CLIP(nn.Module):
         return Tokens(tokens, self.text.lengths(tokens)) if isinstance(tokens, Tensor) else tokens
 
 
-def hollow(spec: ModelSpec) -> CLIP:
-    """A CLIP to put weights into: on the meta device, so that it costs nothing, or, where a tower is of another library
-    and has constants that are no weights, on the processor with what that library draws."""
+def hollow(kind: Callable[[ModelSpec], M], spec: ModelSpec) -> M:
+    """A model, such as a CLIP, to put weights into: on the meta device, so that it costs nothing, or, where a tower is
+    of another library and has constants that are no weights, on the processor with what that library draws."""
     if isinstance(spec.image, specs.ExternalImageSpec) or isinstance(spec.text, specs.HuggingFaceTextSpec):
-        return CLIP(spec)
+        return kind(spec)
     with torch.device("meta"):
-        return CLIP(spec)
+        return kind(spec)
 
 
-def create_model(spec: ModelSpec, *, seed: int) -> CLIP:
-    """A CLIP with random weights, the same for the same seed, leaving PyTorch's global generator alone."""
+def undrawn(kind: Callable[[ModelSpec], M], spec: ModelSpec, seed: int) -> M:
+    """A model on the processor whose norms are as new and whose other weights are not drawn yet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # other libraries draw from the global generator
-        model = hollow(spec)
-    generator = torch.Generator().manual_seed(seed)
-    if model.logit_scale.is_meta:
+        model = hollow(kind, spec)
+    if next(model.parameters()).is_meta:
         model.to_empty(device="cpu")
         for module in model.modules():
             if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
                 module.reset_parameters()  # gains one, biases zero, running statistics fresh
+    return model
+
+
+def create_model(spec: ModelSpec, *, seed: int) -> CLIP:
+    """A CLIP with random weights, the same for the same seed, leaving PyTorch's global generator alone."""
+    model, generator = undrawn(CLIP, spec, seed), torch.Generator().manual_seed(seed)
     model.image.initialise(generator)
     model.text.initialise(generator)
     with torch.no_grad():

@@ -9,10 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.specs import SiglipTextSpec, SiglipVisionSpec, TextTransformerSpec, VisionTransformerSpec
+from diptych.specs import (
+    CaptionTransformerSpec,
+    SiglipTextSpec,
+    SiglipVisionSpec,
+    TextTransformerSpec,
+    VisionTransformerSpec,
+)
 from diptych.tower_specs import Activation
 
-BlockSpec = VisionTransformerSpec | TextTransformerSpec | SiglipVisionSpec | SiglipTextSpec
+BlockSpec = VisionTransformerSpec | TextTransformerSpec | SiglipVisionSpec | SiglipTextSpec | CaptionTransformerSpec
 
 
 class LayerNorm(nn.LayerNorm):

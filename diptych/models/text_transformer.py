@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diptych.models.layers import LayerNorm, Transformer, fan_in_uniform
 from diptych.models.tower import Intermediates, TextTower, TowerOutput
-from diptych.specs import TextTransformerSpec
+from diptych.specs import CaptionTransformerSpec, TextTransformerSpec
 from diptych.tokens import Tokens
 
 
@@ -50,20 +50,27 @@ class TextTransformer(TextTower):
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
         """Normal everywhere, scaled by width and depth (released code; paper page, section 1)."""
-        width, layers = self.spec.width, self.spec.layers
         self.token_embedding.weight.normal_(0, 0.02, generator=generator)
         self.positional_embedding.normal_(0, 0.01, generator=generator)
-        self.projection.normal_(0, width**-0.5, generator=generator)
-        residual = width**-0.5 * (2 * layers) ** -0.5
-        for block in self.blocks.each():
-            for linear in (block.mlp.expand, block.mlp.contract):
-                fan_in_uniform(linear, generator)  # for the biases; the weights follow
-            block.attention.query_key_value.weight.normal_(0, width**-0.5, generator=generator)
-            block.attention.output.weight.normal_(0, residual, generator=generator)
-            block.mlp.expand.weight.normal_(0, (2 * width) ** -0.5, generator=generator)
-            block.mlp.contract.weight.normal_(0, residual, generator=generator)
-            nn.init.zeros_(block.attention.query_key_value.bias)
-            nn.init.zeros_(block.attention.output.bias)
+        self.projection.normal_(0, self.spec.width**-0.5, generator=generator)
+        initialise_blocks(self.blocks, self.spec, generator)
+
+
+@torch.no_grad()
+def initialise_blocks(
+    blocks: Transformer, spec: TextTransformerSpec | CaptionTransformerSpec, generator: torch.Generator
+) -> None:
+    """The blocks of a causal Transformer, as the released code has them."""
+    width, residual = spec.width, spec.width**-0.5 * (2 * spec.layers) ** -0.5
+    for block in blocks.each():
+        for linear in (block.mlp.expand, block.mlp.contract):
+            fan_in_uniform(linear, generator)  # for the biases; the weights follow
+        block.attention.query_key_value.weight.normal_(0, width**-0.5, generator=generator)
+        block.attention.output.weight.normal_(0, residual, generator=generator)
+        block.mlp.expand.weight.normal_(0, (2 * width) ** -0.5, generator=generator)
+        block.mlp.contract.weight.normal_(0, residual, generator=generator)
+        nn.init.zeros_(block.attention.query_key_value.bias)
+        nn.init.zeros_(block.attention.output.bias)
 
 
 def lengths_to_highest(ids_BL: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ from diptych.data.order import uniforms
 from diptych.models.clip import CLIP
 from diptych.specs import SiglipVisionSpec, VisionTransformerSpec
 from diptych.tokens import Tokens
-from diptych.training.objectives import contrastive
+from diptych.training.objectives import OBJECTIVES
 from diptych.training.optimizer import build_optimizer, set_learning_rate
 from diptych.training.recipe import Recipe
 from diptych.training.towers import rate_factors
+from diptych.training.trained import Model
 
 _PATCHES = 4  # keeps these draws apart from the loader's own, which have 0 to 3
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -47,9 +48,9 @@ class Engine:
     """A model, where it is, and its optimiser. ``backward`` and ``update`` together are a step, which the caller may
     break off between the two."""
 
-    def __init__(self, recipe: Recipe, model: CLIP) -> None:
+    def __init__(self, recipe: Recipe, model: Model) -> None:
         self.recipe, self.model = recipe, model
-        self.device = model.logit_scale.device
+        self.device = next(model.parameters()).device
         factors = rate_factors(model, recipe.image_tower, recipe.text_tower)
         self.optimizer = build_optimizer(model, recipe.optimizer, factors)
 
@@ -58,7 +59,7 @@ class Engine:
         recipe = self.recipe
         pixels_BCHW, tokens = self._inputs(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, metrics = contrastive(
+        loss, metrics = OBJECTIVES[recipe.objective](
             self.model,
             pixels_BCHW,
             tokens,
@@ -82,8 +83,9 @@ class Engine:
             norm = torch.tensor(gradient.norm, device=self.device)
             torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), longest, norm)
         self.optimizer.step()
-        with torch.no_grad():
-            self.model.logit_scale.clamp_(max=math.log(self.recipe.max_logit_scale))
+        if isinstance(self.model, CLIP):
+            with torch.no_grad():
+                self.model.logit_scale.clamp_(max=math.log(self.recipe.max_logit_scale))
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tokens]:
         if batch.tokens is None:

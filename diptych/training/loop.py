@@ -25,6 +25,7 @@ from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
 from diptych.data.mixture import Mixture, opened
 from diptych.data.sources import Source, captions_of
+from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, DataError, DiptychError
 from diptych.progress import progress, say
@@ -34,11 +35,10 @@ from diptych.training.folder import claim, occupied, write_json
 from diptych.training.interrupt import Interrupt
 from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
+from diptych.training.trained import Trained
 from diptych.training.watch import Quiet, Watch
 
 PROBLEMS_TOLD = 5  # damaged files that are named before the first step; all of them are in the end
-
-
 _GO_ON, _SAVE, _STOP = 0, 1, 2  # what is to be done after a step, the stronger the higher
 
 
@@ -49,7 +49,14 @@ class Run:
     folder: Path
     step: int
     steps: int
-    clip: Clip
+    trained: Trained
+
+    @property
+    def clip(self) -> Clip:
+        """The model; ConfigError where it writes captions and is no CLIP."""
+        if isinstance(self.trained, Captioner):
+            raise ConfigError(f"{self.trained.spec.name} writes captions and is no CLIP; take run.trained")
+        return self.trained
 
     @property
     def finished(self) -> bool:
@@ -69,7 +76,7 @@ def train(
 
     ``resume`` goes on from the last checkpoint in ``out``; with none there it begins. On the same machine, with as many
     threads, that is bit for bit.
-    ``evaluators`` get a ``Clip`` every ``recipe.evaluate_every`` steps and at the end, and return named numbers.
+    ``evaluators`` get what is trained every ``recipe.evaluate_every`` steps and at the end, and return named numbers.
     ``source`` replaces the one that ``recipe.data.source`` names, for pairs that exist in memory only.
     Raises TrainingError, also where another process trains in ``out``, NonFiniteLoss or TooManyFailures; the last
     checkpoint is then still whole, and where the data, an evaluation or a log failed it is of the last step.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from diptych.models.clip import CLIP
 from diptych.tokens import Tokens
 from diptych.training.losses import LossSpec, Pairs, contrastive_loss
+from diptych.training.parts import Part, parts
+from diptych.training.predictive import bag_of_words, caption
 
 
 def contrastive(
@@ -38,12 +40,12 @@ def contrastive(
     micro-batch at a time, so models that have them are another model then.
     ``places_BK``: the patches of each image that its tower sees, where it has patches; all of them without.
     """
-    parts = _parts(pixels_BCHW, tokens, places_BK, micro_batch or len(pixels_BCHW))
-    if len(parts) == 1:
-        embedded = [_embedded(model, parts[0], precision)]
+    cut = parts(pixels_BCHW, tokens, places_BK, micro_batch)
+    if len(cut) == 1:
+        embedded = [_embedded(model, cut[0], precision)]
     else:
         with torch.no_grad(), _statistics_kept(model):
-            embedded = [tuple(e.requires_grad_() for e in _embedded(model, part, precision)) for part in parts]
+            embedded = [tuple(e.requires_grad_() for e in _embedded(model, part, precision)) for part in cut]
     images, texts = zip(*embedded, strict=True)
     pairs = Pairs(
         images_BE=torch.cat(images),
@@ -55,25 +57,12 @@ def contrastive(
     )
     value, metrics = contrastive_loss(pairs, loss)
     value.backward()
-    if len(parts) > 1:
-        for part, cached in zip(parts, embedded, strict=True):
+    if len(cut) > 1:
+        for part, cached in zip(cut, embedded, strict=True):
             again = zip(_embedded(model, part, precision), cached, strict=True)
             learning = [(rows, leaf.grad) for rows, leaf in again if rows.requires_grad]  # a locked tower's do not
             torch.autograd.backward([rows for rows, _ in learning], [gradient for _, gradient in learning])
     return value.detach(), metrics
-
-
-Part = tuple[Tensor, Tokens, Tensor | None]
-
-
-def _parts(pixels_BCHW: Tensor, tokens: Tokens, places_BK: Tensor | None, images: int) -> list[Part]:
-    parts = []
-    captions = len(tokens.ids_BL) // len(pixels_BCHW)
-    for start in range(0, len(pixels_BCHW), images):
-        rows, texts = slice(start, start + images), slice(start * captions, (start + images) * captions)
-        places = None if places_BK is None else places_BK[rows]
-        parts.append((pixels_BCHW[rows], Tokens(tokens.ids_BL[texts], tokens.lengths_B[texts]), places))
-    return parts
 
 
 def _embedded(model: CLIP, part: Part, precision: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -95,3 +84,9 @@ def _statistics_kept(model: nn.Module) -> Generator[None]:
     finally:
         for norm, (momentum, tracked) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, tracked
+
+
+Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+
+# By the names that recipes have for them; all are called as `contrastive` is.
+OBJECTIVES: dict[str, Objective] = {"contrastive": contrastive, "bag_of_words": bag_of_words, "caption": caption}

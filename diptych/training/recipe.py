@@ -13,6 +13,7 @@ from diptych.errors import ConfigError
 from diptych.specs import ModelSpec, SiglipVisionSpec, VisionTransformerSpec
 from diptych.training.losses import LossSpec
 from diptych.training.optimizer import OptimizerSpec
+from diptych.training.predictive import check_objective
 from diptych.training.start import StartSpec
 from diptych.training.towers import TowerTraining, check
 
@@ -65,8 +66,10 @@ class Recipe:
 
     duration:   ``"32 epochs"`` or ``"2000 steps"``.
     vocabulary: a path to merges or a tokenizer, or the number of entries to learn from the training captions.
+    objective:  ``"contrastive"``, the paper's; ``"bag_of_words"``, for a model whose text tower is one: the image
+                predicts the words of its caption; ``"caption"``, for a caption_transformer: it predicts the caption.
     micro_batch: images in the towers at a time, null for the whole batch; the gradient is the whole batch's all the
-                same (gradient caching), at the cost of another forward pass.
+                same. Where the objective is contrastive, that takes another forward pass (gradient caching).
     patch_dropout: share of the patches of each image that its tower does not see, others at each visit (FLIP,
                 arXiv 2212.00794); for towers that have patches.
     precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
@@ -86,6 +89,7 @@ class Recipe:
     vocabulary: int | str = 49_408
     duration: str = "32 epochs"
     batch_size: int = 32_768
+    objective: Literal["contrastive", "bag_of_words", "caption"] = "contrastive"
     micro_batch: int | None = None
     patch_dropout: float = 0.0
     start: StartSpec = field(default_factory=StartSpec)
@@ -122,6 +126,7 @@ class Recipe:
             raise ConfigError(
                 f"{self.model.name} has sigmoid scores, whose loss has no caption_contrast and no label_smoothing"
             )
+        check_objective(self.objective, self.model, self.loss)
         if self.half_text_weights and not (self.optimizer.half_statistics and self.precision == "bf16"):
             raise ConfigError("half_text_weights needs optimizer.half_statistics and precision bf16")
         if self.half_text_weights and self.text_tower.learns != "all":

@@ -6,15 +6,15 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diptych import config, distributed
-from diptych.checkpoints.bundle import Bundle, build
+from diptych.checkpoints.bundle import Bundle
 from diptych.checkpoints.writing import write
 from diptych.data.loader import Batch, Loader
 from diptych.data.sources import Source
-from diptych.encoder.clip import Clip
 from diptych.encoder.loading import default_device
 from diptych.errors import NonFiniteLoss
 from diptych.models.clip import CLIP
@@ -28,8 +28,9 @@ from diptych.training.optimizer import learning_rate
 from diptych.training.recipe import Recipe
 from diptych.training.start import begin
 from diptych.training.towers import prepare
+from diptych.training.trained import Model, Trained, built, wrapped
 
-Evaluator = Callable[[Clip], Mapping[str, float]]
+Evaluator = Callable[[Any], Mapping[str, float]]  # of what is Trained
 
 
 class Session:
@@ -39,7 +40,7 @@ class Session:
     """
 
     def __init__(
-        self, recipe: Recipe, folder: Path, model: CLIP, tokenizer: AnyTokenizer, *, samples: int, data: str
+        self, recipe: Recipe, folder: Path, model: Model, tokenizer: AnyTokenizer, *, samples: int, data: str
     ) -> None:
         self.recipe, self.folder, self.tokenizer = recipe, folder, tokenizer
         self.samples, self.data = samples, data
@@ -53,7 +54,8 @@ class Session:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         provenance = {"weights_from": f"training by the recipe {recipe.name}", "recipe": config.to_dict(recipe)}
         # Matrices in bf16 meet activations in fp32 unless these are rounded too.
-        self.clip = Clip(self.model, tokenizer, provenance, "fast" if recipe.half_text_weights else "fp32")
+        precision = "fast" if recipe.half_text_weights else "fp32"
+        self.clip = wrapped(self.model, tokenizer, provenance, precision)
         self.engine = Engine(recipe, self.model)
         self.average = None if recipe.ema is None else Average(self.model, recipe.ema)
         self.step, self.seconds = 0, 0.0
@@ -83,7 +85,7 @@ class Session:
         if bundle.tokenizer is None:
             raise AssertionError("a run's checkpoint always holds its tokenizer")
         # A copy, since the weights read are mapped from the checkpoint's file.
-        session = cls(recipe, folder, copy.deepcopy(build(bundle)), bundle.tokenizer, samples=samples, data=data)
+        session = cls(recipe, folder, copy.deepcopy(built(bundle)), bundle.tokenizer, samples=samples, data=data)
         with state.reading(saved[-1]):
             session.engine.optimizer.load_state_dict(resumed.optimizer)
             adapters.restore(session.model, resumed.adapters)
@@ -126,7 +128,7 @@ class Session:
             self.average.update(self.model, self.step)
         return {
             "loss": gradient.loss,
-            "logit_scale": self.model.logit_scale.exp().item(),
+            **({"logit_scale": self.model.logit_scale.exp().item()} if isinstance(self.model, CLIP) else {}),
             "learning_rate": rate,
             "gradient_norm": gradient.norm,
             **gradient.metrics,
@@ -186,13 +188,13 @@ class Session:
         finally:
             self._clock = time.monotonic()
 
-    def finished_clip(self) -> Clip:
+    def finished_clip(self) -> Trained:
         """The model as ``model/`` has it if training ends here: averaged, and its adapters merged."""
         if not self.average and not adapters.state(self.model):
             return self.clip
         bundle = self._bundle(averaged=True)
         with torch.random.fork_rng(devices=[]):  # towers of other libraries draw weights before they get these
-            return Clip(build(bundle), self.tokenizer, bundle.provenance, self.clip.precision)
+            return wrapped(built(bundle), self.tokenizer, bundle.provenance, self.clip.precision)
 
     def _bundle(self, *, averaged: bool = False) -> Bundle:
         current = self.model.state_dict() | (self.average.tensors if averaged and self.average else {})

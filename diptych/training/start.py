@@ -11,10 +11,10 @@ from typing import Any, Literal
 from diptych import config, distributed
 from diptych.checkpoints.bundle import Bundle, fingerprint, read
 from diptych.errors import CheckpointError, ConfigError
-from diptych.models.clip import CLIP, create_model
 from diptych.specs import ModelSpec
 from diptych.text.pretrained import AnyTokenizer
 from diptych.tower_specs import Activation
+from diptych.training.trained import Model, created
 
 # What may differ between the model that is begun from and the recipe's: the resolution and the context length, to which
 # position embeddings are resized, the crop that goes with the resolution, and what the tokenizer decides.
@@ -46,7 +46,7 @@ class StartSpec:
 class Beginning:
     """A model before its first step, its tokenizer, and where its weights came from, JSON-able."""
 
-    model: CLIP
+    model: Model
     tokenizer: AnyTokenizer
     provenance: dict[str, Any]
 
@@ -68,7 +68,7 @@ def begin(
     """
     if start.weights is None:
         learned = tokenizer()
-        return Beginning(create_model(_over(wanted, learned), seed=seed), learned, {})
+        return Beginning(created(_over(wanted, learned), seed), learned, {})
     bundle = _in_turn(lambda: _read(wanted, start, vocabulary))
     if start.takes("text"):
         learned = _its_tokenizer(bundle, start, vocabulary)
@@ -78,7 +78,7 @@ def begin(
         spec = _over(wanted, learned)
     prefix = "" if start.towers == "both" else f"{start.towers}."
     taken = {name: tensor for name, tensor in bundle.weights.items() if name.startswith(prefix)}
-    model = create_model(spec, seed=seed)
+    model = created(spec, seed)
     model.load_state_dict(taken, strict=False)  # the names are known to agree, since the specs do
     which = "both towers" if start.towers == "both" else f"the {start.towers} tower"
     origin = {

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from diptych.errors import ConfigError
-from diptych.models.clip import CLIP
 from diptych.specs import (
     BagOfWordsSpec,
     ExternalImageSpec,
@@ -21,6 +20,7 @@ from diptych.specs import (
 )
 from diptych.training import adapters
 from diptych.training.start import StartSpec
+from diptych.training.trained import Model
 
 _LEARNS = re.compile(r"all|nothing|last (?P<blocks>\d+) blocks?|adapters of rank (?P<rank>[1-9]\d*)")
 _BLOCK = re.compile(r"(blocks\.\d+|stages\.\d+\.\d+)\.")
@@ -101,7 +101,7 @@ def _blocks(spec: ImageTowerSpec | TextTowerSpec) -> int:
     return getattr(spec, "layers", 0)  # a bag of words has none
 
 
-def prepare(model: CLIP, image: TowerTraining, text: TowerTraining, *, seed: int) -> None:
+def prepare(model: Model, image: TowerTraining, text: TowerTraining, *, seed: int) -> None:
     """Lock what does not learn and install adapters, in place; the model is in training mode.
 
     What is locked has no gradient, and modules of which nothing learns are in evaluation mode, so that batch norms
@@ -128,7 +128,7 @@ def _learns(training: TowerTraining, name: str, depth: int) -> bool:
     return training.learns == "all"
 
 
-def rate_factors(model: CLIP, image: TowerTraining, text: TowerTraining) -> dict[str, float]:
+def rate_factors(model: Model, image: TowerTraining, text: TowerTraining) -> dict[str, float]:
     """What the learning rate of each parameter of the model is multiplied by; 1 for those of no tower."""
     factors = {name: 1.0 for name, _ in model.named_parameters()}
     for path, tower, training in (("image", model.image, image), ("text", model.text, text)):

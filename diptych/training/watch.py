@@ -52,7 +52,8 @@ class Watch:
         """Record the metrics of a finished step (counted from 1) and redraw the progress."""
         self._record(step, metrics)
         rate = f"{metrics['samples_per_second']:.0f} pairs/s"
-        shown = f"loss {metrics['loss']:.3f}  scale {metrics['logit_scale']:.1f}  {rate}"
+        scale = f"scale {metrics['logit_scale']:.1f}  " if "logit_scale" in metrics else ""
+        shown = f"loss {metrics['loss']:.3f}  {scale}{rate}"
         if self.bar.disable:
             self._plain(step, shown)
         else:
