@@ -140,9 +140,9 @@ def depths(tower: nn.Module) -> dict[str, int]:
     """How far below its end each parameter of a tower lies: 0 for what follows the blocks, 1 for the last block and so
     on down to the embeddings. A tower of another library is all end."""
     names = [name for name, _ in tower.named_parameters()]
-    blocks = list(dict.fromkeys(match[1] for name in names if (match := _BLOCK.match(name))))
     if any(name.startswith("trunk.") for name in names):
         return dict.fromkeys(names, 0)
+    blocks = list(dict.fromkeys(match[1] for name in names if (match := _BLOCK.match(name))))
 
     def depth(name: str) -> int:
         if match := _BLOCK.match(name):
