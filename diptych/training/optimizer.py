@@ -19,6 +19,8 @@ from diptych.training.muon import Muon
 class OptimizerSpec:
     """Adam's values; the defaults are the paper's for Vision Transformers (paper, tables 18 and 20).
 
+    algorithm:         ``"adamw"``, or ``"muon"``, which makes updates of matrices orthogonal, at AdamW's rates and half
+                       its memory for statistics; everything else stays AdamW's (arXiv 2502.16982).
     max_gradient_norm: longer gradients are scaled down to it; null leaves them, as the paper does.
     half_statistics:   Adam's two in bf16, stochastically rounded, at half the memory (paper, section 2.5).
     """
@@ -40,6 +42,8 @@ class OptimizerSpec:
             raise ConfigError("optimizer.beta1 and optimizer.beta2 must be in [0, 1), optimizer.epsilon positive")
         if self.warmup_steps < 0 or not 0 <= self.weight_decay < math.inf:
             raise ConfigError("optimizer.warmup_steps and optimizer.weight_decay must not be negative")
+        if self.algorithm == "muon" and self.half_statistics:
+            raise ConfigError("optimizer.half_statistics are AdamW's; with optimizer.algorithm 'muon' there are none")
         if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:
             raise ConfigError(f"optimizer.max_gradient_norm must be positive or null, not {self.max_gradient_norm}")
 
@@ -47,7 +51,7 @@ class OptimizerSpec:
 def build_optimizer(
     model: nn.Module, spec: OptimizerSpec, factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
-    """AdamW over what learns: weight decay on everything that is not a gain, a bias or the temperature.
+    """The optimiser of what learns: weight decay on everything that is not a gain, a bias or the temperature.
 
     ``factors``: what the learning rate of each parameter is multiplied by, by its name; by default 1 for all.
     """
