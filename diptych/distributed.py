@@ -6,8 +6,9 @@ Rows are gathered in the order of ranks, and every process holds equally many.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -19,6 +20,8 @@ _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_t
 _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 T = TypeVar("T")
+# Until the others count as lost; the main one may evaluate, or learn a vocabulary, for long while they wait for it.
+PATIENCE = timedelta(minutes=30)
 _BUCKET = 16 << 20  # numbers that are exchanged at a time
 
 
@@ -31,11 +34,17 @@ def started() -> Generator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def is_loss(problem: BaseException) -> bool:
+    """Whether an error says that another process is gone, or silent."""
+    # Gloo's have no type of their own; they name the file of its that they come from.
+    return world_size() > 1 and (isinstance(problem, dist.DistError) or "gloo/transport" in str(problem))
 
 
 def world_size() -> int:
@@ -66,6 +75,20 @@ def from_main(make: Callable[[], T]) -> T:
     box = [make() if is_main() else None]
     dist.broadcast_object_list(box)
     return box[0]  # ty: ignore[invalid-explicit-return]
+
+
+def all_of(items: Sequence[T]) -> list[T]:
+    """The items of all processes, in the order of ranks."""
+    if world_size() == 1:
+        return list(items)
+    parts: list[list[T]] = [[]] * world_size()
+    dist.all_gather_object(parts, list(items))
+    return [item for part in parts for item in part]
+
+
+def side_group() -> dist.ProcessGroup:
+    """All processes once more, for what they exchange beside the training, from main memory; all call it together."""
+    return dist.new_group(backend="gloo")
 
 
 def highest(number: int, device: torch.device) -> int:

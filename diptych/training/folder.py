@@ -17,7 +17,15 @@ from diptych.errors import ConfigError, TrainingError
 from diptych.training.recipe import Recipe
 
 # What may change between a run and its resumption, since no weight depends on it.
-FREE_ON_RESUME = ("checkpoints.", "evaluate_every", "data.workers", "data.max_failures", "data.cache.")
+FREE_ON_RESUME = (
+    "checkpoints.",
+    "evaluate_every",
+    "data.workers",
+    "data.max_failures",
+    "data.cache.",
+    "gradient_checkpointing",
+    "sharding",
+)
 
 
 @contextmanager

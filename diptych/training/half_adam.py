@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def stochastically_rounded(values: Tensor, generator: torch.Generator) -> Tensor:
@@ -61,7 +62,13 @@ class HalfAdam(torch.optim.Optimizer):
                 device = parameter.device
                 if device not in generators:
                     generators[device] = torch.Generator(device).manual_seed(int(state["step"]))
-                _update(parameter, parameter.grad.float(), state, group, generators[device])
+                local = {name: _local(value) for name, value in state.items()}
+                _update(_local(parameter), _local(parameter.grad).float(), local, group, generators[device])
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """Of a sharded tensor this process's part, which shares its memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _update(

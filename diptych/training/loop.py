@@ -11,7 +11,6 @@ out/.lock              which process trains here
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ from diptych.data.mixture import Mixture, opened
 from diptych.data.sources import Source, captions_of
 from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError, DataError, DiptychError
+from diptych.errors import ConfigError, DataError, DiptychError, TrainingError
 from diptych.progress import progress, say
 from diptych.text.tokenizer import Tokenizer
-from diptych.training import state
-from diptych.training.folder import claim, occupied, write_json
+from diptych.training import batches, state
+from diptych.training.failures import list_failures
+from diptych.training.folder import claim, occupied
 from diptych.training.interrupt import Interrupt
 from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
@@ -39,7 +39,7 @@ from diptych.training.trained import Trained
 from diptych.training.watch import Quiet, Watch
 
 PROBLEMS_TOLD = 5  # damaged files that are named before the first step; all of them are in the end
-_GO_ON, _SAVE, _STOP = 0, 1, 2  # what is to be done after a step, the stronger the higher
+_GO_ON, _SAVE, _STOP, _FAILED = 0, 1, 2, 3  # what is to be done after a step, the stronger the higher
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
     steps = recipe.steps(len(source))
     _tell_what_is_odd(session, steps)
     with (
+        closing(session.saver),
         closing(_watch(folder, session.step, steps)) as watch,
-        session.loader(samples()) as loader,
+        batches.loader(recipe, samples(), session.clip) as loader,
         Interrupt() as interrupt,
     ):
         for problem in getattr(source, "problems", ())[:PROBLEMS_TOLD]:
@@ -132,9 +133,17 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
             if distributed.world_size() == 1:  # else the others have gone on, and cannot save with this one
                 _keep(session, watch)
             raise
+        except RuntimeError as problem:
+            if not distributed.is_loss(problem):
+                raise
+            then = f"; resume (--resume) goes on from {session.saver.last}" if session.saver.last else ""
+            raise TrainingError(
+                f"process {distributed.rank()} has lost another one, which ended or does not answer{then} "
+                f"({str(problem).splitlines()[0]})"
+            ) from problem
         finally:
             name = "skipped.json" if distributed.is_main() else f"skipped-{distributed.rank()}.json"
-            _list_failures(folder / name, loader, watch)
+            list_failures(folder / name, loader, watch)
     return Run(folder, session.step, steps, session.finished_clip())
 
 
@@ -173,12 +182,11 @@ def _go(
         return bool(evaluators) and (session.step == steps or session.step % session.recipe.evaluate_every == 0)
 
     def evaluate() -> None:
-        session.share_statistics()
-        if distributed.is_main():
-            watch.evaluation(session.step, session.evaluate(evaluators))
+        watch.evaluation(session.step, session.evaluate(evaluators))
 
     def agreed(wish: int) -> int:  # all processes do the same after a step: what any of them wishes most
-        return distributed.highest(_STOP if interrupt.asked else wish, session.device)
+        wish = _FAILED if session.saver.failed else _STOP if interrupt.asked else wish
+        return distributed.highest(wish, session.device)
 
     if session.step == steps:  # killed before the model was written, perhaps
         session.finish()
@@ -187,6 +195,9 @@ def _go(
     for batch in loader.batches(session.step, steps, part=distributed.rank(), parts=distributed.world_size()):
         watch.step(session.step + 1, session.advance(batch, steps))
         wish = agreed(_SAVE if session.step == steps or session.checkpoint_due() else _GO_ON)
+        if wish == _FAILED:
+            session.saver.wait()
+            raise TrainingError("a checkpoint could not be written; the process that was to write it says why")
         with interrupt.saving():
             if wish != _GO_ON:
                 session.save()
@@ -198,17 +209,20 @@ def _go(
         if wish == _STOP:
             with interrupt.saving():
                 session.save()
+                session.saver.wait()
             break
+    session.saver.wait()
 
 
 def _keep(session: Session, watch: Watch | Quiet) -> None:
     """Save what was done before a failure that is not its fault, and say where it is; the failure goes on."""
     try:
         session.save()
+        session.saver.wait()
     except DiptychError as problem:
         watch.say(str(problem))
-    if session.last_good:
-        watch.say(f"the last checkpoint is {session.last_good}; resume (--resume) goes on from it")
+    if session.saver.last:
+        watch.say(f"the last checkpoint is {session.saver.last}; resume (--resume) goes on from it")
 
 
 def _decoded(source: Source, *, side: int) -> Source:
@@ -217,19 +231,6 @@ def _decoded(source: Source, *, side: int) -> Source:
     if distributed.is_main():
         say(f"decoding {len(source):,} images into memory")
     return InMemory(source, side=side)
-
-
-def _list_failures(path: Path, loader: Loader, watch: Watch | Quiet) -> None:
-    """Say what could not be read, and add the samples to those that earlier parts of the run have listed."""
-    if loader.failures.reasons:
-        try:
-            before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            write_json(path, before | {str(index): reason for index, reason in loader.failures.reasons.items()})
-            watch.say(f"all samples that could not be read are listed in {path}")
-        except (OSError, ValueError, TypeError) as problem:  # not worth a run, nor to hide what ended it
-            watch.say(f"samples that could not be read are not listed in {path}: {problem}")
-    if report := loader.report():
-        watch.say(report)
 
 
 def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:

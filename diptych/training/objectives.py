@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.models.clip import CLIP
 from diptych.tokens import Tokens
+from diptych.training.batch_norms import statistics_kept
+from diptych.training.forward import Embedded, exchange
 from diptych.training.losses import LossSpec, Pairs, contrastive_loss
 from diptych.training.parts import Part, parts
 from diptych.training.predictive import bag_of_words, caption
 
 
 def contrastive(
-    model: CLIP,
+    run: nn.Module,
     pixels_BCHW: Tensor,
     tokens: Tokens,
     *,
     image_ids_B: Tensor,
     text_ids_M: Tensor,
-    precision: torch.dtype,
     loss: LossSpec,
     micro_batch: int | None = None,
     places_BK: Tensor | None = None,
+    loss_scale: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """CLIP's objective (paper, section 2.3), or SigLIP's where scores are sigmoids: adds its gradient to that of the
     parameters, and returns the loss and its metrics.
 
-    Towers run in ``precision``, similarities and loss in fp32.
+    ``run``: an ``Embed``, or what `parallel.spread` made of one. Similarities and loss are in fp32.
     ``tokens``: M = K * B texts, K for each of the B images one after the other; ``image_ids_B``, ``text_ids_M``: equal
     for equal images and for equal texts.
     ``micro_batch``: how many images, with their texts, are in the towers at a time. Loss and gradient are those of the
@@ -39,51 +38,39 @@ def contrastive(
     embedding, and a second pass takes that into the towers (gradient caching, arXiv 2101.06983). Batch norms see a
     micro-batch at a time, so models that have them are another model then.
     ``places_BK``: the patches of each image that its tower sees, where it has patches; all of them without.
+    ``loss_scale``: what the gradient is multiplied by, the loss that is returned is not.
     """
     cut = parts(pixels_BCHW, tokens, places_BK, micro_batch)
     if len(cut) == 1:
-        embedded = [_embedded(model, cut[0], precision)]
+        embedded = [run(*cut[0])]
     else:
-        with torch.no_grad(), _statistics_kept(model):
-            embedded = [tuple(e.requires_grad_() for e in _embedded(model, part, precision)) for part in cut]
-    images, texts = zip(*embedded, strict=True)
+        with torch.no_grad(), statistics_kept(run):
+            embedded = [
+                Embedded(*(e if e is None else e.detach().requires_grad_() for e in run(*part))) for part in cut
+            ]
     pairs = Pairs(
-        images_BE=torch.cat(images),
-        texts_ME=torch.cat(texts),
-        scale=model.logit_scale.exp(),
+        images_BE=torch.cat([part.images_BE for part in embedded]),
+        texts_ME=torch.cat([part.texts_ME for part in embedded]),
+        scale=embedded[-1].scale,
         image_ids_B=image_ids_B,
         text_ids_M=text_ids_M,
-        bias=model.logit_bias if model.spec.scores == "sigmoid" else None,
+        bias=embedded[-1].bias,
     )
     value, metrics = contrastive_loss(pairs, loss)
-    value.backward()
+    value.backward(value.new_tensor(loss_scale))
     if len(cut) > 1:
-        for part, cached in zip(cut, embedded, strict=True):
-            again = zip(_embedded(model, part, precision), cached, strict=True)
-            learning = [(rows, leaf.grad) for rows, leaf in again if rows.requires_grad]  # a locked tower's do not
-            torch.autograd.backward([rows for rows, _ in learning], [gradient for _, gradient in learning])
+        _replay(run, cut, embedded)
     return value.detach(), metrics
 
 
-def _embedded(model: CLIP, part: Part, precision: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Unit-norm embeddings of images and texts in fp32."""
-    with torch.autocast(part[0].device.type, precision, enabled=precision != torch.float32):
-        images_BE, texts_ME = model(*part)
-    return F.normalize(images_BE.float(), dim=1), F.normalize(texts_ME.float(), dim=1)
-
-
-@contextmanager
-def _statistics_kept(model: nn.Module) -> Generator[None]:
-    """Batch norms normalise by their batch without remembering it, since a second pass will show it to them again."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, tracked) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, tracked
+def _replay(run: nn.Module, cut: list[Part], cached: list[Embedded]) -> None:
+    """Take the gradient of everything that was embedded into the parameters, a part at a time."""
+    for part, leaves in zip(cut, cached, strict=True):
+        with exchange(run, last=leaves is cached[-1]):
+            outputs = [(out, leaf.grad) for out, leaf in zip(run(*part), leaves, strict=True) if leaf is not None]
+            # A locked tower's have none to take on.
+            outputs = [(out, gradient) for out, gradient in outputs if gradient is not None and out.requires_grad]
+            torch.autograd.backward([out for out, _ in outputs], [gradient for _, gradient in outputs])
 
 
 Objective = Callable[..., tuple[Tensor, dict[str, Tensor]]]

@@ -8,16 +8,15 @@ Neither looks at ids of images and texts or at a ``LossSpec``; both take them, s
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from diptych import distributed
 from diptych.errors import ConfigError
-from diptych.models.captioner import CaptionModel
 from diptych.models.clip import CLIP
 from diptych.specs import BagOfWordsSpec, CaptionTransformerSpec, ModelSpec
 from diptych.tokens import Tokens
+from diptych.training.forward import exchange
 from diptych.training.losses import LossSpec
 from diptych.training.parts import parts
 
@@ -46,16 +45,16 @@ def check_objective(objective: str, model: ModelSpec, loss: LossSpec) -> None:
 
 
 def bag_of_words(
-    model: CLIP,
+    run: nn.Module,
     pixels_BCHW: Tensor,
     tokens: Tokens,
     *,
     image_ids_B: Tensor,
     text_ids_M: Tensor,
-    precision: torch.dtype,
     loss: LossSpec,
     micro_batch: int | None = None,
     places_BK: Tensor | None = None,
+    loss_scale: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Which words a caption holds, told from its image: the mean over captions of the cross-entropy between their
     words, which share the target evenly, and a softmax over the vocabulary (arXiv 1511.02251). In a logistic loss for
@@ -66,37 +65,40 @@ def bag_of_words(
     words. A caption without words counts as one without loss. Otherwise as `contrastive`.
     """
     total, hits = pixels_BCHW.new_zeros(2).unbind()
-    words = _one_word_texts(model.spec.text.vocabulary_size, tokens)
+    vocabulary = next(module for module in run.modules() if isinstance(module, CLIP)).spec.text.vocabulary_size
+    words = _one_word_texts(vocabulary, tokens)
     every = len(tokens.ids_BL) * distributed.world_size()
-    for part_pixels, part_tokens, part_places in parts(pixels_BCHW, tokens, places_BK, micro_batch):
-        with torch.autocast(pixels_BCHW.device.type, precision, enabled=precision != torch.float32):
-            images_bE, words_VE = model(part_pixels, words, part_places)
-        images_bE = model.logit_scale.exp() * F.normalize(images_bE.float(), dim=1)
-        part_loss, part_hits = words_cross_entropy(images_bE, F.normalize(words_VE.float(), dim=1), part_tokens)
-        (part_loss / every).backward()
+    cut = parts(pixels_BCHW, tokens, places_BK, micro_batch)
+    for part in cut:
+        part_pixels, part_tokens, part_places = part
+        with exchange(run, last=part is cut[-1]):
+            images_bE, words_VE, scale, _ = run(part_pixels, words, part_places)
+            part_loss, part_hits = words_cross_entropy(scale * images_bE, words_VE, part_tokens)
+            (loss_scale * part_loss / every).backward()
         total, hits = total + part_loss.detach() / every, hits + part_hits / every
     return distributed.summed(total), {"word_accuracy": distributed.summed(hits)}
 
 
 def caption(
-    model: CaptionModel,
+    run: nn.Module,
     pixels_BCHW: Tensor,
     tokens: Tokens,
     *,
     image_ids_B: Tensor,
     text_ids_M: Tensor,
-    precision: torch.dtype,
     loss: LossSpec,
     micro_batch: int | None = None,
     places_BK: Tensor | None = None,
+    loss_scale: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The caption, told from its image a token at a time (paper, section 2.3): the mean over all tokens of the batch of
     their negative log-likelihood, each given the image and the tokens before it. Otherwise as `contrastive`."""
     total, every = pixels_BCHW.new_zeros(()), distributed.summed((tokens.lengths_B - 1).sum())
-    for part in parts(pixels_BCHW, tokens, places_BK, micro_batch):
-        with torch.autocast(pixels_BCHW.device.type, precision, enabled=precision != torch.float32):
-            part_loss = -model(*part).sum() / every
-        part_loss.backward()
+    cut = parts(pixels_BCHW, tokens, places_BK, micro_batch)
+    for part in cut:
+        with exchange(run, last=part is cut[-1]):
+            part_loss = -run(*part).sum() / every
+            (loss_scale * part_loss).backward()
         total = total + part_loss.detach()
     return distributed.summed(total), {}
 

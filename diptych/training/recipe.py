@@ -11,6 +11,7 @@ from diptych.data.augment import Augmentation
 from diptych.data.source_spec import CacheSpec, SourceSpec
 from diptych.errors import ConfigError
 from diptych.specs import ModelSpec, SiglipVisionSpec, VisionTransformerSpec
+from diptych.training.guard import GuardSpec
 from diptych.training.losses import LossSpec
 from diptych.training.optimizer import OptimizerSpec
 from diptych.training.predictive import check_objective
@@ -72,14 +73,21 @@ class Recipe:
                 same. Where the objective is contrastive, that takes another forward pass (gradient caching).
     patch_dropout: share of the patches of each image that its tower does not see, others at each visit (FLIP,
                 arXiv 2212.00794); for towers that have patches.
-    precision:  ``"bf16"`` runs the towers in bfloat16 under autocast; weights, optimiser and loss stay fp32.
+    gradient_checkpointing: of each block keep only the input for the backward pass, which runs the block again; the
+                gradient is the same, activations take a fraction of the memory, a step takes about a third longer.
+    compile:    run blocks by kernels that PyTorch makes for them, which takes minutes at first; worth it on a GPU.
+    precision:  ``"bf16"`` and ``"fp16"`` run the towers in it under autocast; weights, optimiser and loss stay fp32. In
+                fp16 the loss is scaled: a step whose gradient overflows makes no update.
     start:      which weights it begins from.
     image_tower, text_tower: what of each learns, and how fast.
     ema:        decay of the average of the weights that evaluations see and that ``model/`` holds, such as 0.999; null
                 for the weights themselves. Training goes on from the weights themselves all the same.
+    sharding:   over several processes, ``"full"`` leaves each only its part of weights, gradients and optimiser, and
+                gathers a block's weights while it runs (FSDP); ``"none"`` has all of them everywhere.
     half_text_weights: the text tower's matrices in bf16, stochastically rounded (paper, section 2.5); asks for
                 ``optimizer.half_statistics`` and for precision ``"bf16"``.
     max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
+    guard:      against loss spikes: steps that stand out make no update.
     evaluate_every: steps between evaluations; they also run at the end.
     """
 
@@ -97,10 +105,14 @@ class Recipe:
     text_tower: TowerTraining = field(default_factory=TowerTraining)
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     ema: float | None = None
-    precision: Literal["fp32", "bf16"] = "bf16"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    sharding: Literal["none", "full"] = "none"
     half_text_weights: bool = False
     loss: LossSpec = field(default_factory=LossSpec)
     max_logit_scale: float = 100.0
+    guard: GuardSpec = field(default_factory=GuardSpec)
     checkpoints: CheckpointSpec = field(default_factory=CheckpointSpec)
     evaluate_every: int = 1000
     seed: int = 0
@@ -137,11 +149,24 @@ class Recipe:
             raise ConfigError("image_tower.learns and text_tower.learns are both 'nothing', so there is nothing to do")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"ema must be above 0 and below 1, or null, not {self.ema}")
+        if self.sharding == "full":
+            self._check_sharding()
         if self.loss.caption_contrast and self.data.captions_per_image < 2:
             raise ConfigError("loss.caption_contrast needs data.captions_per_image of 2 or more")
         if not -(2**63) <= self.seed < 2**63:
             raise ConfigError(f"seed must fit in 64 bits, not {self.seed}")
         self.steps(samples=1)  # so that a wrong duration is told at once
+
+    def _check_sharding(self) -> None:
+        whole = {
+            "half_text_weights": self.half_text_weights,
+            "ema": self.ema is not None,
+            "image_tower.learns": self.image_tower.rank is not None,
+            "text_tower.learns": self.text_tower.rank is not None,
+            "optimizer.algorithm": self.optimizer.algorithm == "muon",
+        }
+        if wrong := [name for name, asked in whole.items() if asked]:
+            raise ConfigError(f"sharding is 'full', which {', '.join(wrong)} cannot do with; --set sharding=none")
 
     def steps(self, samples: int) -> int:
         """Optimiser steps of the whole run over a source of ``samples`` pairs; at least one."""

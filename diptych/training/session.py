@@ -9,23 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from diptych import config, distributed
 from diptych.checkpoints.bundle import Bundle
 from diptych.checkpoints.writing import write
-from diptych.data.loader import Batch, Loader
-from diptych.data.sources import Source
+from diptych.data.loader import Batch
 from diptych.encoder.loading import default_device
 from diptych.errors import NonFiniteLoss
 from diptych.models.clip import CLIP
 from diptych.progress import say
 from diptych.text.pretrained import AnyTokenizer
-from diptych.training import adapters, state
+from diptych.training import adapters, parallel, state
 from diptych.training.average import Average
+from diptych.training.batch_norms import share_statistics
+from diptych.training.bundles import bundled, standing_alone
 from diptych.training.engine import Engine, Gradient
+from diptych.training.guard import Guard, before_the_spikes
 from diptych.training.half_adam import halve
+from diptych.training.loss_scale import LossScale
 from diptych.training.optimizer import learning_rate
 from diptych.training.recipe import Recipe
+from diptych.training.saving import Saver
 from diptych.training.start import begin
 from diptych.training.towers import prepare
 from diptych.training.trained import Model, Trained, built, wrapped
@@ -54,13 +59,13 @@ class Session:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         provenance = {"weights_from": f"training by the recipe {recipe.name}", "recipe": config.to_dict(recipe)}
         # Matrices in bf16 meet activations in fp32 unless these are rounded too.
-        precision = "fast" if recipe.half_text_weights else "fp32"
-        self.clip = wrapped(self.model, tokenizer, provenance, precision)
+        self.clip = wrapped(self.model, tokenizer, provenance, "fast" if recipe.half_text_weights else "fp32")
         self.engine = Engine(recipe, self.model)
         self.average = None if recipe.ema is None else Average(self.model, recipe.ema)
-        self.step, self.seconds = 0, 0.0
-        self.saved_step = 0  # of the last checkpoint; before the first step there is nothing to save
-        self.last_good: Path | None = None
+        self.step, self.seconds, self.saved_step = 0, 0.0, 0  # before the first step there is nothing to save
+        self.guard = Guard()
+        shared = recipe.sharding == "full" and distributed.world_size() > 1
+        self.saver = Saver(folder / "checkpoints", self.device, keep=recipe.checkpoints.keep, shared=shared)
         self._clock = self._saved_at = time.monotonic()
 
     @classmethod
@@ -86,43 +91,30 @@ class Session:
             raise AssertionError("a run's checkpoint always holds its tokenizer")
         # A copy, since the weights read are mapped from the checkpoint's file.
         session = cls(recipe, folder, copy.deepcopy(built(bundle)), bundle.tokenizer, samples=samples, data=data)
-        with state.reading(saved[-1]):
-            session.engine.optimizer.load_state_dict(resumed.optimizer)
-            adapters.restore(session.model, resumed.adapters)
-            if session.average:
-                session.average.restore(resumed.average)
+        session._restore(saved[-1], resumed)
+        if session.engine.loss_scale and resumed.loss_scale:
+            session.engine.loss_scale = LossScale(**resumed.loss_scale)
+        session.guard = Guard(**resumed.guard)
         origin = {name: value for name, value in bundle.provenance.items() if name == "started_from"}
         session.clip.provenance |= origin
-        session.step, session.seconds = resumed.step, resumed.seconds
-        session.saved_step, session.last_good = resumed.step, saved[-1]
+        session.step, session.seconds, session.saved_step = resumed.step, resumed.seconds, resumed.step
         session._tell_threads(resumed.threads)
         return session
 
-    def loader(self, source: Source) -> Loader:
-        """The batches this run takes, from any step."""
-        recipe = self.recipe
-        return Loader(
-            source,
-            self.model.spec.preprocess,
-            batch_size=recipe.batch_size // distributed.world_size(),
-            tokenizer=self.tokenizer,
-            augmentation=recipe.data.augmentation,
-            captions_per_image=recipe.data.captions_per_image,
-            seed=recipe.seed,
-            workers=recipe.data.workers,
-            max_failures=recipe.data.max_failures,
-        )
-
     def advance(self, batch: Batch, steps: int) -> dict[str, float]:
-        """One optimiser step of ``steps``, returning its metrics.
+        """One optimiser step of ``steps``, returning its metrics. A step that the guard holds back, or whose gradient
+        overflows in fp16, leaves the weights as they are.
 
         Raises NonFiniteLoss, before the weights are touched, where the loss or its gradient is not a number.
         """
         rate = learning_rate(self.recipe.optimizer, self.step, steps)
         gradient = self.engine.backward(batch)
-        if not gradient.finite:
-            raise NonFiniteLoss(self._not_finite(gradient, batch))
-        self.engine.update(gradient, rate)
+        if self._is_sound(gradient, batch):
+            self.engine.update(gradient, rate)
+        else:
+            self.engine.discard()
+            if self.guard.in_a_row == self.recipe.guard.patience:
+                self._roll_back()
         self.step += 1
         if self.average:
             self.average.update(self.model, self.step)
@@ -133,82 +125,103 @@ class Session:
             "gradient_norm": gradient.norm,
             **gradient.metrics,
             "truncated_captions": gradient.truncated,
+            **(self.guard.metrics() if self.recipe.guard.watches else {}),
             **self._tick(),
         }
 
+    def _is_sound(self, gradient: Gradient, batch: Batch) -> bool:
+        """Whether an update is to be made of it."""
+        scale = self.engine.loss_scale
+        if gradient.overflow and scale and not scale.collapsed:
+            return False
+        spike = self.guard.spike(self.recipe.guard, gradient.loss, gradient.norm)
+        if spike:
+            keys = distributed.all_of(batch.keys)
+            if distributed.is_main():
+                say(f"step {self.step + 1} made no update, for {spike}. Samples of the batch: {', '.join(keys)}")
+        elif not gradient.finite:
+            raise NonFiniteLoss(self._not_finite(gradient, batch))
+        return not spike
+
+    def _roll_back(self) -> None:
+        """Weights and optimiser of the last checkpoint from before the spikes; the place in the data stays."""
+        self.saver.wait()
+        saved = distributed.from_main(lambda: before_the_spikes(self.saver.folder, self.guard))
+        if distributed.is_main():
+            say(f"{self.guard.in_a_row} steps in a row made no update: going back to the weights of {saved.name}")
+        bundle, resumed = state.load(saved)
+        # The layers of adapters are merged in the bundle, and apart beside it.
+        parallel.load_weights(self.model, bundle.weights | resumed.adapters)
+        self._restore(saved, resumed)
+        self.guard.rolled_back()
+
+    def _restore(self, saved: Path, resumed: state.State) -> None:
+        """All that a bundle's weights leave out."""
+        self.engine.restore(saved, resumed)
+        with state.reading(saved):
+            adapters.restore(self.model, resumed.adapters)
+            if self.average:
+                self.average.restore(resumed.average)
+
     def checkpoint_due(self) -> bool:
-        """Whether this step is one that is saved, or the last checkpoint is older than the minutes allowed."""
+        """Whether this step is one that is saved, or the last checkpoint is older than the minutes allowed; but not
+        among spikes, for which the weights may be to blame."""
         every = self.recipe.checkpoints
-        return self.step % every.every_steps == 0 or time.monotonic() - self._saved_at > 60 * every.every_minutes
+        late = time.monotonic() - self._saved_at > 60 * every.every_minutes
+        return not self.guard.troubled and (self.step % every.every_steps == 0 or late)
 
     def save(self) -> None:
-        """Write a checkpoint of this very step, where there is none yet. All processes call it, the main one writes.
+        """Begin to write a checkpoint of this very step, where there is none yet. All processes call it.
 
-        Raises TrainingError where it cannot be written, NonFiniteLoss where it would be of no use.
+        Raises TrainingError where the one before could not be written, NonFiniteLoss where this would be of no use.
         """
         if self.step == self.saved_step:
             return
-        self.share_statistics()
-        if distributed.is_main():
-            self._write()
-        self.saved_step, self._saved_at = self.step, time.monotonic()
-
-    def _write(self) -> None:
-        resumable = state.State(
+        share_statistics(self.model, self.average.statistics() if self.average else [])
+        rest = state.State(
             step=self.step,
             samples=self.samples,
             seconds=self.seconds,
-            optimizer=self.engine.optimizer.state_dict(),
+            optimizer=self.engine.optimizer.state_dict() | {"state": {}},
             data=self.data,
             threads=torch.get_num_threads(),
             average=self.average.tensors if self.average else {},
             adapters=adapters.state(self.model),
+            loss_scale=self.engine.loss_scale.state() if self.engine.loss_scale else None,
+            guard=self.guard.state(),
         )
-        keep = self.recipe.checkpoints.keep
-        self.last_good = state.save(self.folder / "checkpoints", self._bundle(), resumable, keep=keep)
-
-    def share_statistics(self) -> None:
-        """Batch norms see their own process's part of each batch; what they remember becomes the mean of all."""
-        learning = (module for module in self.model.modules() if module.training)
-        buffers = (named for module in learning for named in module.named_buffers(recurse=False))
-        statistics = [buffer for name, buffer in buffers if name in ("running_mean", "running_var")]
-        statistics += self.average.statistics() if self.average else []
-        distributed.sum_in_place(statistics, weight=1 / distributed.world_size())
+        self.saver.start(self.model, self.engine.optimizer, self._bundle, rest)
+        self.saved_step, self._saved_at = self.step, time.monotonic()
 
     def finish(self) -> None:
         """Write the finished bundle to ``model/``. Raises NonFiniteLoss as `save` does."""
+        weights = parallel.whole_weights(self.model)
         if distributed.is_main():
-            write(self._bundle(averaged=True), self.folder / "model")
+            write(self._bundle(weights, averaged=True), self.folder / "model")
 
     def evaluate(self, evaluators: Mapping[str, Evaluator]) -> dict[str, float]:
-        """Every evaluator's numbers, named ``evaluator/metric``; the time it takes is not training time."""
+        """Every evaluator's numbers, named ``evaluator/metric``, of the main process, and none of others; all call it.
+        The time it takes is not training time."""
         try:
+            share_statistics(self.model, self.average.statistics() if self.average else [])
             clip = self.finished_clip()
-            return {f"{name}/{k}": v for name, evaluator in evaluators.items() for k, v in evaluator(clip).items()}
+            main = evaluators if distributed.is_main() else {}
+            return {f"{name}/{k}": v for name, evaluator in main.items() for k, v in evaluator(clip).items()}
         finally:
             self._clock = time.monotonic()
 
     def finished_clip(self) -> Trained:
-        """The model as ``model/`` has it if training ends here: averaged, and its adapters merged."""
-        if not self.average and not adapters.state(self.model):
+        """The model as ``model/`` has it if training ends here: averaged, its adapters merged. All processes call it;
+        where each has a part of the model, the main one alone gets the whole."""
+        weights = parallel.whole_weights(self.model)
+        is_itself = not (parallel.is_sharded(self.model) or self.average or adapters.state(self.model))
+        if is_itself or not weights:
             return self.clip
-        bundle = self._bundle(averaged=True)
-        with torch.random.fork_rng(devices=[]):  # towers of other libraries draw weights before they get these
-            return wrapped(built(bundle), self.tokenizer, bundle.provenance, self.clip.precision)
+        return standing_alone(self.clip, self._bundle(weights, averaged=True), self.device)
 
-    def _bundle(self, *, averaged: bool = False) -> Bundle:
-        current = self.model.state_dict() | (self.average.tensors if averaged and self.average else {})
-        weights = {
-            name: tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
-            for name, tensor in adapters.merged(self.model, current).items()
-        }
-        spoilt = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
-        if spoilt:
-            raise NonFiniteLoss(
-                f"step {self.step}: {len(spoilt)} of the {len(weights)} weights are not finite, such as {spoilt[0]}; "
-                f"they were not written, and {self._good()}. A lower optimizer.learning_rate may help"
-            )
-        return Bundle(self.model.spec, weights, self.tokenizer, {**self.clip.provenance, "step": self.step})
+    def _bundle(self, weights: dict[str, Tensor], *, averaged: bool = False) -> Bundle:
+        current = weights | (self.average.tensors if averaged and self.average else {})
+        return bundled(self.clip, current, step=self.step, good=self._good)
 
     def _tell_threads(self, before: int) -> None:
         now = torch.get_num_threads()
@@ -228,4 +241,5 @@ class Session:
         )
 
     def _good(self) -> str:
-        return f"the last good checkpoint is {self.last_good}" if self.last_good else "there is no checkpoint yet"
+        self.saver.close()
+        return f"the last good checkpoint is {self.saver.last}" if self.saver.last else "there is no checkpoint yet"

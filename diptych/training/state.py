@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from diptych.checkpoints.bundle import Bundle, read
 from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError, TrainingError
+from diptych.training import optimizer_files
 
 NAME = re.compile(r"step-(\d{9})")
+OPTIMIZER = "optimizer"  # the folder of its tensors
 SUMS = "SHA256SUMS"  # of all the other files of a checkpoint, as sha256sum -c reads it
 
 
@@ -30,9 +34,11 @@ class State:
     step:    optimiser steps done; it is also the place in the data.
     samples: of the source that the run began with; with another number the place would be another one.
     data:    fingerprint of that source; empty where it has none.
+    optimizer: its ``state_dict()``; the tensors of it are in files of their own (older versions: in it).
     threads: of PyTorch, on which the last bits of its sums depend; 0 where nobody noted them.
     average: of the weights, where the recipe asks for one.
     adapters: and the matrices they belong to, which the bundle has merged.
+    loss_scale, guard: what `LossScale` and `Guard` remember.
     """
 
     step: int
@@ -43,36 +49,66 @@ class State:
     threads: int = 0
     average: dict[str, Tensor] = field(default_factory=dict)
     adapters: dict[str, Tensor] = field(default_factory=dict)
+    loss_scale: dict[str, Any] | None = None
+    guard: dict[str, Any] = field(default_factory=dict)
 
 
-def save(folder: Path, bundle: Bundle, state: State, *, keep: int) -> Path:
+def save(
+    folder: Path,
+    bundle: Bundle | None,
+    state: State,
+    tensors: dict[str, Tensor],
+    *,
+    keep: int,
+    group: dist.ProcessGroup | None = None,
+) -> None:
     """Write ``folder/step-NNNNNNNNN`` under another name, flush it, rename it; then drop all but the last ``keep``.
 
+    ``tensors``: what the optimiser remembers. ``group``: where every process has a part of them, all of them, which
+    call this together; only the main one has a ``bundle`` and writes all the rest.
     A kill at any moment leaves the earlier checkpoints as they were, and at most litter for `sweep`. Raises
     TrainingError where it cannot be written, on a full disk say, and leaves nothing of it.
     """
     destination = folder / f"step-{state.step:09d}"
     partial = _hidden(destination)
     try:
-        write(bundle, partial)
-        with open(partial / "training.pt", "wb") as file:
-            torch.save(dict(vars(state)), file)
-        sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(partial.iterdir())]
-        (partial / SUMS).write_text("".join(sums), encoding="utf-8")
-        for path in (partial / "training.pt", partial / SUMS, partial):
-            _sync(path)
-        partial.rename(destination)
-        _sync(folder)
-    except (OSError, RuntimeError, CheckpointError) as problem:
+        if bundle is not None:
+            write(bundle, partial)
+        if group is not None:
+            dist.barrier(group)  # the others' files are to find a folder
+        optimizer_files.write(tensors, partial / OPTIMIZER, group)
+        if bundle is not None:
+            _complete(partial, state)
+            partial.rename(destination)
+            _sync(folder)
+    except (OSError, RuntimeError, CheckpointError, CheckpointException) as problem:
         shutil.rmtree(partial, ignore_errors=True)
-        # When PyTorch cannot write, it speaks of positions in its archive; what the disk said stands behind that.
-        cause = problem.__context__ if isinstance(problem.__context__, OSError) else problem
         then = "".join(f"; resume (--resume) goes on from {path.name}" for path in checkpoints(folder)[-1:])
-        raise TrainingError(f"step {state.step} could not be saved as {destination}: {cause}{then}") from problem
-    for old in checkpoints(folder)[:-keep]:
-        # Renamed first: a kill meanwhile must not leave half a checkpoint under the name of a whole one.
-        shutil.rmtree(old.rename(_hidden(old)), ignore_errors=True)
-    return destination
+        raise TrainingError(
+            f"step {state.step} could not be saved as {destination}: {_cause(problem)}{then}"
+        ) from problem
+    if bundle is not None:
+        for old in checkpoints(folder)[:-keep]:
+            # Renamed first: a kill meanwhile must not leave half a checkpoint under the name of a whole one.
+            shutil.rmtree(old.rename(_hidden(old)), ignore_errors=True)
+
+
+def _complete(partial: Path, state: State) -> None:
+    """Add the rest of the state and the sums of all files, and make everything durable."""
+    with open(partial / "training.pt", "wb") as file:
+        torch.save(dict(vars(state)), file)
+    files = sorted(path for path in partial.rglob("*") if path.is_file())
+    sums = [f"{_sha256(path)}  {path.relative_to(partial).as_posix()}\n" for path in files]
+    (partial / SUMS).write_text("".join(sums), encoding="utf-8")
+    for path in (partial / "training.pt", partial / SUMS, partial / OPTIMIZER, partial):
+        _sync(path)
+
+
+def _cause(problem: BaseException) -> object:
+    if isinstance(problem, CheckpointException):  # of any of the processes
+        problem = next(error for error, _ in problem.failures.values())
+    # When PyTorch cannot write, it speaks of positions in its archive; what the disk said stands behind that.
+    return problem.__context__ if isinstance(problem.__context__, OSError) else problem
 
 
 def sweep(folder: Path) -> None:
@@ -118,7 +154,10 @@ def reading(checkpoint: Path) -> Generator[None]:
     """Turns whatever a damaged checkpoint makes of reading it into a TrainingError that names it."""
     try:
         yield
-    except Exception as problem:  # torch.load and an optimizer raise anything on bytes that they did not write
+    except (
+        Exception,
+        CheckpointException,
+    ) as problem:  # torch.load and an optimizer raise anything on bytes that they did not write
         said = (str(problem) or type(problem).__name__).split(". ")[0].splitlines()[0]  # PyTorch adds paragraphs
         before = [path.name for path in checkpoints(checkpoint.parent) if path.name < checkpoint.name]
         then = f"resume from the one before, {before[-1]}" if before else "begin anew, since there is none before it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import sys
@@ -72,7 +73,9 @@ class Watch:
 
     def _record(self, step: int, metrics: dict[str, float]) -> None:
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+            # JSON has no infinity, which is what a gradient's norm may be at a step that made no update.
+            shown = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+            file.write(json.dumps({"step": step, **shown}) + "\n")
         for name, value in metrics.items():
             self.board.add_scalar(name, value, step)
 

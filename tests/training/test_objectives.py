@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from diptych.models.clip import CLIP, create_model
 from diptych.specs import ModelSpec
 from diptych.tokens import Tokens
+from diptych.training.forward import Embed
 from diptych.training.losses import LossSpec, Pairs, contrastive_loss
 from diptych.training.objectives import contrastive
 from diptych.zoo import MODELS
@@ -35,12 +36,11 @@ def trained(
     model = redraw(create_model(spec, seed=0)).train()
     pixels, tokens = inputs(spec)
     value, _ = contrastive(
-        model,
+        Embed(model, torch.float32),
         pixels,
         tokens,
         image_ids_B=torch.arange(IMAGES),
         text_ids_M=torch.arange(IMAGES * CAPTIONS),
-        precision=torch.float32,
         loss=loss,
         micro_batch=micro_batch,
         places_BK=places,

@@ -26,6 +26,7 @@ from diptych.models.clip import CLIP, create_model
 from diptych.specs import BagOfWordsSpec, CaptionTransformerSpec, ModelSpec, VisionTransformerSpec
 from diptych.tokens import Tokens
 from diptych.training import predictive
+from diptych.training.forward import forward_of
 from diptych.training.loop import train
 from diptych.training.losses import LossSpec
 from diptych.training.objectives import OBJECTIVES
@@ -70,12 +71,11 @@ def apply(objective: str, model: Any, images: slice = slice(None), **options: An
     rows = slice(None) if images == slice(None) else slice(CAPTIONS * images.start, CAPTIONS * images.stop)
     tokens = texts()
     loss, metrics = OBJECTIVES[objective](
-        model,
+        forward_of(model, torch.float32),
         pixels()[images],
         Tokens(tokens.ids_BL[rows], tokens.lengths_B[rows]),
         image_ids_B=torch.arange(IMAGES)[images],
         text_ids_M=torch.arange(IMAGES * CAPTIONS)[rows],
-        precision=torch.float32,
         loss=LossSpec(),
         **options,
     )

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import diptych
 from diptych import distributed
 from diptych.checkpoints.bundle import read
+from diptych.config import override
 from diptych.training.loop import train
 from diptych.training.recipe import Recipe
 from diptych.zoo import MODELS
@@ -21,14 +23,17 @@ from tests.training import small
 from tests.training.processes import run_in_processes
 
 
-def recipe(data: Path, steps: int = 6) -> Recipe:
-    plain = small.recipe(data, steps=steps, every_steps=3)
-    return dataclasses.replace(plain, model=twin(MODELS["ViT-B/32"]), patch_dropout=0.3)
+def recipe(data: Path, changes: tuple[str, ...] = ()) -> Recipe:
+    plain = small.recipe(data, steps=6, every_steps=3)
+    return override(dataclasses.replace(plain, model=twin(MODELS["ViT-B/32"]), patch_dropout=0.3), changes)
 
 
-def run(data: Path, out: Path, resume: bool) -> int:
-    evaluators = {"test": lambda clip: {"answer": float(distributed.rank())}}
-    return train(recipe(data), out, resume=resume, evaluators=evaluators).step
+def first(clip: diptych.Clip) -> dict[str, float]:
+    return {"process": float(distributed.rank()), "number": float(clip.encode_texts(["a red card"])[0, 0])}
+
+
+def run(data: Path, out: Path, resume: bool, changes: tuple[str, ...] = ()) -> int:
+    return train(recipe(data, changes), out, resume=resume, evaluators={"test": first}).step
 
 
 def losses(folder: Path) -> list[float]:
@@ -48,26 +53,75 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_several_processes_train_as_one_does(count: int, data: Path, alone: Path, tmp_path: Path) -> None:
-    assert run_in_processes(count, run, data, tmp_path / "run", False, folder=tmp_path) == [6] * count
-    assert losses(tmp_path / "run") == pytest.approx(losses(alone), rel=1e-5)
-    ours, theirs = (read(folder / "model").weights for folder in (tmp_path / "run", alone))
+def cut_back(folder: Path) -> None:
+    """As it was after three steps of six."""
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints" / "step-000000006")
+
+
+def assert_trained_alike(folder: Path, reference: Path) -> None:
+    assert losses(folder) == pytest.approx(losses(reference), rel=1e-5)
+    ours, theirs = (read(path / "model").weights for path in (folder, reference))
+    assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         if name.endswith("query_key_value.bias"):
             continue  # keys' have no gradient but rounding, and Adam makes a whole step of that
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+
+
+PARTS = "micro_batch=1"
+SHARDED = "sharding=full"
+CLIPPED = "optimizer.max_gradient_norm=0.5"
+
+
+@pytest.mark.parametrize(
+    ("count", "changes"),
+    [
+        (2, ()),
+        (2, (SHARDED, CLIPPED)),
+        pytest.param(4, (PARTS, CLIPPED), marks=pytest.mark.long),
+        pytest.param(4, (SHARDED, PARTS, "gradient_checkpointing=true"), marks=pytest.mark.long),
+    ],
+)
+def test_several_processes_train_as_one_does(
+    count: int, changes: tuple[str, ...], data: Path, alone: Path, tmp_path: Path
+) -> None:
+    if CLIPPED in changes:
+        alone = tmp_path / "alone"
+        run(data, alone, False, (CLIPPED,))
+    folder = tmp_path / "run"
+    assert run_in_processes(count, run, data, folder, False, changes, folder=tmp_path) == [6] * count
+    assert_trained_alike(folder, alone)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     # By the main process, once after five steps and once at the end.
-    assert [line["test/answer"] for line in lines if "test/answer" in line] == [0.0, 0.0]
+    assert [line["test/process"] for line in lines if "test/process" in line] == [0.0, 0.0]
+    assert lines[-1]["test/number"] == pytest.approx(first(diptych.load(folder / "model"))["number"], abs=1e-6)
+    assert first(diptych.load(folder / "checkpoints" / "step-000000006"))["number"] == lines[-1]["test/number"]
+    cut_back(folder)
+    run(data, folder, True, tuple(change for change in changes if change != SHARDED))  # with one process again
+    assert_trained_alike(folder, alone)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("changes", [(PARTS,), (SHARDED, "optimizer.half_statistics=true")])
+def test_as_many_processes_go_on_bit_for_bit(changes: tuple[str, ...], data: Path, tmp_path: Path) -> None:
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    (tmp_path / "results").mkdir()
+    run_in_processes(4, run, data, whole, False, changes, folder=tmp_path)
+    shutil.copytree(whole, again)
+    cut_back(again)
+    run_in_processes(4, run, data, again, True, changes, folder=tmp_path / "results")
+    assert losses(again) == losses(whole)
+    ours, theirs = (read(folder / "model").weights for folder in (again, whole))
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
 def test_another_number_of_processes_goes_on_with_the_same_samples(data: Path, alone: Path, tmp_path: Path) -> None:
+    """And from one that has everything to two that have a part each."""
     shutil.copytree(alone, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "model")
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000000006")
-    run_in_processes(2, run, data, tmp_path / "run", True, folder=tmp_path)
-    assert losses(tmp_path / "run") == pytest.approx(losses(alone), rel=1e-5)
+    cut_back(tmp_path / "run")
+    run_in_processes(2, run, data, tmp_path / "run", True, (SHARDED,), folder=tmp_path)
+    assert_trained_alike(tmp_path / "run", alone)
 
 
 def batch_norms(data: Path, out: Path) -> dict[str, torch.Tensor]:

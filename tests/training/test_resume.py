@@ -21,6 +21,7 @@ from diptych.errors import TrainingError
 from diptych.specs import ModelSpec
 from diptych.training import state
 from diptych.training.loop import train
+from diptych.training.session import Session
 from diptych.zoo import MODELS
 from tests.models.twins import is_external, twin
 from tests.training import small
@@ -190,6 +191,26 @@ def test_ended_with_its_workers_by_a_signal_it_saves_and_leaves(
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
+def test_a_checkpoint_of_an_older_version_resumes_bit_for_bit(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """The optimiser's tensors were in ``training.pt`` then, and there was no more than this beside the bundle."""
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    shutil.rmtree(folder / "model")
+    before, last = state.checkpoints(folder / "checkpoints")
+    shutil.rmtree(last)
+    recipe, (bundle, resumed) = small.recipe(data), state.load(before)
+    samples = {"samples": resumed.samples, "data": resumed.data}
+    session = Session.begin(recipe, folder, lambda: bundle.tokenizer, **samples)
+    optimizer = session.engine.optimizer.state_dict()
+    assert len(optimizer["state"]) == len(list(session.model.parameters()))
+    old = {"step": resumed.step, "seconds": resumed.seconds, "optimizer": optimizer, "threads": 1, **samples}
+    torch.save(old, before / "training.pt")
+    shutil.rmtree(before / state.OPTIMIZER)
+    (before / state.SUMS).unlink()
+    small.run(data, folder)
+    assert_same_run(folder, uninterrupted)
+
+
 def test_a_finished_run_resumes_to_itself(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(uninterrupted, folder)
@@ -245,8 +266,9 @@ def test_a_flipped_byte_anywhere_in_a_checkpoint_is_noticed(data: Path, uninterr
     folder, dice = tmp_path / "run", random.Random(0)
     shutil.copytree(uninterrupted, folder)
     before, last = state.checkpoints(folder / "checkpoints")
-    assert {"training.pt", "diptych.json", "tokenizer.json", "open_clip_model.safetensors"} <= set(os.listdir(last))
-    for path in sorted(last.iterdir()):
+    expected = {"training.pt", "diptych.json", "tokenizer.json", "open_clip_model.safetensors", "optimizer"}
+    assert expected <= set(os.listdir(last))
+    for path in sorted(path for path in last.rglob("*") if path.is_file()):
         good = path.read_bytes()
         for _ in range(4):
             bad = bytearray(good)
@@ -333,14 +355,16 @@ def test_a_full_disk_is_an_error_in_a_line_and_nothing_of_the_checkpoint_stays(
 ) -> None:
     resource = pytest.importorskip("resource")
     whole = state.checkpoints(uninterrupted / "checkpoints")[-1]
-    for name in ("training.pt", "open_clip_model.safetensors"):
+    [optimizer] = (whole / state.OPTIMIZER).iterdir()
+    for path in (optimizer, whole / "open_clip_model.safetensors"):
+        name = path.name
         folder, recipe = tmp_path / name, override(small.recipe(data, every_steps=2), ["checkpoints.keep=20"])
         train(recipe, folder)
         shutil.rmtree(folder / "model")
         for later in state.checkpoints(folder / "checkpoints")[1:]:
             shutil.rmtree(later)
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, ((whole / name).stat().st_size - 100, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size - 100, before[1]))
         try:
             with pytest.raises(
                 TrainingError, match=r"step 4 could not be saved .*(too large|os error 27).* from step-000000002"

@@ -1,0 +1,115 @@
+"""Training in processes that are killed: at random, or just before a chosen change to the files of the run."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from diptych.config import override
+from diptych.errors import TrainingError
+from diptych.training.loop import train
+from tests.training import small
+
+ENDED_WITH_AN_ERROR = 3
+SILENCE = timedelta(seconds=40)  # until a process counts as lost
+_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["tests.training.faults"])
+
+
+def start(
+    world: int,
+    data: Path,
+    out: Path,
+    *,
+    changes: Sequence[str] = (),
+    kill_at: int | None = None,
+    largest_file: int | None = None,
+) -> list[Any]:
+    """The processes of a run that goes on from wherever it is. ``kill_at``: the main one dies just before that change
+    to its checkpoints and its model, counted from 0. ``largest_file``: in bytes, that the last process can write.
+
+    Each writes what it raised to ``out-RANK.log``, and the main one which changes it made to ``out-changes.log``.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    store = out.with_name(f"{out.name}-store-{time.monotonic_ns()}")
+    processes = []
+    for rank in range(world):
+        limit = largest_file if rank == world - 1 else None
+        arguments = (rank, world, store, data, out, tuple(changes), kill_at if rank == 0 else None, limit)
+        processes.append(context.Process(target=_train, args=arguments))
+        processes[-1].start()
+    return processes
+
+
+def finish(processes: list[Any], seconds: float = 120) -> list[int]:
+    """Their exit codes; an AssertionError where one does not end by itself."""
+    until = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.1, until - time.monotonic()))
+    hanging = [process for process in processes if process.is_alive()]
+    for process in hanging:
+        process.kill()
+        process.join()
+    assert not hanging, "a process did not end"
+    return [process.exitcode for process in processes]
+
+
+def _train(
+    rank: int,
+    world: int,
+    store: Path,
+    data: Path,
+    out: Path,
+    changes: tuple[str, ...],
+    kill_at: int | None,
+    largest_file: int | None,
+) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    log = open(out.with_name(f"{out.name}-{rank}.log"), "w")  # noqa: SIM115
+    sys.stdout = sys.stderr = log
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=SILENCE)
+    if rank == 0:
+        _watch_changes(out, kill_at)
+    if largest_file is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    try:
+        train(override(small.recipe(data, steps=6, every_steps=2), changes), out, resume=True)
+    except TrainingError as problem:
+        print(f"TrainingError: {problem}", file=log, flush=True)
+        os._exit(ENDED_WITH_AN_ERROR)
+    log.flush()
+    os._exit(0)
+
+
+def _watch_changes(out: Path, kill_at: int | None) -> None:
+    seen = os.open(out.with_name(f"{out.name}-changes.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    folders = (str(out / "checkpoints"), str(out / "model"))
+    count = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event == "open":
+            writes = isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        else:
+            writes = event in _CHANGES
+        if writes and str(arguments[0]).startswith(folders):
+            if count == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+            os.write(seen, f"{event} {arguments[0]}\n".encode())
+
+    sys.addaudithook(hook)

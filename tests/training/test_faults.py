@@ -1,0 +1,168 @@
+"""Killed anywhere, in any of its processes, a run goes on from its last checkpoint to the same end."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from diptych.training import state
+from tests.training import small
+from tests.training.faults import ENDED_WITH_AN_ERROR, SILENCE, finish, start
+from tests.training.test_resume import assert_same_run
+
+SHARDED = ("sharding=full",)
+EVERY = 2  # steps, of faults.py's recipe
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, tuple[str, ...]], Path]:
+    """Of each number of processes and recipe, once it is asked for."""
+
+    class Runs(dict[tuple[int, tuple[str, ...]], Path]):
+        def __missing__(self, key: tuple[int, tuple[str, ...]]) -> Path:
+            folder = tmp_path_factory.mktemp("runs") / "run"
+            assert finish(start(key[0], data, folder, changes=key[1])) == [0] * key[0], said(folder, 0)
+            return self.setdefault(key, folder)
+
+    return Runs()
+
+
+def said(folder: Path, rank: int) -> str:
+    return folder.with_name(f"{folder.name}-{rank}.log").read_text()
+
+
+def steps_done(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    done = 0
+    for line in lines:
+        try:
+            done = max(done, json.loads(line)["step"])
+        except json.JSONDecodeError:  # torn by the kill
+            continue
+    return done
+
+
+def assert_little_is_lost(folder: Path) -> None:
+    """Every checkpoint that is there is whole, and the last is at most one behind the one that was being written."""
+    saved = state.checkpoints(folder / "checkpoints")
+    last = max((state.load(path)[1].step for path in saved), default=0)
+    assert last > steps_done(folder) - 2 * EVERY - 1
+
+
+def changes_of(folder: Path) -> list[str]:
+    return folder.with_name(f"{folder.name}-changes.log").read_text().splitlines()
+
+
+def assert_survives_kill_at(number: int, data: Path, folder: Path, reference: Path) -> None:
+    [code] = finish(start(1, data, folder, kill_at=number))
+    assert code == -signal.SIGKILL
+    assert_little_is_lost(folder)
+    assert finish(start(1, data, folder)) == [0], said(folder, 0)
+    assert_same_run(folder, reference)
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_killed_at_the_moment_a_checkpoint_counts(
+    data: Path, tmp_path: Path, uninterrupted: dict[tuple[int, tuple[str, ...]], Path]
+) -> None:
+    reference = uninterrupted[1, ()]
+    changes = changes_of(reference)
+    renames = [i for i, change in enumerate(changes) if change.endswith("checkpoints/.partial-step-000000004")]
+    [rename] = [i for i in renames if changes[i].startswith("os.rename")]
+    assert_survives_kill_at(rename, data, tmp_path / "run", reference)
+
+
+@pytest.mark.long
+def test_killed_before_every_change_to_its_files(
+    data: Path, tmp_path: Path, uninterrupted: dict[tuple[int, tuple[str, ...]], Path]
+) -> None:
+    reference = uninterrupted[1, ()]
+    changes = changes_of(reference)
+    assert len(changes) > 50
+    for number in range(len(changes)):
+        assert_survives_kill_at(number, data, tmp_path / f"run-{number}", reference)
+
+
+def kill_one(processes: list, folder: Path, rank: int, wait: float) -> None:
+    """After the first step of this part of the run, and some time more."""
+    metrics = folder / "metrics.jsonl"
+    before = metrics.stat().st_ino if metrics.exists() else None
+    while all(p.is_alive() for p in processes) and (not metrics.exists() or metrics.stat().st_ino == before):
+        time.sleep(0.01)
+    time.sleep(wait)
+    processes[rank].kill()
+
+
+@pytest.mark.parametrize(
+    ("world", "changes", "kills"),
+    [
+        (2, SHARDED, 1),
+        pytest.param(2, (), 10, marks=pytest.mark.long),
+        pytest.param(2, SHARDED, 10, marks=pytest.mark.long),
+        pytest.param(4, (), 8, marks=pytest.mark.long),
+        pytest.param(4, SHARDED, 8, marks=pytest.mark.long),
+    ],
+)
+def test_a_process_that_is_killed_ends_the_others_and_costs_little(
+    data: Path,
+    tmp_path: Path,
+    uninterrupted: dict[tuple[int, tuple[str, ...]], Path],
+    world: int,
+    changes: tuple[str, ...],
+    kills: int,
+) -> None:
+    folder, dice, hits = tmp_path / "run", random.Random(world), 0
+    for number in range(kills):
+        rank = (number + 1) % world
+        processes = start(world, data, folder, changes=changes)
+        kill_one(processes, folder, rank, dice.uniform(0, 0.5))
+        codes = finish(processes)
+        if codes[rank] == -signal.SIGKILL:
+            hits += 1
+            others = [code for other, code in enumerate(codes) if other != rank]
+            assert set(others) <= {0, ENDED_WITH_AN_ERROR}, said(folder, (rank + 1) % world)
+            for other, code in enumerate(codes):
+                if code == ENDED_WITH_AN_ERROR:
+                    assert "has lost another one" in said(folder, other) or "could not be saved" in said(folder, other)
+        assert_little_is_lost(folder)
+    assert hits >= kills / 3
+    assert finish(start(world, data, folder, changes=changes)) == [0] * world, said(folder, 0)
+    assert_same_run(folder, uninterrupted[world, changes])
+
+
+@pytest.mark.long
+def test_a_process_that_is_silent_ends_the_others(data: Path, tmp_path: Path) -> None:
+    import os
+
+    processes = start(2, data, tmp_path / "run")
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    os.kill(processes[1].pid, signal.SIGSTOP)
+    processes[0].join(SILENCE.total_seconds() + 60)
+    processes[1].kill()
+    assert finish(processes)[0] == ENDED_WITH_AN_ERROR
+    assert "has lost another one" in said(tmp_path / "run", 0)
+
+
+@pytest.mark.long
+def test_a_full_disk_of_one_process_ends_all_of_them(
+    data: Path, tmp_path: Path, uninterrupted: dict[tuple[int, tuple[str, ...]], Path]
+) -> None:
+    folder = tmp_path / "run"
+    largest = max(path.stat().st_size for path in uninterrupted[2, SHARDED].rglob("shard-00002*"))
+    assert finish(start(2, data, folder, changes=SHARDED, largest_file=largest - 100)) == [ENDED_WITH_AN_ERROR] * 2
+    for rank in range(2):
+        assert "could not be saved" in said(folder, rank)
+    assert "File too large" in said(folder, 0)
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert finish(start(2, data, folder, changes=SHARDED)) == [0, 0], said(folder, 0)
+    assert_same_run(folder, uninterrupted[2, SHARDED])
