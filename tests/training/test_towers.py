@@ -15,6 +15,7 @@ from diptych.models.clip import CLIP, create_model
 from diptych.specs import BagOfWordsSpec, ModelSpec, TimmSpec
 from diptych.text.tokenizer import Tokenizer
 from diptych.tokens import Tokens
+from diptych.training.forward import Embed
 from diptych.training.loop import train
 from diptych.training.losses import LossSpec
 from diptych.training.objectives import contrastive
@@ -51,12 +52,11 @@ def recipe(data: Path, spec: ModelSpec, weights: Path, *changes: str) -> Recipe:
 def gradients(model: CLIP, micro_batch: int | None = None) -> dict[str, torch.Tensor | None]:
     text: Tokens = tokens(model.spec)
     contrastive(
-        model,
+        Embed(model, torch.float32),
         pixels(model.spec),
         text,
         image_ids_B=torch.arange(3),
         text_ids_M=torch.arange(3),
-        precision=torch.float32,
         loss=LossSpec(),
         micro_batch=micro_batch,
     )
