@@ -33,6 +33,7 @@ from diptych.data.augment import Augmentation
 from diptych.data.loader import Loader
 from diptych.data.locations import expanded
 from diptych.data.sources import Source, open_source
+from diptych.data.visits import Visits
 from diptych.specs import PreprocessSpec
 
 SPEC = PreprocessSpec(size=224)
@@ -102,7 +103,7 @@ def with_webdataset(paths: list[Path], crop: Callable[[Image.Image], Image.Image
 
 
 def with_diptych(source: Source, images: int, spec: PreprocessSpec, augmentation: Augmentation) -> Iterable:
-    loader = Loader(source, spec, batch_size=BATCH, augmentation=augmentation, workers=1)
+    loader = Loader(source, spec, batch_size=BATCH, visits=Visits(augmentation=augmentation), workers=1)
     with closing(loader):
         yield from loader.batches(0, images // BATCH)
 

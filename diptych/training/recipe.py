@@ -25,6 +25,8 @@ class DataSpec(SourceSpec):
 
     mixture:   sources that are drawn from besides, each with a weight beside the ``weight`` of this one.
     captions_per_image: different captions drawn at each visit of an image; short of them, some come twice.
+    length_window: steps whose samples are sorted by the length of their captions, so that the captions of a batch are
+               about equally long; 1 leaves them as they come.
     in_memory: decode every image once and keep it, at most twice the model's size; for small data sets.
     workers:   processes that decode and augment; 0 does it in the training process.
     max_failures: the share of samples that may be unreadable before the run stops.
@@ -34,6 +36,7 @@ class DataSpec(SourceSpec):
     mixture: tuple[SourceSpec, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation.paper)
     captions_per_image: int = 1
+    length_window: int = 1
     in_memory: bool = False
     workers: int = 2
     max_failures: float = 0.05
@@ -45,6 +48,8 @@ class DataSpec(SourceSpec):
             raise ConfigError("data.workers must not be negative, and data.max_failures be a share from 0 to 1")
         if self.captions_per_image < 1:
             raise ConfigError(f"data.captions_per_image must be positive, not {self.captions_per_image}")
+        if self.length_window < 1:
+            raise ConfigError(f"data.length_window must be positive, not {self.length_window}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
 from diptych.data.order import uniforms
 from diptych.data.sources import captions_of, open_source
+from diptych.data.visits import Visits
 from diptych.errors import DataError
 from diptych.specs import PreprocessSpec
 
@@ -61,7 +62,7 @@ def test_the_loader_adds_keywords_and_still_knows_equal_captions(shards):
     source = open_source(shards, keywords=["json.tags"])
     batches = {}
     for workers in (0, 2):
-        options = {"batch_size": 40, "tokenizer": tokenize, "captions_per_image": 2, "workers": workers}
+        options = {"batch_size": 40, "tokenizer": tokenize, "visits": Visits(captions_per_image=2), "workers": workers}
         with Loader(source, PreprocessSpec(size=16), **options) as loader:
             batches[workers] = next(loader.batches(0, 1))
     texts = batches[0].captions

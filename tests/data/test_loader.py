@@ -18,6 +18,7 @@ from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
 from diptych.data.order import Walk
 from diptych.data.sources import Sample, open_source
+from diptych.data.visits import Visits
 from diptych.errors import DataError, TooManyFailures
 from diptych.specs import PreprocessSpec
 
@@ -70,7 +71,7 @@ STRONG = Augmentation(scale=(0.3, 1.0), aspect=1.3, flip=0.5, rotation=10, colou
 
 
 def test_batches_are_the_same_for_any_number_of_workers_and_from_any_step(source):
-    options = {"batch_size": 50, "tokenizer": tokenize, "augmentation": STRONG, "seed": 5}
+    options = {"batch_size": 50, "tokenizer": tokenize, "visits": Visits(augmentation=STRONG, seed=5)}
     with Loader(source, SPEC, workers=0, **options) as loader:
         expected = list(loader.batches(0, 5))
     for workers in (1, 3):
@@ -116,9 +117,9 @@ def test_a_source_smaller_than_a_batch_fills_it():
 
 
 def test_parts_make_up_the_steps_of_one_process(source):
-    with Loader(source, SPEC, batch_size=24, augmentation=STRONG) as whole:
+    with Loader(source, SPEC, batch_size=24, visits=Visits(augmentation=STRONG)) as whole:
         expected = list(whole.batches(2, 4))
-    with Loader(source, SPEC, batch_size=12, augmentation=STRONG) as half:
+    with Loader(source, SPEC, batch_size=12, visits=Visits(augmentation=STRONG)) as half:
         parts = [list(half.batches(2, 4, part=part, parts=2)) for part in (0, 1)]
     for step in (0, 1):
         assert torch.equal(
@@ -181,7 +182,9 @@ def test_a_share_of_bad_samples_that_is_allowed_never_stops(samples, share):
     bad = round(share * samples)
     items = [DataError("gone") if i < bad else good(0) for i in range(samples)]
     for seed in range(8):
-        with Loader(Memory(items), TINY, batch_size=20, workers=0, seed=seed, max_failures=share) as loader:
+        with Loader(
+            Memory(items), TINY, batch_size=20, workers=0, visits=Visits(seed=seed), max_failures=share
+        ) as loader:
             list(loader.batches(0, samples // 5))  # four epochs
         assert len(loader.failures.reasons) == bad
     items[-1] = DataError("gone")
@@ -386,7 +389,7 @@ def test_odd_images_train(tmp_path):
     odd += [encoded(ramp, "JPEG", exif=exif), encoded(Image.fromarray(np.full((40, 30), 9, np.uint16)), "PNG")]
     odd += [encoded(ramp, "JPEG", progressive=True), encoded(Image.new("RGB", (1, 1)), "PNG")]
     samples = [Sample(image, ("x",), None, str(i)) for i, image in enumerate(odd)]
-    with Loader(Memory(samples), SPEC, batch_size=10, augmentation=STRONG) as loader:
+    with Loader(Memory(samples), SPEC, batch_size=10, visits=Visits(augmentation=STRONG)) as loader:
         batch = next(loader.batches())
     assert loader.failures.count == 0
     assert torch.isfinite(batch.pixels_BCHW).all()
@@ -394,7 +397,7 @@ def test_odd_images_train(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_source_held_in_memory_gives_the_same_training(source, workers):
-    options = {"batch_size": 40, "tokenizer": tokenize, "seed": 2}
+    options = {"batch_size": 40, "tokenizer": tokenize, "visits": Visits(seed=2)}
     with Loader(Memory([source.read(i) for i in range(90)]), SPEC, **options) as loader:
         expected = next(loader.batches(3))
     held = InMemory(source, side=100)
@@ -424,7 +427,12 @@ def test_batches_larger_than_pipes_do_not_deadlock():
 def test_several_captions_of_an_image_differ_and_stand_together(source, workers):
     captions = ("a", "b", "c")
     samples = [Sample(jpeg(i), captions[: 1 + i % 3], None, f"s{i}") for i in range(9)]
-    options = {"batch_size": 9, "tokenizer": tokenize, "captions_per_image": 3, "workers": workers, "seed": 1}
+    options = {
+        "batch_size": 9,
+        "tokenizer": tokenize,
+        "visits": Visits(captions_per_image=3, seed=1),
+        "workers": workers,
+    }
     drawn = set()
     with Loader(Memory(samples), SPEC, **options) as loader:
         for batch in loader.batches(0, 12):

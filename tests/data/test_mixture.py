@@ -11,6 +11,7 @@ from diptych.data.mixture import BLOCK, Mixture, opened
 from diptych.data.order import WINDOW
 from diptych.data.source_spec import SourceSpec
 from diptych.data.sources import Sample
+from diptych.data.visits import Visits
 from diptych.errors import ConfigError, DataError
 from diptych.specs import PreprocessSpec
 from diptych.training.recipe import DataSpec
@@ -125,7 +126,7 @@ def test_loading_does_not_depend_on_workers_or_processes():
     def source() -> Mixture:
         return Mixture([Numbers(70, "a", bad=True), Numbers(50, "b")], [1, ((0, 0.5), (900, 4))], batch_size=BATCH)
 
-    options = {"tokenizer": tokenize, "seed": 4, "max_failures": 0.5}
+    options = {"tokenizer": tokenize, "visits": Visits(seed=4), "max_failures": 0.5}
     spec = PreprocessSpec(size=4)
     with Loader(source(), spec, batch_size=BATCH, workers=0, **options) as loader:
         whole = list(loader.batches(254, 258))
