@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import random
 import threading
 import time
@@ -100,6 +101,8 @@ def download(url: str, path: Path, size: int | None, patience: Patience) -> None
         else:
             if size is not None and arrived() != size:
                 raise OSError(f"{arrived():,} bytes came of {size:,}")
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())  # a name that outlives a power cut must not stand for less
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

@@ -79,7 +79,7 @@ class RemoteFiles:
                     break
                 try:
                     self._cache.fetch(self._urls[shard], patient=False)
-                except DiptychError:
+                except (DiptychError, OSError):
                     continue  # whoever reads the shard is told
 
     def promised(self) -> list[int | None]:

@@ -163,8 +163,8 @@ def _open_remote(
         raise DataError(f"split={split!r} is of folders here; name the split's shards instead of {locations[0]}")
     spec, urls = cache or CacheSpec(), []
     for item in map(str, locations):
-        if not is_remote(item):
-            raise DataError(f"{item} is here and {locations[0]} elsewhere; give one kind, or file:// for what is here")
+        if item.partition("://")[0] != str(locations[0]).partition("://")[0]:
+            raise DataError(f"{item} is elsewhere than {locations[0]}; give one kind, or mix them (data.mixture)")
         urls += expanded(item, spec)
     name = printable(urls[0].rpartition("/")[2].removesuffix(".tar"))
     return TarSource.open(name, RemoteFiles(urls, spec), captions=captions, where=where)

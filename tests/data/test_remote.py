@@ -251,7 +251,7 @@ def test_a_full_disk_ends_a_run_and_is_no_bad_sample(server, tmp_path, monkeypat
     [
         ("s3://bucket/0.tar", MissingExtra, r"s3:// needs .*fsspec\[s3\]"),
         ("htp://bucket/0.tar", DataError, "did you mean 'http'"),
-        (["memory://x/0.tar", "here.tar"], DataError, "one kind"),
+        (["memory://x/0.tar", "here.tar"], DataError, "give one kind"),
         ("memory://nothing/*.tar", DataError, "names no tars"),
     ],
 )
