@@ -20,6 +20,7 @@ from diptych.errors import ConfigError
 _CHUNK = 32  # lengths that are found at a time
 _WINDOWS = 4  # of which lengths are shared
 _LENGTH_BITS = 16
+_LONGEST = (1 << _LENGTH_BITS) - 1
 
 Lengths = Callable[[np.ndarray], np.ndarray]  # tokens of the longest caption drawn at each position
 
@@ -80,6 +81,6 @@ class BucketPlan:
             found[part] = shared[part]
             if (found[part] >> _LENGTH_BITS != window + 1).any():
                 positions = window * self._size + np.arange(self._size)[part]
-                found[part] = (window + 1) << _LENGTH_BITS | lengths_of(positions)
+                found[part] = (window + 1) << _LENGTH_BITS | np.minimum(lengths_of(positions), _LONGEST)
                 shared[part] = found[part]
-        return found & ((1 << _LENGTH_BITS) - 1)
+        return found & _LONGEST

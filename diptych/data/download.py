@@ -122,7 +122,7 @@ def persistently(url: str, patience: Patience, work: Callable[[], T]) -> T:
             raise
         except Exception as error:  # every file system has errors of its own
             last = is_final(url, error) or attempt == patience.attempts
-            tries = "" if attempt == 1 else f" (attempt {attempt})"
+            tries = "" if attempt == 1 else f" ({attempt} attempts)"
             if last:
                 raise DataError(f"{url} cannot be had: {_said(error)}{tries}") from error
         time.sleep(min(_LONGEST_PAUSE, _PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1))

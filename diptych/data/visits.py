@@ -73,11 +73,11 @@ class Job(NamedTuple):
 
     def __call__(self, start: int, pixels_BCHW: Tensor) -> Chunk:
         seed, augmentation = self.visits.seed, self.visits.augmentation
+        self._prefetch(start)
         positions = np.arange(start, start + len(pixels_BCHW))
         if self.plan:
             positions = self.plan.positions(positions, self._lengths)
         planned = self.walk.visited(positions).tolist()
-        self._prefetch(int(positions[0]))
         draws, texts = uniforms(seed, positions, 0, count=DRAWS), self._texts(positions)
         indices, keys, captions, bare, failed, replaced = [], [], [], [], [], 0
         for row, position in enumerate(positions.tolist()):
