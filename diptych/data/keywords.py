@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from diptych.data.fingerprint import fingerprint
-from diptych.data.sources import Sample, Source
+from diptych.data.sources import Sample, Source, release
 from diptych.errors import DataError
 
 MOST = 4  # keywords that join a caption
@@ -42,6 +42,11 @@ class WithKeywords:
         """These shards are read next."""
         if prefetch := getattr(self._source, "prefetch", None):
             prefetch(shards)
+
+    def release(self) -> None:
+        """Close all files."""
+        for source in (self._source, self._words):
+            release(source)
 
     def read(self, i: int) -> Sample:
         sample, other = self._source.read(i), self._words.read(i)

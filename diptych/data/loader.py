@@ -21,7 +21,7 @@ from diptych.data.buckets import BucketPlan
 from diptych.data.failures import Failures
 from diptych.data.order import Walk
 from diptych.data.pool import Pool
-from diptych.data.sources import Source
+from diptych.data.sources import Source, release
 from diptych.data.visits import Chunk, Job, Tokenizer, Visits
 from diptych.errors import DataError
 from diptych.specs import PreprocessSpec
@@ -74,6 +74,7 @@ class Loader:
         if batch_size < 1 or workers < 0:
             raise DataError(f"batch_size must be positive and workers not negative, not {batch_size} and {workers}")
         visits = visits or Visits()
+        release(source)  # worker processes would inherit what is open, and keep it from leaving a cache
         self.source = source
         self.batch_size = batch_size
         mixing = getattr(source, "walk", None)

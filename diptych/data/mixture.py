@@ -15,7 +15,7 @@ import numpy as np
 from diptych.data.fingerprint import fingerprint
 from diptych.data.order import Walk, mixed, uniforms
 from diptych.data.source_spec import CacheSpec, SourceSpec, Weight
-from diptych.data.sources import Sample, Source, captions_of, open_source
+from diptych.data.sources import Sample, Source, captions_of, open_source, release
 from diptych.errors import ConfigError
 
 BLOCK = 8192  # positions; a share of the draws is a multiple of one in so many
@@ -87,6 +87,11 @@ class Mixture:
             if own and (prefetch := getattr(source, "prefetch", None)):
                 prefetch(own)
             first += len(sizes)
+
+    def release(self) -> None:
+        """Close all files."""
+        for source in self._sources:
+            release(source)
 
     def walk(self, seed: int) -> MixedWalk:
         """The order in which the samples of all sources are visited."""

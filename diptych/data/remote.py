@@ -18,16 +18,30 @@ from typing import Any
 
 from diptych.data.cache import ShardCache, locked
 from diptych.data.download import Patience, is_final, opened, persistently
+from diptych.data.files import printable
 from diptych.data.locations import braces, natural
 from diptych.data.packed import Packed
 from diptych.data.shard_index import kept_index
 from diptych.data.shards import promised_size
 from diptych.data.source_spec import CacheSpec
+from diptych.data.tars import TarSource
 from diptych.errors import DataError, DiptychError
 from diptych.progress import progress
 
 _AT_ONCE = 8  # shards that are counted
 _ASKED = 512  # small files in one go
+
+
+def open_remote(
+    locations: Sequence[str], captions: tuple[str, ...] | None, where: str | None, spec: CacheSpec
+) -> TarSource:
+    """The tars at remote locations of one kind as a source; the rest as in `diptych.data.sources.open_source`."""
+    protocol = locations[0].partition("://")[0]
+    if other := [location for location in locations if location.partition("://")[0] != protocol]:
+        raise DataError(f"{other[0]} is elsewhere than {locations[0]}; give one kind, or mix them (data.mixture)")
+    urls = [url for location in locations for url in expanded(location, spec)]
+    name = printable(urls[0].rpartition("/")[2].removesuffix(".tar"))
+    return TarSource.open(name, RemoteFiles(urls, spec), captions=captions, where=where)
 
 
 class RemoteFiles:

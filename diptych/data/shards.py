@@ -132,8 +132,12 @@ class Shards:
         return self.__dict__ | {"_indices": OrderedDict(), "_open": OrderedDict(), "_problems": {}}
 
     def __del__(self) -> None:
-        for file in self._open.values():
-            os.close(file)
+        self.release()
+
+    def release(self) -> None:
+        """Close all files; those that are read again are opened again. What is open stays in a cache for ever."""
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Source(Protocol):
     It may have ``captions_of(i)``, for captions that are cheaper to have alone, ``shard_sizes``, the number of samples
     of each consecutive shard, ``problems``, sentences about damaged files, ``listing()``, by which `fingerprint` knows
     the data again, ``prefetch(shards)``, which is told what is read next, and ``walk(seed)``, an order of its own.
-    ``read`` raises DataError for a sample that cannot be used, ShardLost where it is not alone.
+    ``read`` raises DataError for a sample that cannot be used, ShardLost where it is not alone; `release` closes files.
     """
 
     name: str
@@ -93,6 +93,12 @@ def captions_of(source: Source, index: int) -> tuple[str, ...]:
         return ()
 
 
+def release(source: Source) -> None:
+    """Close the files that a source has opened; it opens them again where it is read."""
+    if closing := getattr(source, "release", None):
+        closing()
+
+
 @contextmanager
 def naming(sample: Sample) -> Generator[None]:
     """Puts the sample's key before what is said of its image; whatever files are called, it can be written as UTF-8."""
@@ -129,12 +135,16 @@ def open_source(
         plain = open_source(location, split=split, captions=captions, where=where, cache=cache)
         return WithKeywords(plain, open_source(location, split=split, captions=keywords, where=where, cache=cache))
     locations = [location] if isinstance(location, str | Path) else list(location)
+    fields = tuple(captions) if captions is not None else None
     if any(is_remote(item) for item in locations):
-        return _open_remote(locations, split, tuple(captions) if captions is not None else None, where, cache)
+        from diptych.data.remote import open_remote
+
+        if split is not None:
+            raise DataError(f"split={split!r} is of folders here; name the split's shards instead of {locations[0]}")
+        return open_remote([str(item) for item in locations], fields, where, cache or CacheSpec())
     paths = [path for item in locations for path in expanded(str(item))]
     if not paths or "" in map(str, locations):
         raise DataError("no location was given; pass a file, a folder or a pattern")
-    fields = tuple(captions) if captions is not None else None
     if len(paths) == 1 and paths[0].is_dir():
         return _open_folder(paths[0], split, fields, where)
     if split is not None:
@@ -147,27 +157,6 @@ def open_source(
 def is_remote(location: str | Path) -> bool:
     """Whether a location is one of fsspec's, ``s3://bucket/0.tar``."""
     return isinstance(location, str) and re.match(r"[a-z][a-z0-9+.-]*://", location) is not None
-
-
-def _open_remote(
-    locations: Sequence[str | Path],
-    split: str | None,
-    captions: tuple[str, ...] | None,
-    where: str | None,
-    cache: CacheSpec | None,
-) -> Source:
-    from diptych.data.remote import RemoteFiles, expanded
-    from diptych.data.tars import TarSource
-
-    if split is not None:
-        raise DataError(f"split={split!r} is of folders here; name the split's shards instead of {locations[0]}")
-    spec, urls = cache or CacheSpec(), []
-    for item in map(str, locations):
-        if item.partition("://")[0] != str(locations[0]).partition("://")[0]:
-            raise DataError(f"{item} is elsewhere than {locations[0]}; give one kind, or mix them (data.mixture)")
-        urls += expanded(item, spec)
-    name = printable(urls[0].rpartition("/")[2].removesuffix(".tar"))
-    return TarSource.open(name, RemoteFiles(urls, spec), captions=captions, where=where)
 
 
 def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | None, where: str | None) -> Source:

@@ -95,6 +95,10 @@ class TarSource:
         """These shards are read next: see `diptych.data.remote`."""
         self.shards.files.prefetch(shards)
 
+    def release(self) -> None:
+        """Close all files."""
+        self.shards.release()
+
     def read(self, i: int) -> Sample:
         place = i if self.places is None else int(self.places[i])
         key, content = self.shards.read(place)

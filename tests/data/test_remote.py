@@ -169,6 +169,16 @@ def test_the_cache_keeps_its_budget_and_what_is_in_use(server, tmp_path):
     assert server.gets["2.tar"] == 1
 
 
+def test_what_was_read_before_training_may_leave_the_cache(server, tmp_path):
+    source = open_source(server.url + "/{0..1}.tar", captions=["json.tag"], keywords=["txt"], cache=cache(tmp_path))
+    size = (server.folder / "0.tar").stat().st_size
+    assert len(keys(source)) == 20
+    with Loader(source, SPEC, batch_size=4, workers=0):
+        tight = ShardCache(cache(tmp_path, gigabytes=1.5 * size / 1e9))
+        os.close(tight.open(f"{server.url}/2.tar"))
+    assert cached(tmp_path) == ["2.tar"]
+
+
 def test_a_budget_that_holds_too_little_is_said(server, tmp_path, monkeypatch):
     monkeypatch.setattr("diptych.data.cache._ROOM_WITHIN", 0.2)
     size = (server.folder / "0.tar").stat().st_size

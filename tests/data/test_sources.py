@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from making import jpeg, keys, pairs, tar
 
+from diptych.data.order import WINDOW
 from diptych.data.shard_index import scan
 from diptych.data.sources import open_source, read
 from diptych.errors import DataError
@@ -167,6 +168,19 @@ def test_promised_sizes_are_believed_until_read(tmp_path):
     assert source.read(5).key == "s00005"
     with pytest.raises(DataError, match="3 whole samples of the 5"):
         source.read(6)
+
+
+def test_many_shards_cost_one_list_of_sizes_and_hold_little(tmp_path, monkeypatch):
+    for shard in range(50):
+        tar(tmp_path / f"{shard:02}.tar", {f"s{shard}": {"jpg": b"", "txt": b"x"}})
+    (tmp_path / "sizes.json").write_text(json.dumps({f"{shard:02}.tar": 1 for shard in range(50)}))
+    asked = []
+    monkeypatch.setattr("diptych.data.shards.read_bytes", lambda path: asked.append(path) or path.read_bytes())
+    source = open_source(tmp_path)
+    assert asked == [tmp_path / "sizes.json"]
+    assert keys(source) == [f"s{shard}" for shard in range(50)]
+    assert len(source.shards._indices) == 2 * WINDOW
+    assert len(source.shards._open) == WINDOW
 
 
 def test_the_scan_is_kept_beside_the_data_and_renewed_when_they_change(tmp_path, monkeypatch):
