@@ -109,14 +109,14 @@ def test_a_server_that_fails_now_and_then_changes_nothing(folder, server, tmp_pa
         "1.tar": ["stall", 429, 200],
         "2.tar": ["short", 200],
     }
-    found, loader = batches(open_source(server.url + "/{0..2}.tar", cache=cache(tmp_path)), workers)
+    found, loader = batches(open_source(server.url + "/{0..2}.tar", cache=cache(tmp_path, timeout=1)), workers)
     assert same(found, expected)
     assert loader.report() == ""
     assert [server.gets[f"{shard}.tar"] for shard in range(3)] == [3, 3, 2]
     assert not [path for path in (tmp_path / "shards").iterdir() if ".try" in path.name or path.suffix == ".part"]
 
 
-@pytest.mark.parametrize("fault", [404, 403, 500, "cut", "stall", "short"])
+@pytest.mark.parametrize("fault", [404, 500, "stall", "short"])
 def test_a_dead_shard_is_refilled_and_reported_once_and_counts_by_its_samples(server, tmp_path, fault):
     server.faults["1.tar"] = [fault]
     if fault == 404:
@@ -130,7 +130,7 @@ def test_a_dead_shard_is_refilled_and_reported_once_and_counts_by_its_samples(se
     report = loader.report()
     assert report.count("\n") == 0
     assert report.startswith(f"10 sample(s) failed: all 10 samples of {server.url}/1.tar cannot be had: ")
-    assert server.gets["1.tar"] <= (1 if fault in (403, 404) else 2)  # whatever the number of workers
+    assert server.gets["1.tar"] <= (1 if fault == 404 else 2)  # whatever the number of workers
     spec = replace(spec, timeout=0.2)  # the others are here now
     again, _ = batches(open_source(location, cache=spec), steps=6, max_failures=0.34)
     assert same(found, again)
