@@ -19,3 +19,8 @@ class Tokens(NamedTuple):
     ids_BL: Tensor
     lengths_B: Tensor
     truncated: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Ids of the longest text."""
+        return int(self.lengths_B.max())

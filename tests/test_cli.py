@@ -22,7 +22,7 @@ from PIL import Image
 from diptych.checkpoints.bundle import read
 from diptych.checkpoints.formats import OPEN_CLIP
 from diptych.cli.help import add_verb
-from diptych.cli.main import main
+from diptych.cli.main import app, main
 from diptych.models.clip import create_model
 from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
 from diptych.text.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ from diptych.text.tokenizer import Tokenizer
 # Positional parameters before the slash, flags after it. Changing this is changing what people have in scripts.
 SURFACE = {
     "demo": "/ out seed steps",
-    "train": "recipe / data out validation split captions keywords where validation_split resume set",
+    "train": "recipe / data out validation split captions where keywords validation_split resume plan set",
     "evaluate": "model source / task split captions where distinct_captions templates tokenizer activation "
     "precision out json",
     "classify": "model images / labels templates tokenizer activation precision json",
@@ -44,7 +44,9 @@ def test_the_flags_of_a_verb_are_pinned(verb: str) -> None:
     function = getattr(import_module(f"diptych.cli.{verb}"), verb)
     parameters = python_inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
-    flags = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    arguments = app[verb].assemble_argument_collection()
+    names = [argument.name for argument in arguments if argument.parse and argument.name.startswith("--")]
+    flags = [name.removeprefix("--").replace("-", "_") for name in names]
     assert " ".join([*positional, "/", *flags]) == SURFACE[verb]
 
 

@@ -45,6 +45,7 @@ def write(
     *,
     format: FormatName = "diptych",
     check: Callable[[Path], None] | None = None,
+    card: str | None = None,
 ) -> Path:
     """Write a bundle as a folder, which appears as a whole or not at all and is on the disk when this returns.
 
@@ -52,7 +53,7 @@ def write(
     ``model.pt`` for its ``clip.load``; each raises CheckpointError that says what of the model it cannot express.
     ``diptych`` expresses every model, and is OpenCLIP's where that can. An older bundle of the same name is replaced; a
     folder with anything else in it is refused. ``check`` sees the new folder before it takes its place; what it raises
-    leaves everything as it was.
+    leaves everything as it was. ``card``: a README.md to lie beside the rest.
     """
     if format not in get_args(FormatName):
         raise CheckpointError(f"there is no format {format!r}; {nearest(format, get_args(FormatName))}")
@@ -61,6 +62,8 @@ def write(
     if odd := sorted(bundle.weights.keys() ^ places.keys()):
         raise CheckpointError(f"the weights are not those of {bundle.spec.name}: {', '.join(odd[:4])}")
     files, metadata = dict(plan.files), {"format": "pt"}
+    if card is not None:
+        files["README.md"] = card.encode("utf-8", "backslashreplace")
     if plan.described:
         description = _description(bundle, [plan.weights, *files])
         files[DESCRIPTION] = _json(description)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from diptych.cli.reading import PLAIN, Reading
+
 
 def evaluate(
     model: str,
@@ -13,9 +15,7 @@ def evaluate(
     /,
     *,
     task: Literal["zero-shot", "retrieval"] | None = None,
-    split: str | None = None,
-    captions: tuple[str, ...] | None = None,
-    where: str | None = None,
+    reading: Reading = PLAIN,
     distinct_captions: bool = False,
     templates: str | None = None,
     tokenizer: Path | None = None,
@@ -38,12 +38,6 @@ def evaluate(
         Class folders, a CLIP_benchmark folder, webdataset tars, or a CSV, TSV, JSONL or Parquet file.
     task
         zero-shot or retrieval; by default what the source is made for.
-    split
-        Which part of a folder that has several: train, val, test.
-    captions
-        Where captions stand: txt, json.captions.en, a column's name. May be repeated.
-    where
-        Take only samples in which this field is true: json.base.
     distinct_captions
         Equal captions of several images are one text with several right images.
     templates
@@ -66,7 +60,7 @@ def evaluate(
 
     if out is not None:
         check_writable(out)
-    opened = open_source(source, split=split, captions=captions or None, where=where)
+    opened = open_source(source, split=reading.split, captions=reading.captions or None, where=reading.where)
     clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
     result = tasks.evaluate(clip, opened, task, templates=templates, distinct_captions=distinct_captions)
     print(result.to_json().rstrip("\n") if json else result)

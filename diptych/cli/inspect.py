@@ -76,12 +76,14 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         tower = name.split(".")[0]
         if tower in counts and not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
             counts[tower] += tensor.numel()
+    cost = flops(build(bundle))
+    operations = {"image": cost.image.forward, "text": cost.text(bundle.spec.text.context_length).forward}
     scalars = 2 if "logit_bias" in bundle.weights else 1
     tokenizer = bundle.tokenizer
     return {
         **to_dict(bundle.spec),
         "parameters": {**counts, "total": sum(counts.values()) + scalars},
-        "gigaflops": {tower: float(f"{count / 1e9:.3g}") for tower, count in flops(build(bundle)).items()},
+        "gigaflops": {tower: float(f"{count / 1e9:.3g}") for tower, count in operations.items()},
         "vocabulary": f"{tokenizer.vocabulary_size} entries" if tokenizer else "none; pass --tokenizer to encode texts",
         "runs": {"precision": "fp32, or fast (bf16)", "device": str(default_device())},
         "licence": bundle.provenance.get("licence", "not said"),

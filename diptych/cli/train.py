@@ -6,6 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diptych.cli.reading import PLAIN, Reading
+from diptych.errors import ConfigError
+
 if TYPE_CHECKING:
     from diptych.encoder.clip import Clip
     from diptych.evaluation.result import Result
@@ -17,23 +20,24 @@ def train(
     /,
     *,
     data: str,
-    out: Path,
+    out: Path | None = None,
     validation: str | None = None,
-    split: str | None = None,
-    captions: tuple[str, ...] | None = None,
+    reading: Reading = PLAIN,
     keywords: tuple[str, ...] | None = None,
-    where: str | None = None,
     validation_split: str | None = None,
     resume: bool = False,
+    plan: bool = False,
     set: tuple[str, ...] | None = None,
 ) -> int:
     """Train a model by a named recipe; Ctrl-C saves and stops, --resume goes on bit for bit.
 
-    Started by torchrun, all its processes train on one batch together.
+    Started by torchrun, all its processes train on one batch together. --split is of DATA; --captions and --where are
+    of VALIDATION too.
 
     Example:
         diptych train small-photographs --data pairs.csv --validation val.csv --out runs/mine
         diptych train small-drawings --data emoji --split train --out runs/emoji --set "duration=500 steps"
+        diptych train vit-b-32 --data "shards/{0000..0499}.tar" --plan
 
     Parameters
     ----------
@@ -45,36 +49,77 @@ def train(
         Folder of the run: recipe.json, metrics.jsonl, tensorboard/, checkpoints/, and model/ when it is done.
     validation
         Pairs, or classes, on which the model is evaluated during training and at the end.
-    split
-        Which part of a DATA folder that has several: train, val, test.
-    captions
-        Where captions stand in DATA and VALIDATION: txt, json.captions.en, a column's name. May be repeated.
     keywords
         Where words or tags stand that may be added to captions of DATA: json.keywords.en. May be repeated.
-    where
-        Of DATA and VALIDATION, take only samples in which this field, or column, is true: json.base.
     validation_split
         Which part of a VALIDATION folder that has several.
     resume
         Go on from the last checkpoint in OUT.
+    plan
+        Train nothing: print what it will take and what does not fit, then time a few steps.
     set
         A value of the recipe, such as "duration=500 steps"; OUT/recipe.json has all of them. May be repeated.
     """
-    from diptych import distributed
-    from diptych.cli.main import INTERRUPTED
-    from diptych.config import override
-    from diptych.training import loop, recipes
     from diptych.training.allocator import keep_freed_memory
 
+    resolved = _resolved(recipe, data, reading, keywords or (), set or ())
+    if plan:
+        return _plan(resolved)
+    if out is None:
+        raise ConfigError("say where the run is to be written: --out FOLDER (only --plan needs none)")
     keep_freed_memory()
-    resolved = recipes.find(recipe)(data)
-    told = {"split": split, "captions": captions or None, "keywords": keywords or None, "where": where}
-    told = {name: value for name, value in told.items() if value is not None}
-    resolved = override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), set or ())
     held_out = _Validation(validation, validation_split, resolved) if validation else None
-    evaluators = {"validation": held_out} if held_out else {}
+    return _train(resolved, out, held_out, resume=resume)
+
+
+def _resolved(
+    recipe: str, data: str, reading: Reading, keywords: tuple[str, ...], assignments: tuple[str, ...]
+) -> Recipe:
+    from diptych.config import override
+    from diptych.training import recipes
+
+    resolved = recipes.find(recipe)(data)
+    told = dataclasses.asdict(reading) | {"keywords": keywords}
+    told = {name: value for name, value in told.items() if value}
+    return override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), assignments)
+
+
+def _plan(recipe: Recipe) -> int:
+    import os
+    from contextlib import nullcontext
+
+    from diptych import distributed
+    from diptych.progress import say
+    from diptych.training.inputs import source_of
+    from diptych.training.pace import pace
+    from diptych.training.plan import plan
+
+    source = source_of(recipe)
+    with distributed.started() if "RANK" in os.environ else nullcontext():
+        planned = plan(recipe, source=source)
+        main = distributed.is_main()
+        if main:
+            print(planned, flush=True)
+        if not planned.runs:
+            if main:
+                print("\ntime: not measured, since this run cannot be done here")
+            return 0
+        if main:
+            say("\ntiming a few steps, for which memory is taken now")
+        measured = pace(planned, source)
+    if main:
+        print(f"\ntime\n{measured}")
+    return 0
+
+
+def _train(recipe: Recipe, out: Path, held_out: _Validation | None, *, resume: bool) -> int:
+    from diptych import distributed
+    from diptych.cli.main import INTERRUPTED
+    from diptych.training import loop
+    from diptych.training.cards import add_intervals
+
     with distributed.started():
-        run = loop.train(resolved, out, resume=resume, evaluators=evaluators)
+        run = loop.train(recipe, out, resume=resume, evaluators={"validation": held_out} if held_out else {})
         main = distributed.is_main()
     if not main:
         return 0 if run.finished else INTERRUPTED
@@ -84,6 +129,9 @@ def train(
     if held_out and held_out.result:
         print(held_out.result)
     print(f"the model is in {run.folder / 'model'}")
+    if held_out and held_out.result:
+        intervals = held_out.result.intervals
+        add_intervals(run.folder, {f"validation/{name}": interval for name, interval in intervals.items()})
     return 0
 
 
@@ -92,7 +140,6 @@ class _Validation:
 
     def __init__(self, location: str, split: str | None, recipe: Recipe) -> None:
         from diptych.data.sources import open_source
-        from diptych.errors import ConfigError
 
         self.source = open_source(
             location, split=split, captions=recipe.data.captions, where=recipe.data.where, cache=recipe.data.cache

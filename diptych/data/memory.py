@@ -15,6 +15,8 @@ from diptych.data.sources import Sample, Source, naming, read
 from diptych.errors import DataError
 from diptych.progress import progress
 
+LIMIT = 2 * 1024**3  # bytes
+
 
 class InMemory:
     """The samples of another source with their images as arrays, in one block that worker processes share.
@@ -23,7 +25,7 @@ class InMemory:
     ``limit``: bytes that the images may take; DataError past it. A sample that cannot be used is a DataError when read.
     """
 
-    def __init__(self, source: Source, *, side: int, limit: int = 2 * 1024**3) -> None:
+    def __init__(self, source: Source, *, side: int, limit: int = LIMIT) -> None:
         self.name = source.name
         self.class_names = source.class_names
         self.templates = source.templates

@@ -31,7 +31,7 @@ class BagOfWords(TextTower):
 
     def forward(self, tokens: Tokens, keep: Sequence[str] = ()) -> TowerOutput:
         kept = Intermediates(keep, self.intermediates)
-        length = int(tokens.lengths_B.max())
+        length = tokens.longest
         inside_BL = torch.arange(length, device=tokens.ids_BL.device) < tokens.lengths_B[:, None]
         x_BLD = self.token_embedding(tokens.ids_BL[:, :length]) * inside_BL[..., None]
         features_BD = self.norm_final(x_BLD.sum(dim=1) / tokens.lengths_B[:, None])

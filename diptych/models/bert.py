@@ -48,7 +48,7 @@ class Bert(TextTower):
 
     def forward(self, tokens: Tokens, keep: Sequence[str] = ()) -> TowerOutput:
         kept = Intermediates(keep, self.intermediates)
-        longest = int(tokens.lengths_B.max())
+        longest = tokens.longest
         inside_BL = torch.arange(longest, device=tokens.ids_BL.device) < tokens.lengths_B[:, None]
         x_BLD = self.token_embedding(tokens.ids_BL[:, :longest])
         x_BLD = self.norm_embedding(x_BLD + self.positional_embedding[:longest] + self.segment_embedding[0])

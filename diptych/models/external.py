@@ -100,7 +100,7 @@ class HuggingFaceText(TextTower):
 
     def forward(self, tokens: Tokens, keep: Sequence[str] = ()) -> TowerOutput:
         kept = Intermediates(keep, self.intermediates)
-        longest = int(tokens.lengths_B.max())
+        longest = tokens.longest
         inside_BL = torch.arange(longest, device=tokens.ids_BL.device) < tokens.lengths_B[:, None]
         outputs = self.trunk(input_ids=tokens.ids_BL[:, :longest], attention_mask=inside_BL.long())
         x_BLD = outputs.last_hidden_state

@@ -33,7 +33,7 @@ class TextTransformer(TextTower):
 
     def forward(self, tokens: Tokens, keep: Sequence[str] = ()) -> TowerOutput:
         kept = Intermediates(keep, self.intermediates)
-        longest = int(tokens.lengths_B.max())
+        longest = tokens.longest
         ids_BL = tokens.ids_BL[:, :longest]
         x_BLD = self.token_embedding(ids_BL) + self.positional_embedding[:longest]
         x_BLD = self.blocks(x_BLD)

@@ -132,10 +132,17 @@ class Engine:
 
     def _places(self, position: int, images: int) -> Tensor | None:
         """The patches that are seen of each image, a draw that belongs to its position; None where all are."""
-        image = self.model.spec.image
-        if not self.recipe.patch_dropout or not isinstance(image, VisionTransformerSpec | SiglipVisionSpec):
+        patches, seen = patches_of(self.recipe)
+        if seen == patches:
             return None
-        patches = (image.image_size // image.patch_size) ** 2
-        seen = max(1, round(patches * (1 - self.recipe.patch_dropout)))
         draws_BN = uniforms(self.recipe.seed, position + np.arange(images), _PATCHES, count=patches)
         return torch.from_numpy(draws_BN.argsort(axis=1)[:, :seen].copy()).to(self.device)
+
+
+def patches_of(recipe: Recipe) -> tuple[int, int]:
+    """How many patches an image has, and how many of them its tower sees in training; 0 where it has no patches."""
+    image = recipe.model.image
+    if not isinstance(image, VisionTransformerSpec | SiglipVisionSpec):
+        return 0, 0
+    patches = (image.image_size // image.patch_size) ** 2
+    return patches, max(1, round(patches * (1 - recipe.patch_dropout)))

@@ -20,6 +20,7 @@ from diptych.training.recipe import Recipe
 FREE_ON_RESUME = (
     "checkpoints.",
     "evaluate_every",
+    "trackers",
     "data.workers",
     "data.max_failures",
     "data.cache.",
@@ -99,7 +100,11 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Dataclasses, dicts and lists as a JSON file that is whole or absent."""
-    text = json.dumps(config.to_dict(value), indent=2, ensure_ascii=False) + "\n"
+    write_text(path, json.dumps(config.to_dict(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file that is whole or absent."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         # In file names that are not UTF-8, Python has halves of surrogate pairs; they become JSON's own escapes.

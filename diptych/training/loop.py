@@ -3,8 +3,10 @@
 out/recipe.json        the resolved recipe
 out/metrics.jsonl      one line a step, and one an evaluation
 out/tensorboard/       the same for TensorBoard
+out/accounting.json    samples, operations and device-hours so far
 out/checkpoints/       the last few checkpoints, each a bundle that ``diptych.load`` opens
-out/model/             the finished bundle
+out/model/             the finished bundle, with a model card
+out/data-card.md       what is known of the data
 out/skipped.json       samples that could not be read, and why
 out/.lock              which process trains here
 """
@@ -22,19 +24,22 @@ from diptych.checkpoints.folder import sweep
 from diptych.data.fingerprint import fingerprint
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
-from diptych.data.mixture import Mixture, opened
-from diptych.data.sources import Source, captions_of
+from diptych.data.mixture import Mixture
+from diptych.data.sources import Source
 from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, DataError, DiptychError, TrainingError
-from diptych.progress import progress, say
-from diptych.text.tokenizer import Tokenizer
-from diptych.training import batches, state
-from diptych.training.failures import list_failures
+from diptych.progress import say
+from diptych.training import batches, state, trackers
+from diptych.training.accounting import Account
+from diptych.training.cards import add_intervals, write_data_card
 from diptych.training.folder import claim, occupied
+from diptych.training.inputs import prepare_tokenizer, source_of
 from diptych.training.interrupt import Interrupt
 from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
+from diptych.training.skipped import list_skipped
+from diptych.training.survey import survey
 from diptych.training.trained import Trained
 from diptych.training.watch import Quiet, Watch
 
@@ -82,9 +87,8 @@ def train(
     checkpoint is then still whole, and where the data, an evaluation or a log failed it is of the last step.
     """
     folder = Path(out)
-    if source is None:
-        data = recipe.data
-        source = opened([data, *data.mixture], cache=data.cache, batch_size=recipe.batch_size)
+    trackers.check(recipe.trackers)
+    source = source_of(recipe) if source is None else source
     if recipe.batch_size > len(source):
         raise ConfigError(
             f"batch_size is {recipe.batch_size:,}, but {recipe.data.source} has {len(source):,} samples, which "
@@ -117,16 +121,17 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
     )
     steps = recipe.steps(len(source))
     _tell_what_is_odd(session, steps)
+    account = Account(session, folder)  # sees what the watch drops of the metrics
     with (
         closing(session.saver),
-        closing(_watch(folder, session.step, steps)) as watch,
+        closing(_watch(session, steps)) as watch,
         batches.loader(recipe, samples(), session.clip) as loader,
         Interrupt() as interrupt,
     ):
         for problem in getattr(source, "problems", ())[:PROBLEMS_TOLD]:
             watch.say(problem)
         try:
-            _go(session, loader, watch, interrupt, evaluators, steps)
+            _go(session, account, loader, watch, interrupt, evaluators)
             distributed.wait()  # until the main process has written everything
         except (DataError, OSError):
             # Of the data, a worker, an evaluation or a log, and so between two steps: what was done is sound.
@@ -142,8 +147,9 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
                 f"({str(problem).splitlines()[0]})"
             ) from problem
         finally:
-            name = "skipped.json" if distributed.is_main() else f"skipped-{distributed.rank()}.json"
-            list_failures(folder / name, loader, watch)
+            list_skipped(folder, loader, watch.say)
+        if session.step == steps and distributed.is_main():
+            _describe(session, source, watch)
     return Run(folder, session.step, steps, session.finished_clip())
 
 
@@ -151,8 +157,10 @@ def _main_only(context: AbstractContextManager[None]) -> AbstractContextManager[
     return context if distributed.is_main() else nullcontext()
 
 
-def _watch(folder: Path, first_step: int, steps: int) -> Watch | Quiet:
-    return Watch(folder, first_step=first_step, steps=steps) if distributed.is_main() else Quiet()
+def _watch(session: Session, steps: int) -> Watch | Quiet:
+    if not distributed.is_main():
+        return Quiet()
+    return Watch(session.folder, session.recipe, first_step=session.step, steps=steps)
 
 
 def _tell_what_is_odd(session: Session, steps: int) -> None:
@@ -170,13 +178,14 @@ def _tell_what_is_odd(session: Session, steps: int) -> None:
 
 def _go(
     session: Session,
+    account: Account,
     loader: Loader,
     watch: Watch | Quiet,
     interrupt: Interrupt,
     evaluators: Mapping[str, Evaluator],
-    steps: int,
 ) -> None:
     """All steps that are left, or as many as are done when somebody asks to stop, with all that is due after each."""
+    steps = session.recipe.steps(session.samples)
 
     def evaluation_due() -> bool:
         return bool(evaluators) and (session.step == steps or session.step % session.recipe.evaluate_every == 0)
@@ -192,8 +201,10 @@ def _go(
         session.finish()
     if session.step and not watch.evaluated and evaluation_due():  # killed between a checkpoint and its evaluation
         evaluate()
-    for batch in loader.batches(session.step, steps, part=distributed.rank(), parts=distributed.world_size()):
-        watch.step(session.step + 1, session.advance(batch, steps))
+    own = loader.batches(session.step, steps, part=distributed.rank(), parts=distributed.world_size())
+    for batch in account.waited(own):
+        metrics = session.advance(batch, steps)
+        watch.step(session.step, metrics | account.step(batch, metrics, loader.failures))
         wish = agreed(_SAVE if session.step == steps or session.checkpoint_due() else _GO_ON)
         if wish == _FAILED:
             session.saver.wait()
@@ -201,6 +212,7 @@ def _go(
         with interrupt.saving():
             if wish != _GO_ON:
                 session.save()
+                account.write()
             if session.step == steps:
                 session.finish()  # before an evaluation that may fail
         if evaluation_due():
@@ -210,6 +222,7 @@ def _go(
             with interrupt.saving():
                 session.save()
                 session.saver.wait()
+                account.write()
             break
     session.saver.wait()
 
@@ -225,22 +238,19 @@ def _keep(session: Session, watch: Watch | Quiet) -> None:
         watch.say(f"the last checkpoint is {session.saver.last}; resume (--resume) goes on from it")
 
 
+def _describe(session: Session, source: Source, watch: Watch | Quiet) -> None:
+    """Write the data card, and the model card once more with what was evaluated since."""
+    try:
+        found = survey(source, session.recipe.data, session.tokenizer)
+        write_data_card(session.folder, session.recipe, found, session.data)
+        add_intervals(session.folder, {})
+    except (DiptychError, OSError, ValueError, KeyError) as problem:  # not worth a run that is done
+        watch.say(f"the cards of the run were not written: {problem}")
+
+
 def _decoded(source: Source, *, side: int) -> Source:
     if isinstance(source, Mixture):
         return source.mapped(partial(_decoded, side=side))
     if distributed.is_main():
         say(f"decoding {len(source):,} images into memory")
     return InMemory(source, side=side)
-
-
-def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:
-    """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
-    context_length = recipe.model.text.context_length
-    if isinstance(recipe.vocabulary, int):
-        say(f"learning a vocabulary from the captions of {len(source):,} samples")
-        indices = progress(range(len(source)), "reading captions")
-        captions = (caption for index in indices for caption in captions_of(source, index))
-        return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)
-    path = Path(recipe.vocabulary)
-    from_path = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges
-    return from_path(path, context_length=context_length)

@@ -57,7 +57,7 @@ def build_optimizer(
     """
     norms = (nn.LayerNorm, nn.BatchNorm2d)
     exempt = {id(p) for module in model.modules() if isinstance(module, norms) for p in module.parameters()}
-    matrices = _matrices(model) if spec.algorithm == "muon" else {}
+    matrices = matrices_of(model) if spec.algorithm == "muon" else {}
     members: dict[tuple[float, bool, int], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -77,7 +77,7 @@ def build_optimizer(
     return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=betas, eps=spec.epsilon, fused=True)
 
 
-def _matrices(model: nn.Module) -> dict[int, int]:
+def matrices_of(model: nn.Module) -> dict[int, int]:
     """Of how many matrices each weight is made whose updates are orthogonalised, by the weight's identity: the weights
     of linear layers and of convolutions, except those that see pixels; embeddings and bare projections are none."""
     return {

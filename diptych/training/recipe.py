@@ -94,6 +94,7 @@ class Recipe:
     max_logit_scale: the temperature is clipped so that similarities are never multiplied by more (paper, section 2.5).
     guard:      against loss spikes: steps that stand out make no update.
     evaluate_every: steps between evaluations; they also run at the end.
+    trackers:   where the numbers of ``metrics.jsonl`` are shown besides (``wandb``: Weights & Biases).
     """
 
     name: str
@@ -120,6 +121,7 @@ class Recipe:
     guard: GuardSpec = field(default_factory=GuardSpec)
     checkpoints: CheckpointSpec = field(default_factory=CheckpointSpec)
     evaluate_every: int = 1000
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
     seed: int = 0
 
     def __post_init__(self) -> None:

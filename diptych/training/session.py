@@ -24,6 +24,7 @@ from diptych.training import adapters, parallel, state
 from diptych.training.average import Average
 from diptych.training.batch_norms import share_statistics
 from diptych.training.bundles import bundled, standing_alone
+from diptych.training.cards import model_card
 from diptych.training.engine import Engine, Gradient
 from diptych.training.guard import Guard, before_the_spikes
 from diptych.training.half_adam import halve
@@ -194,10 +195,11 @@ class Session:
         self.saved_step, self._saved_at = self.step, time.monotonic()
 
     def finish(self) -> None:
-        """Write the finished bundle to ``model/``. Raises NonFiniteLoss as `save` does."""
+        """Write the finished bundle, with its card, to ``model/``. Raises NonFiniteLoss as `save` does."""
         weights = parallel.whole_weights(self.model)
         if distributed.is_main():
-            write(self._bundle(weights, averaged=True), self.folder / "model")
+            card = model_card(self.folder, self.model.spec)
+            write(self._bundle(weights, averaged=True), self.folder / "model", card=card)
 
     def evaluate(self, evaluators: Mapping[str, Evaluator]) -> dict[str, float]:
         """Every evaluator's numbers, named ``evaluator/metric``, of the main process, and none of others; all call it.

@@ -69,9 +69,9 @@ def begin(
     if start.weights is None:
         learned = tokenizer()
         return Beginning(created(_over(wanted, learned), seed), learned, {})
-    bundle = _in_turn(lambda: _read(wanted, start, vocabulary))
+    bundle = _in_turn(lambda: read_start(wanted, start, vocabulary))
     if start.takes("text"):
-        learned = _its_tokenizer(bundle, start, vocabulary)
+        learned = its_tokenizer(bundle, start, vocabulary)
         spec = dataclasses.replace(wanted, text=bundle.spec.text, tokenizer=bundle.spec.tokenizer)
     else:
         learned = tokenizer()
@@ -105,7 +105,8 @@ def _in_turn(read: Callable[[], Bundle]) -> Bundle:
     return bundle
 
 
-def _read(wanted: ModelSpec, start: StartSpec, vocabulary: int | str) -> Bundle:
+def read_start(wanted: ModelSpec, start: StartSpec, vocabulary: int | str) -> Bundle:
+    """The model that is begun from, as ``wanted`` has its sizes; raises as `begin` does."""
     if not start.weights:
         raise ConfigError(
             "start.weights is empty, but this recipe begins from weights: --set start.weights=MODEL, a folder, a file "
@@ -143,7 +144,8 @@ def _in_the_recipes_terms(problem: str) -> str:
     return problem
 
 
-def _its_tokenizer(bundle: Bundle, start: StartSpec, vocabulary: int | str) -> AnyTokenizer:
+def its_tokenizer(bundle: Bundle, start: StartSpec, vocabulary: int | str) -> AnyTokenizer:
+    """The tokenizer of a text tower that is taken; raises as `begin` does."""
     if bundle.tokenizer is None:
         raise ConfigError(
             f"{start.weights} brings no tokenizer for its text tower; name the one it was trained with: "

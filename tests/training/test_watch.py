@@ -9,12 +9,14 @@ import pytest
 from diptych.errors import TrainingError
 from diptych.training.interrupt import Interrupt
 from diptych.training.watch import Watch
+from tests.training import small
 
+RECIPE = small.recipe(Path("pairs.tsv"))
 METRICS = {"loss": 1.5, "logit_scale": 14.3, "samples_per_second": 100.0}
 
 
 def write(folder: Path, first_step: int, last_step: int, stream: io.StringIO | None = None) -> None:
-    watch = Watch(folder, first_step=first_step, steps=10, stream=stream or io.StringIO())
+    watch = Watch(folder, RECIPE, first_step=first_step, steps=10, stream=stream or io.StringIO())
     for step in range(first_step + 1, last_step + 1):
         watch.step(step, METRICS)
     watch.close()
@@ -35,7 +37,7 @@ def test_resuming_drops_the_lines_of_steps_to_be_repeated_and_a_torn_one(tmp_pat
 def test_metrics_of_another_run_are_not_continued(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("not a line of metrics\n")
     with pytest.raises(TrainingError, match=r"metrics\.jsonl"):
-        Watch(tmp_path, first_step=5, steps=10, stream=io.StringIO())
+        Watch(tmp_path, RECIPE, first_step=5, steps=10, stream=io.StringIO())
 
 
 def test_in_a_pipe_progress_is_plain_lines_with_the_time_left(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_on_a_terminal_progress_is_one_bar_that_messages_do_not_tear(tmp_path: P
             return True
 
     stream = Terminal()
-    watch = Watch(tmp_path, first_step=2, steps=10, stream=stream)
+    watch = Watch(tmp_path, RECIPE, first_step=2, steps=10, stream=stream)
     watch.bar.mininterval = 0
     for step in range(3, 11):
         watch.step(step, METRICS)

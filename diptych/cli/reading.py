@@ -1,0 +1,30 @@
+"""What several verbs are told of how a source is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cyclopts import Parameter
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Reading:
+    """Which samples and captions are taken.
+
+    Parameters
+    ----------
+    split
+        Which part of a folder that has several: train, val, test.
+    captions
+        Where captions stand: txt, json.captions.en, a column's name. May be repeated.
+    where
+        Take only samples in which this field, or column, is true: json.base.
+    """
+
+    split: str | None = None
+    captions: tuple[str, ...] | None = None
+    where: str | None = None
+
+
+PLAIN = Reading()
