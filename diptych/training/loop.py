@@ -141,11 +141,9 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
         except RuntimeError as problem:
             if not distributed.is_loss(problem):
                 raise
+            said = f"process {distributed.rank()} has lost another one, which ended or does not answer"
             then = f"; resume (--resume) goes on from {session.saver.last}" if session.saver.last else ""
-            raise TrainingError(
-                f"process {distributed.rank()} has lost another one, which ended or does not answer{then} "
-                f"({str(problem).splitlines()[0]})"
-            ) from problem
+            raise TrainingError(f"{said}{then} ({str(problem).splitlines()[0]})") from problem
         finally:
             list_skipped(folder, loader, watch.say)
         if session.step == steps and distributed.is_main():
