@@ -27,7 +27,7 @@ from tests.models.twins import is_external, twin
 from tests.training import small
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMES = {"seconds", "samples_per_second"}
+TIMES = {"seconds", "samples_per_second", "device_hours", "model_flops_per_second", "data_wait"}
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
