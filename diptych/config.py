@@ -85,7 +85,7 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
     if origin is typing.Literal:
         if data in arguments:
             return data
-        raise ConfigError(f"{where} is {data!r}; {nearest(str(data), map(str, arguments))}")
+        raise ConfigError(f"{where} is {data!r:.80}; {nearest(str(data), map(str, arguments))}")
     if origin is tuple and isinstance(data, list | tuple):
         if arguments[-1:] == (...,):
             return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(data))
@@ -102,22 +102,23 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
         return None
     if isinstance(kind, type) and isinstance(data, kind) and isinstance(data, bool) == (kind is bool):
         return data
-    raise ConfigError(f"{where} is {data!r}, but must be {_name(kind)}")
+    raise ConfigError(f"{where} is {data!r:.80}, but must be {_name(kind)}")
 
 
 def _union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     tagged = {tag: kind for kind in kinds if (tag := _tag(kind))}
     if tagged and isinstance(data, Mapping):
-        if data.get("kind") not in tagged:
-            raise ConfigError(f"{where}.kind is {data.get('kind')!r}; {nearest(str(data.get('kind')), tagged)}")
-        return _convert(tagged[data["kind"]], data, where)
+        kind = data.get("kind")
+        if not isinstance(kind, str) or kind not in tagged:
+            raise ConfigError(f"{where}.kind is {kind!r:.80}; {nearest(str(kind), tagged)}")
+        return _convert(tagged[kind], data, where)
     problems = []
     for kind in kinds:
         try:
             return _convert(kind, data, where)
         except ConfigError as problem:
             problems.append(str(problem))
-    raise ConfigError(f"{where} is {data!r}, but must be {' or '.join(map(_name, kinds))}")
+    raise ConfigError(f"{where} is {data!r:.80}, but must be {' or '.join(map(_name, kinds))}")
 
 
 def _tag(kind: Any) -> str | None:
@@ -129,11 +130,11 @@ def _tag(kind: Any) -> str | None:
 
 def _dataclass(kind: Any, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where} is {data!r}, but must be an object with the keys of {kind.__name__}")
+        raise ConfigError(f"{where} is {data!r:.80}, but must be an object with the keys of {kind.__name__}")
     hints = _hints(kind)
     for key in data:
         if key not in hints:
-            raise ConfigError(f"{where} has no {key!r}; {nearest(str(key), hints)}")
+            raise ConfigError(f"{where} has no {key!r:.80}; {nearest(str(key), hints)}")
     missing = [
         field.name
         for field in dataclasses.fields(kind)

@@ -56,6 +56,7 @@ class MissingExtra(DiptychError, ImportError):
     """An optional dependency that is not installed; the message names the extra to install."""
 
 
+_LONGEST = 200  # letters of a name: comparing takes their number squared
 _LISTED = 30  # choices that a message can hold and still be read
 
 
@@ -66,7 +67,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     "did you mean 'width'? valid: width, depth"
     """
     choices = list(choices)
-    close = difflib.get_close_matches(name, choices, n=1)
+    close = difflib.get_close_matches(name[:_LONGEST], choices, n=1)
     told = [f"did you mean {close[0]!r}?"] if close else []
     if len(choices) <= _LISTED:
         told.append(f"valid: {', '.join(choices) or 'none'}")

@@ -35,6 +35,7 @@ from diptych.tower_specs import (
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST_IMAGE = 8192  # px; larger squares are taken for decompression bombs by what makes pixels of images
 HALF = (0.5, 0.5, 0.5)  # SigLIP's mean and standard deviation: pixels from -1 to 1
 
 
@@ -55,6 +56,9 @@ class PreprocessSpec:
 
     def __post_init__(self) -> None:
         positive(self, "size")
+        if max(self.size, self.resize_to or 0) > LARGEST_IMAGE:
+            asked = max(self.size, self.resize_to or 0)
+            raise ConfigError(f"PreprocessSpec makes images of at most {LARGEST_IMAGE:,} px, not {asked:,}")
         if self.resize_to is not None and self.resize_to < self.size:
             raise ConfigError(f"PreprocessSpec.resize_to ({self.resize_to}) must not be below size ({self.size})")
         if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):

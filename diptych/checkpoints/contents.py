@@ -9,7 +9,7 @@ from diptych.errors import CheckpointError
 
 DESCRIPTION = "diptych.json"
 CONFIG = "open_clip_config.json"
-HUGGINGFACE_CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+HUGGINGFACE_CONFIG, PREPROCESSOR, PROCESSOR = "config.json", "preprocessor_config.json", "processor_config.json"
 DESCRIBING = frozenset({DESCRIPTION, CONFIG, HUGGINGFACE_CONFIG})  # each says what the weights beside it are
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -25,7 +25,8 @@ _WEIGHTS = (
     "model.pth",
 )
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
+_TOKENIZER = ("tokenizer.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
+_BESIDE_A_TOKENIZER = ("tokenizer_config.json", "vocab.json")  # say more of one, and are none
 
 
 class Contents(NamedTuple):
@@ -51,12 +52,10 @@ def find_contents(names: Iterable[str], where: str) -> Contents:
             f"{where} holds no weights ({listed or 'it is empty'}); expected {WEIGHTS}, or another "
             ".safetensors, .pt, .pth, .bin or .npz file"
         )
-    configs = tuple(name for name in (CONFIG, HUGGINGFACE_CONFIG, PREPROCESSOR) if name in there)
+    configs = tuple(name for name in (CONFIG, HUGGINGFACE_CONFIG, PREPROCESSOR, PROCESSOR) if name in there)
     if DESCRIPTION not in there and len(weights) > 1 and weights[0] not in _WEIGHTS:
         raise CheckpointError(f"{where} holds several files of weights: {', '.join(weights[:8])}; give one of them")
-    return Contents(
-        weights[0],
-        DESCRIPTION if DESCRIPTION in there else None,
-        configs,
-        tuple(name for name in _TOKENIZER if name in there),
-    )
+    tokenizer = tuple(name for name in _TOKENIZER if name in there)
+    if tokenizer:
+        tokenizer += tuple(name for name in _BESIDE_A_TOKENIZER if name in there)
+    return Contents(weights[0], DESCRIPTION if DESCRIPTION in there else None, configs, tokenizer)

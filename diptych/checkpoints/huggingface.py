@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from diptych.checkpoints.architecture import ratio
+from diptych.checkpoints.boundary import described_by
 from diptych.checkpoints.huggingface_preprocessor import from_preprocess, to_preprocess
 from diptych.config import from_dict
-from diptych.errors import CheckpointError, ConfigError, nearest
+from diptych.errors import CheckpointError, nearest
 from diptych.specs import (
     BertSpec,
     ModelSpec,
@@ -73,6 +74,7 @@ _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 FAMILIES = frozenset(_DEFAULTS)  # what ``model_type`` may be
+_TWICE = ("clip", "chinese_clip")
 _TOWERS = {"clip": "text_transformer", "siglip": "siglip_text", "chinese_clip": "bert"}
 
 
@@ -84,10 +86,8 @@ def to_spec(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, n
     family = config.get("model_type")
     if not isinstance(family, str) or family not in _DEFAULTS:
         raise CheckpointError(f"{where} is of a {family!r:.80} model; {nearest(str(family), _DEFAULTS)}")
-    try:
+    with described_by(where):
         return _spec(config, family, preprocessor, name, where)
-    except (ConfigError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{where} describes a model that Diptych cannot build: {error}") from error
 
 
 def _spec(
@@ -120,7 +120,7 @@ def _spec(
         ModelSpec,
         {
             **{"name": name, "embedding": embedding, **towers},
-            "preprocess": to_preprocess(preprocessor or {}, family, vision["image_size"], where),
+            "preprocess": to_preprocess(preprocessor or {}, family, vision["image_size"]),
             "tokenizer": tokenizers[family],
             "scores": "sigmoid" if family == "siglip" else "softmax",
         },
@@ -128,7 +128,10 @@ def _spec(
 
 
 def _section(config: Mapping[str, Any], family: str, section: str, where: str) -> dict[str, Any]:
-    values = config.get(section)
+    # CLIP's configs may have a section twice; Transformers takes the second, and nothing of the first, which has its
+    # defaults written over.
+    twice = config.get(f"{section}_dict") if family in _TWICE else None
+    values = config.get(section) if twice is None else twice
     if values is None:
         values = {}
     if not isinstance(values, Mapping):
@@ -145,7 +148,8 @@ def _transformer(section: Mapping[str, Any], where: str) -> dict[str, Any]:
     activation = section["hidden_act"]
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise CheckpointError(
-            f"{where}: hidden_act {activation!r} is none of our activations; {nearest(str(activation), _ACTIVATIONS)}"
+            f"{where}: hidden_act {activation!r:.80} is none of our activations; "
+            f"{nearest(str(activation), _ACTIVATIONS)}"
         )
     width, hidden = section["hidden_size"], section["intermediate_size"]
     return {ours: section[theirs] for ours, theirs in _TRANSFORMER.items()} | {

@@ -2,53 +2,87 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from diptych.errors import CheckpointError
+from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import CLIP_MEAN, CLIP_STD, HALF, ModelSpec
 
-_RESAMPLING: dict[str, int] = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
+RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+_PROCESSORS = {"CLIP": "clip", "Siglip": "siglip", "ChineseCLIP": "chinese_clip"}
+_TYPE = re.compile(r"(CLIP|Siglip|ChineseCLIP)(ImageProcessor(Fast|Pil)?|FeatureExtractor)")
+_STEPS = ("do_resize", "do_rescale", "do_normalize")
+_EDGES = ({"shortest_edge"}, {"height", "width"})
 
 
-def to_preprocess(preprocessor: Mapping[str, Any], family: str, image_size: int, where: str) -> dict[str, Any]:
-    """The values of a ``PreprocessSpec``, as plain data; what the file leaves out is as the family has it.
+def to_preprocess(preprocessor: Mapping[str, Any], family: str, image_size: int) -> dict[str, Any]:
+    """The values of a ``PreprocessSpec``, as plain data; what the file leaves out is as its image processor has it.
 
-    Raises CheckpointError for what Diptych's preprocessing cannot do.
+    Raises ConfigError for what Diptych's preprocessing cannot do.
     """
-    size = preprocessor.get("size", {"shortest_edge": image_size} if family == "clip" else {"height": image_size})
+    kind = preprocessor.get("image_processor_type") or preprocessor.get("feature_extractor_type")
+    if kind is not None:
+        if not (known := _TYPE.fullmatch(str(kind))):
+            raise ConfigError(f"its image processor is {kind!r:.80}; known are CLIP's and SigLIP's")
+        family = _PROCESSORS[known[1]]
+    refuse_other_steps(preprocessor)
+    size = preprocessor.get("size")
+    if size is None:
+        size = {"shortest_edge": image_size} if family == "clip" else {"height": image_size, "width": image_size}
     size = size if isinstance(size, Mapping) else {"shortest_edge": size}
     crops = preprocessor.get("do_center_crop", family == "clip")
     squash = "shortest_edge" not in size
-    edges = {edge for edge in size.values() if edge is not None}
-    crop = preprocessor.get("crop_size", image_size) if crops else next(iter(edges), None)
-    cropped = set(crop.values()) if isinstance(crop, Mapping) else {crop}
-    switches = all(preprocessor.get(switch, True) for switch in ("do_resize", "do_rescale", "do_normalize"))
-    if len(edges) != 1 or cropped != {image_size} or not (squash or crops) or not switches:
-        raise CheckpointError(
-            f"{where}: its preprocessor_config.json asks for a preprocessing that Diptych does not have: it resizes, "
-            f"crops the centre of {image_size} px, scales to [0, 1] and normalises"
+    edge = edge_of(size)
+    crop = edge_of(preprocessor.get("crop_size") or image_size) if crops else edge
+    if crop != image_size or not (squash or crops):
+        raise ConfigError(
+            "its image processor asks for a preprocessing that Diptych does not have: it resizes, crops the centre of "
+            f"{image_size} px, scales to [0, 1] and normalises"
         )
-    [edge] = edges
     mean, std = (HALF, HALF) if family == "siglip" else (CLIP_MEAN, CLIP_STD)
-    interpolation = {number: name for name, number in _RESAMPLING.items()}.get(preprocessor.get("resample", 3))
     return {
-        **{"size": image_size, "resize": "squash" if squash else "shortest", "interpolation": interpolation},
+        **{"size": image_size, "resize": "squash" if squash else "shortest"},
+        "interpolation": RESAMPLING.get(preprocessor.get("resample", 3)),
         **({} if edge == image_size else {"resize_to": edge}),
         **{"mean": preprocessor.get("image_mean") or mean, "std": preprocessor.get("image_std") or std},
     }
+
+
+def refuse_other_steps(preprocessor: Mapping[str, Any]) -> None:
+    """ConfigError for an image processor that leaves out one of our steps, has another, or scales otherwise."""
+    if off := [step for step in _STEPS if not preprocessor.get(step, True)]:
+        raise ConfigError(f"its image processor leaves out a step: {', '.join(off)} is false")
+    if preprocessor.get("do_pad"):
+        raise ConfigError("its image processor pads images (do_pad), which Diptych does not")
+    factor = preprocessor.get("rescale_factor", 1 / 255)
+    if not isinstance(factor, int | float) or abs(factor * 255 - 1) > 1e-6:
+        raise ConfigError(f"its image processor scales by rescale_factor {factor!r:.80}, Diptych by 1/255")
+
+
+def edge_of(size: Any) -> int:
+    """The one number of a size, which is a whole number, ``{"shortest_edge": N}`` or ``{"height": N, "width": N}``."""
+    told = size
+    if isinstance(size, Mapping):
+        told = {key: edge for key, edge in size.items() if edge is not None}
+        if set(told) in _EDGES and len({str(edge) for edge in told.values()}) == 1:
+            told = next(iter(told.values()))
+    if not isinstance(told, int) or isinstance(told, bool):
+        raise ConfigError(f"its image processor asks for images of {size!r:.80}; they must be square")
+    return told
 
 
 def from_preprocess(spec: ModelSpec, family: str) -> dict[str, Any]:
     """The content of the file; CheckpointError where the family's image processor cannot do it."""
     preprocess, size = spec.preprocess, spec.preprocess.size
     squash, edge = preprocess.resize == "squash", preprocess.resize_to or size
-    processors = {"clip": "CLIP", "siglip": "Siglip", "chinese_clip": "ChineseCLIP"}
+    processors = {ours: theirs for theirs, ours in _PROCESSORS.items()}
+    numbers = {name: number for number, name in RESAMPLING.items()}
     if family == "siglip" and not squash:
         raise CheckpointError(f"Transformers' SigLIP squashes images, {spec.name} crops them")
     return {
         "image_processor_type": f"{processors[family]}ImageProcessor",
-        **{"do_convert_rgb": True, "do_resize": True, "resample": _RESAMPLING[preprocess.interpolation]},
+        **{"do_convert_rgb": True, "do_resize": True, "resample": numbers[preprocess.interpolation]},
         "size": {"height": edge, "width": edge} if squash else {"shortest_edge": edge},
         **{"do_center_crop": not squash or edge > size, "crop_size": {"height": size, "width": size}},
         **{"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True},

@@ -33,8 +33,8 @@ def find(location: str | Path) -> tuple[Path, Contents]:
             ) from error
     if not path.is_file():
         raise CheckpointError(f"there is no file or folder {path}{_instead(path)}")
-    names = {entry.name for entry in path.parent.iterdir()}
-    whole = find_contents({*names, path.name}, str(path.parent)) if DESCRIBING & names else None
+    names = {entry.name for entry in path.parent.iterdir() if entry.is_file()}  # of pipes and devices none is meant
+    whole = find_contents(names, str(path.parent)) if DESCRIBING & names else None
     if whole and whole.weights == path.name:  # the file of a folder that says what it is
         return path.parent, whole
     return path.parent, Contents(path.name, None, (), ())

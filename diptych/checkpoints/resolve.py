@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from diptych.checkpoints import huggingface, open_clip
-from diptych.checkpoints.contents import CONFIG, HUGGINGFACE_CONFIG, PREPROCESSOR, Contents
+from diptych.checkpoints.boundary import described_by
+from diptych.checkpoints.contents import CONFIG, HUGGINGFACE_CONFIG, Contents
 from diptych.checkpoints.files import WeightsFile
 from diptych.checkpoints.formats import Format, recognised
-from diptych.config import from_dict
-from diptych.errors import CheckpointError, ConfigError, nearest
+from diptych.checkpoints.json_files import parsed, read_json, read_preprocessor
+from diptych.config import from_dict, to_dict
+from diptych.errors import CheckpointError, nearest
 from diptych.specs import BertSpec, ModelSpec
 from diptych.tower_specs import Activation
 
 FORMAT_VERSION = 1
-_LARGEST_CONFIG = 4 << 20
 
 Known = tuple[ModelSpec, dict[str, Any]]
 
@@ -46,38 +47,52 @@ def _told(
 ) -> tuple[Known | None, str]:
     if spec:
         return (spec, {"architecture_from": "spec=", "activation_from": "spec="}), "spec="
+    noted = _described(parsed(file.description, path := folder / contents.weights), path) if file.description else None
     if contents.description:
         path = folder / contents.description
-        return _described(read_json(path), path), str(path)
+        known = _described(read_json(path), path)
+        if noted:
+            _check_note(known[0], noted[0], path, contents.weights)
+        return known, str(path)
     name = HUGGINGFACE_CONFIG if format.name == "huggingface" else CONFIG
     if name in contents.configs:
         path = folder / name
         provenance = {"architecture_from": name, "activation_from": name}
         return (_configured(path, format, contents), provenance), str(path)
-    path = folder / contents.weights
-    return _described(_parsed(file.description, path), path) if file.description else None, str(path)
+    return noted, str(folder / contents.weights)
 
 
 def _configured(path: Path, format: Format, contents: Contents) -> ModelSpec:
     if format.name != "huggingface":
         return open_clip.to_spec(read_json(path), path.parent.name, str(path))
-    preprocessor = read_json(path.with_name(PREPROCESSOR)) if PREPROCESSOR in contents.configs else None
+    preprocessor = read_preprocessor(path.parent, contents)
     return huggingface.to_spec(read_json(path), preprocessor, path.parent.name, str(path))
 
 
 def _described(description: Mapping[str, Any], path: Path) -> tuple[ModelSpec, dict[str, Any]]:
     if description.get("format") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format {description.get('format')!r}, this version of Diptych reads {FORMAT_VERSION}"
+            f"{path} has format {description.get('format')!r:.80}, this version of Diptych reads {FORMAT_VERSION}"
         )
     provenance = description.get("provenance")
-    try:
+    with described_by(str(path)):
         spec = from_dict(ModelSpec, description.get("spec"), "spec")
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
     if not isinstance(provenance, dict):
         raise CheckpointError(f"{path} has no object 'provenance'")
     return spec, provenance
+
+
+def _check_note(spec: ModelSpec, noted: ModelSpec, path: Path, weights: str) -> None:
+    """Both are by one writer: where they differ, one was changed afterwards, and nobody can tell which is true."""
+    ours, theirs = (dict(_leaves(to_dict(dataclasses.replace(each, name="")))) for each in (spec, noted))
+    if wrong := [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]:
+        told = f"{wrong[0]} is {ours.get(wrong[0])!r:.80} in one and {theirs.get(wrong[0])!r:.80} in the other"
+        raise CheckpointError(f"{path} contradicts what {weights} says of itself: {told}; restore the file")
+
+
+def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        yield from _leaves(item, f"{prefix}{key}.") if isinstance(item, Mapping) else [(f"{prefix}{key}", item)]
 
 
 def _inferred(path: Path, file: WeightsFile, format: Format, activation: Activation | None) -> Known:
@@ -115,23 +130,3 @@ def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> Mode
             "activation= (--activation) out"
         )
     return spec
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """The object in a small file; CheckpointError where there is none."""
-    if path.stat().st_size > _LARGEST_CONFIG:
-        raise CheckpointError(f"{path} has {path.stat().st_size >> 20} MB; no description of a model is as large")
-    try:
-        return _parsed(path.read_text(encoding="utf-8"), path)
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-
-
-def _parsed(text: str, path: Path) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return value

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diptych.checkpoints.places import Place
-from diptych.errors import CheckpointError
+from diptych.errors import CheckpointError, ConfigError
 from diptych.models.captioner import CaptionModel
 from diptych.models.clip import CLIP
 from diptych.models.positions import resize_positions
@@ -27,6 +27,7 @@ from diptych.specs import (
     TextTransformerSpec,
 )
 
+_LONGEST_TEXT = 65_536  # tokens
 _LISTED = 4  # names in an error message before "and N more"
 
 
@@ -107,6 +108,8 @@ def resized(weights: dict[str, Tensor], spec: ModelSpec, image_size: int) -> tup
 def stretched(weights: dict[str, Tensor], spec: ModelSpec, context_length: int) -> tuple[dict[str, Tensor], ModelSpec]:
     """Weights and spec of the same model for texts of up to ``context_length`` tokens, the first and the last position
     embedding staying what they are and the others interpolated between them."""
+    if context_length > _LONGEST_TEXT:
+        raise ConfigError(f"context_length is at most {_LONGEST_TEXT:,} tokens, not {context_length:,}")
     text = dataclasses.replace(spec.text, context_length=context_length)
     if isinstance(text, TextTransformerSpec | SiglipTextSpec | CaptionTransformerSpec):
         old_DL = weights["text.positional_embedding"].float().T

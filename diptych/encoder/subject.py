@@ -11,19 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diptych.checkpoints.boundary import described_by
 from diptych.checkpoints.contents import HUGGINGFACE_CONFIG, PREPROCESSOR
 from diptych.checkpoints.files import read_weights
 from diptych.checkpoints.huggingface import FAMILIES
+from diptych.checkpoints.json_files import read_json, read_preprocessor
 from diptych.checkpoints.location import find
-from diptych.checkpoints.resolve import read_json
 from diptych.data.pixels import check_pixels, pixel_batches
 from diptych.data.preprocess import ImageLike
 from diptych.encoder.clip import Clip, Precision
 from diptych.encoder.loading import default_device, load
 from diptych.encoder.subject_preprocess import of_timm, of_transformers
 from diptych.errors import CheckpointError, DataError
-from diptych.models.external import library
 from diptych.models.inference import inference
+from diptych.models.libraries import timm_model, transformers_config, transformers_encoder
 from diptych.models.tower import ImageTower
 from diptych.specs import PreprocessSpec
 
@@ -59,17 +60,20 @@ class ImageSubject:
         them is run. Raises CheckpointError.
         """
         folder, contents = find(location)
-        config = {}
+        config: Mapping[str, Any] = {}
         if HUGGINGFACE_CONFIG in contents.configs and contents.description is None:
             config = read_json(folder / HUGGINGFACE_CONFIG)
-        provenance = {"weights_from": str(location)}
-        if "architecture" in config:
-            module, preprocess = _timm(config, folder / contents.weights)
-        elif config.get("model_type", "clip") not in FAMILIES:
-            module, preprocess = _transformers(folder, read_json(folder / PREPROCESSOR))
-        else:
+        if "architecture" not in config and config.get("model_type", "clip") in list(FAMILIES):
             return cls.of(load(location, precision=precision))
-        return cls(Path(location).name, module.to(default_device()), preprocess, provenance, precision)
+        provenance, weights = {"weights_from": str(location)}, folder / contents.weights
+        with described_by(str(folder / HUGGINGFACE_CONFIG)):
+            if "architecture" in config:
+                module, preprocess = _timm(config, weights)
+            else:
+                module, preprocess = _transformers(config, read_preprocessor(folder, contents), weights)
+            subject = cls(Path(location).name, module.to(default_device()), preprocess, provenance, precision)
+            _try(subject)
+        return subject
 
     def features(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 64) -> np.ndarray:
         """Float32 features (n, D), as they come, of images, one or more, as ``Clip.encode_images`` takes them."""
@@ -113,34 +117,39 @@ class _Pooled(nn.Module):
 
 
 def _timm(config: Mapping[str, Any], weights: Path) -> tuple[nn.Module, PreprocessSpec]:
-    timm = library("timm", "timm")
-    preprocess = of_timm(config, str(weights.parent))
-    options = dict(config.get("model_args") or {})
+    name, told = config["architecture"], config.get("pretrained_cfg")
+    preprocess = of_timm(config)
+    module = timm_model(name, config.get("model_args") or {}, num_classes=0)
+    heads = (told if isinstance(told, Mapping) else {}).get("classifier", "head")
+    heads = tuple(f"{head}." for head in (heads if isinstance(heads, list) else [heads]) if head)
     try:
-        module = timm.create_model(config["architecture"], num_classes=0, **options)
-    except Exception as error:  # whatever the factory of that name raises
-        raise CheckpointError(f"timm cannot make {config['architecture']!r} of {weights.parent}: {error}") from error
-    tensors = {name: entry.load() for name, entry in read_weights(weights).entries.items()}
-    try:
-        missing, others = module.load_state_dict(tensors, strict=False)
+        missing, others = module.load_state_dict(_tensors(weights), strict=False)
     except RuntimeError as error:
-        raise CheckpointError(f"{weights} are not the weights of {config['architecture']}: {error}") from error
-    head = str((config.get("pretrained_cfg") or {}).get("classifier", "head"))
-    if unknown := [name for name in (*missing, *others) if not name.startswith(head)]:
-        raise CheckpointError(f"{weights} are not the weights of {config['architecture']}: {', '.join(unknown[:4])}")
+        raise CheckpointError(f"{weights} are not the weights of {name}: {error!s:.300}") from error
+    if unknown := [*missing, *(other for other in others if not other.startswith(heads))]:
+        raise CheckpointError(f"{weights} are not the weights of {name}: {', '.join(unknown[:4])}")
     return module, preprocess
 
 
-def _transformers(folder: Path, preprocessor: Mapping[str, Any]) -> tuple[nn.Module, PreprocessSpec]:
-    transformers = library("transformers", "transformers")
-    preprocess = of_transformers(preprocessor, str(folder))
-    try:
-        encoder, report = transformers.AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
-        )
-    except Exception as error:  # whatever the library raises on a folder that is not one of its own
-        raise CheckpointError(f"Transformers cannot read {folder}: {error}") from error
+def _transformers(
+    config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, weights: Path
+) -> tuple[nn.Module, PreprocessSpec]:
+    if preprocessor is None:
+        raise CheckpointError(f"{weights.parent} has no {PREPROCESSOR}, so how images become pixels is not known")
+    preprocess = of_transformers(preprocessor)
+    made = transformers_config(config["model_type"], {key: config[key] for key in config if key != "model_type"})
+    encoder, missing = transformers_encoder(made, _tensors(weights))
     # A pooling layer that nothing here uses may be missing; a weight that is used may not.
-    if missing := [name for name in report["missing_keys"] if "pooler" not in name]:
-        raise CheckpointError(f"{folder} lacks weights of the encoder: {', '.join(missing[:4])}")
+    if missing := [name for name in missing if "pooler" not in name]:
+        raise CheckpointError(f"{weights} lacks weights of the encoder: {', '.join(missing[:4])}")
     return _Pooled(encoder), preprocess
+
+
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    return {name: entry.load() for name, entry in read_weights(weights).entries.items()}
+
+
+def _try(subject: ImageSubject) -> None:
+    """One grey image, so that a size which the encoder does not take is told when it is loaded."""
+    size = subject.preprocess.size
+    subject.features_of_pixels(torch.zeros(1, 3, size, size))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import ConfigError, MissingExtra
+from diptych.errors import ConfigError, DiptychError
 from diptych.models.layers import fan_in_uniform
+from diptych.models.libraries import library, timm_model, transformers_config, transformers_model
 from diptych.models.tower import ImageTower, Intermediates, TextTower, TowerOutput
 from diptych.specs import HuggingFaceImageSpec, HuggingFaceTextSpec, TimmSpec
 from diptych.tokens import Tokens
@@ -64,7 +63,9 @@ class HuggingFaceImage(ImageTower):
     def __init__(self, spec: HuggingFaceImageSpec, embedding: int) -> None:
         super().__init__()
         self.spec = spec
-        self.trunk = _transformers_model(spec.architecture, {"hidden_size": spec.width, **spec.options})
+        self.trunk = transformers_model(
+            transformers_config(spec.architecture, {"hidden_size": spec.width, **spec.options})
+        )
         self.projection = projection(spec.projection, spec.width, embedding)
 
     def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = ()) -> TowerOutput:
@@ -95,7 +96,7 @@ class HuggingFaceText(TextTower):
         super().__init__()
         self.spec = spec
         options = {"vocab_size": spec.vocabulary_size, "hidden_size": spec.width, **spec.options}
-        self.trunk = _transformers_model(spec.architecture, options)
+        self.trunk = transformers_model(transformers_config(spec.architecture, options))
         self.projection = projection(spec.projection, spec.width, embedding)
 
     def forward(self, tokens: Tokens, keep: Sequence[str] = ()) -> TowerOutput:
@@ -128,29 +129,18 @@ class HuggingFaceText(TextTower):
 
 def _timm_model(spec: TimmSpec) -> tuple[Any, int]:
     """The architecture without its classifier, and the width of its features."""
-    timm = library("timm", "timm")
     try:
         if spec.pooling == "mean":
-            trunk = timm.create_model(spec.name, features_only=True, out_indices=(-1,))
+            trunk = timm_model(spec.name, {}, features_only=True, out_indices=(-1,))
             return trunk, trunk.feature_info.channels()[-1]
         # Some are made for one size of images and have to be told; convolutional networks take any.
-        fixed = getattr(timm.get_pretrained_cfg(spec.name), "fixed_input_size", False)
-        trunk = timm.create_model(spec.name, num_classes=0, **({"img_size": spec.image_size} if fixed else {}))
+        fixed = getattr(library("timm", "timm").get_pretrained_cfg(spec.name), "fixed_input_size", False)
+        trunk = timm_model(spec.name, {}, num_classes=0, **({"img_size": spec.image_size} if fixed else {}))
         return trunk, trunk.head_hidden_size
-    except Exception as error:  # whatever the factory of that name raises
-        raise ConfigError(f"timm cannot make {spec.name!r}: {error}") from error
-
-
-def _transformers_model(architecture: str, options: dict[str, Any]) -> nn.Module:
-    transformers = library("transformers", "transformers")
-    try:
-        config = transformers.AutoConfig.for_model(architecture, **options)
-        try:  # BERT and its kin bring a layer after the last one, which nothing here uses, unless they are told not to
-            return transformers.AutoModel.from_config(config, add_pooling_layer=False)
-        except TypeError:
-            return transformers.AutoModel.from_config(config)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"Transformers cannot make a {architecture!r} with {options}: {error}") from error
+    except DiptychError:
+        raise
+    except Exception as error:  # a tag that timm does not know, a model that is no encoder of images
+        raise ConfigError(f"timm cannot make {spec.name!r:.80}: {error!s:.300}") from error
 
 
 def projection(kind: Projection, width: int, embedding: int) -> nn.Module:
@@ -170,11 +160,3 @@ def initialise_projection(projection: nn.Module, generator: torch.Generator) -> 
     for module in projection.modules():
         if isinstance(module, nn.Linear):
             fan_in_uniform(module, generator)
-
-
-def library(name: str, extra: str) -> ModuleType:
-    """An optional library; MissingExtra, which says how to install it, where it is not there."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtra(f"{name} is an extra: pip install 'diptych[{extra}]' ({error})") from error

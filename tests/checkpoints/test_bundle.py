@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from twins import RELEASED, bundle, random_weights, twin
 
 from diptych.checkpoints import writing
@@ -186,8 +187,16 @@ def test_the_weights_of_another_model_are_not_written(tmp_path):
         write(bundle("RN50"), tmp_path / "a", format="dyptich")  # ty: ignore[invalid-argument-type]
 
 
+def unnoted(path):
+    """The weights as another writer would leave them: without the description inside."""
+    tensors = load_file(path)
+    path.unlink()
+    save_file(tensors, path)
+
+
 def test_a_description_that_is_wrong_says_where(tmp_path):
     write(bundle("ViT-B/32"), tmp_path / "a")
+    unnoted(tmp_path / "a" / "open_clip_model.safetensors")
     path = tmp_path / "a" / "diptych.json"
     good = json.loads(path.read_text())
     for change, message in (
@@ -204,6 +213,20 @@ def test_a_description_that_is_wrong_says_where(tmp_path):
             read(tmp_path / "a")
     path.write_text("{")
     with pytest.raises(CheckpointError, match="not JSON"):
+        read(tmp_path / "a")
+
+
+def test_a_description_that_contradicts_the_weights_own_is_refused(tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    path = tmp_path / "a" / "diptych.json"
+    description = json.loads(path.read_text())
+    description["provenance"]["licence"], description["spec"]["name"] = "MIT", "renamed"
+    path.write_text(json.dumps(description))
+    assert read(tmp_path / "a").provenance["licence"] == "MIT"
+    description["spec"]["text"]["activation"] = "gelu"
+    path.write_text(json.dumps(description))
+    told = "open_clip_model.safetensors says of itself: text.activation is 'gelu' in one and 'quick_gelu' in the other"
+    with pytest.raises(CheckpointError, match=told):
         read(tmp_path / "a")
 
 
@@ -269,6 +292,7 @@ def test_a_folder_above_bundles_says_where_they_are(tmp_path):
 @pytest.mark.parametrize(("tower", "layers"), [("text", 10**9), ("image", 10**9)])
 def test_a_description_with_a_billion_layers_is_refused_at_once(tmp_path, tower, layers):
     write(bundle("ViT-B/32"), tmp_path / "a")
+    unnoted(tmp_path / "a" / "open_clip_model.safetensors")
     path = tmp_path / "a" / "diptych.json"
     description = json.loads(path.read_text())
     description["spec"][tower]["layers"] = layers

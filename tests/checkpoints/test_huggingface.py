@@ -53,11 +53,24 @@ def test_siglip_2_of_any_resolution_is_read_at_that_of_its_positions() -> None:
         ("text_config.num_attention_heads", 7, "heads"),
         ("text_config.vocab_size", -1, "vocabulary_size must be positive"),
         ("projection_dim", None, "embedding"),
-        ("preprocessor.do_normalize", False, "preprocessing that Diptych does not have"),
+        ("preprocessor.do_normalize", False, "leaves out a step: do_normalize"),
         ("preprocessor.crop_size", {"height": 200, "width": 200}, "224 px"),
         ("preprocessor.size", {"shortest_edge": 200}, "resize_to"),
         ("preprocessor.resample", 0, "interpolation"),
-        ("preprocessor.size", "large", "resize_to is 'large'"),
+        ("preprocessor.size", "large", "'large'}; they must be square"),
+        ("preprocessor.size", {"longest_edge": 224}, "must be square"),
+        ("preprocessor.size", {"max_height": 224, "max_width": 224}, "must be square"),
+        ("preprocessor.size", {"height": 224, "width": 256}, "must be square"),
+        ("preprocessor.size", {"shortest_edge": [224]}, "must be square"),
+        ("preprocessor.size", {"shortest_edge": True}, "must be square"),
+        ("preprocessor.rescale_factor", 1 / 127.5, "rescale_factor 0.0078"),
+        ("preprocessor.rescale_factor", "1/255", "rescale_factor"),
+        ("preprocessor.do_pad", True, "do_pad"),
+        ("preprocessor.image_processor_type", "ViltImageProcessor", "'ViltImageProcessor'; known are"),
+        ("preprocessor.resample", [3], "cannot build"),
+        ("vision_config.hidden_size", float("inf"), "cannot build"),
+        ("text_config.intermediate_size", float("nan"), "cannot build"),
+        ("text_config_dict", 3, "must be an object"),
     ],
 )
 def test_what_is_not_ours_is_refused_by_name(path: str, value: object, message: str) -> None:
@@ -66,6 +79,44 @@ def test_what_is_not_ours_is_refused_by_name(path: str, value: object, message: 
     {"": config, "preprocessor": preprocessor}.get(holder, config.get(holder, {}))[key] = value
     with pytest.raises(CheckpointError, match=message):
         to_spec(config, preprocessor, "x", "config.json")
+
+
+@pytest.mark.parametrize("key", ["model_type", "hidden_act"])
+def test_what_is_long_is_not_repeated(key: str) -> None:
+    config = {"model_type": "clip", "text_config": {}} | ({"model_type": "x" * 10**6} if key == "model_type" else {})
+    config["text_config"] = {"hidden_act": "x" * 10**6}
+    with pytest.raises(CheckpointError) as error:
+        to_spec(config, None, "x", "config.json")
+    assert len(str(error.value)) < 500
+
+
+def test_a_section_that_is_there_twice_counts_as_transformers_has_it() -> None:
+    """Parity: tests/parity/test_transformers_parity.py."""
+    config = {"model_type": "clip", "text_config": {"num_hidden_layers": 3}, "text_config_dict": {"hidden_act": "gelu"}}
+    text = to_spec(config, None, "x", "config.json").text
+    assert (text.activation, text.layers) == ("gelu", 12)
+    assert to_spec(config | {"text_config_dict": None}, None, "x", "config.json").text.layers == 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    spec = twin("ViT-B/32")
+    return write(Bundle(spec, random_weights(spec)), tmp_path / "a", format="huggingface")
+
+
+def test_an_image_processor_is_read_where_transformers_5_writes_it(folder: Path) -> None:
+    preprocessor = json.loads((folder / "preprocessor_config.json").read_text()) | {"image_mean": [0.5, 0.4, 0.3]}
+    whole = {"processor_class": "CLIPProcessor", "image_processor": preprocessor | {"do_pad": None}}
+    (folder / "processor_config.json").write_text(json.dumps(whole))
+    with pytest.raises(CheckpointError, match=r"processor_config\.json of .* disagree about image_mean"):
+        read(folder)
+    (folder / "preprocessor_config.json").unlink()
+    assert read(folder).spec.preprocess.mean == (0.5, 0.4, 0.3)
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": [1]}))
+    with pytest.raises(CheckpointError, match="image_processor is"):
+        read(folder)
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "CLIPProcessor"}))
+    assert read(folder).spec == dataclasses.replace(twin("ViT-B/32"), name="a")
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,36 @@ def test_their_tokenizer_and_image_processor_agree(tmp_path: Path) -> None:
     torch.testing.assert_close(preprocess(photo, spec.preprocess), pixels, atol=1e-5, rtol=0)
 
 
+def test_a_folder_saved_by_their_model_and_processor_alone(tmp_path: Path) -> None:
+    """Transformers 5 writes how images are to be made into ``processor_config.json``."""
+    tokenizer = Tokenizer.train(TEXTS * 3, vocabulary_size=600, context_length=77)
+    spec = small("ViT-B/32").with_vocabulary(tokenizer.vocabulary_size)
+    write(Bundle(spec, random_weights(spec), tokenizer), tmp_path / "a", format="huggingface")
+    size = spec.image.image_size
+    images = transformers.CLIPImageProcessor(
+        image_mean=[0.5] * 3, size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+    )
+    processor = transformers.CLIPProcessor(images, transformers.AutoTokenizer.from_pretrained(tmp_path / "a"))
+    transformers.CLIPModel.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
+    processor.save_pretrained(tmp_path / "b")
+    assert not (tmp_path / "b" / "preprocessor_config.json").exists()
+    again = read(tmp_path / "b")
+    assert again.spec.preprocess == dataclasses.replace(spec.preprocess, mean=(0.5, 0.5, 0.5))
+    assert again.tokenizer == tokenizer
+
+
+def test_a_section_that_is_there_twice_counts_as_they_have_it(tmp_path: Path) -> None:
+    spec = VARIANTS["ViT-B/32"]
+    redraw(their_model(spec)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for section in ("text_config", "vision_config"):
+        config[f"{section}_dict"] = config[section] | {"hidden_act": "gelu"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = transformers.AutoModel.from_pretrained(tmp_path).eval()
+    assert model.config.text_config.hidden_act == "gelu"
+    assert difference(ours(build(read(tmp_path))), theirs(model, spec)) <= TOLERANCE
+
+
 def test_released_defaults_that_a_config_leaves_out(tmp_path: Path) -> None:
     """Older folders hold only what differs from the defaults of their time."""
     for family, name in (("clip", "ViT-B/32"), ("siglip", "ViT-B/16-SigLIP")):
