@@ -22,6 +22,7 @@ from diptych.tower_specs import Activation
 from diptych.zoo import MODELS
 
 HEAD_WIDTH = 64  # of all released models; shapes do not tell it
+SAY_IT = "say it in Python, with diptych.checkpoints.bundle.read(path, spec=ModelSpec(...))"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -41,7 +42,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
             vocabulary_size=shapes["token_embedding.weight"][0],
             width=width,
             layers=count(shapes, r"transformer\.resblocks\.(\d+)\."),
-            heads=_heads(width, "the text tower"),
+            heads=heads(width, "the text tower"),
             mlp_ratio=ratio(*shapes["transformer.resblocks.0.mlp.c_fc.weight"]),
             activation=activation,
         )
@@ -60,8 +61,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
         ) from error
     except (ConfigError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"the architecture of {where} cannot be told from its tensors: {error}; say it in Python, with "
-            "diptych.checkpoints.bundle.read(path, spec=ModelSpec(...))"
+            f"the architecture of {where} cannot be told from its tensors: {error}; {SAY_IT}"
         ) from error
     return named(spec)
 
@@ -89,7 +89,7 @@ def _vit(shapes: Shapes, activation: Activation, head_width: int) -> VisionTrans
         patch_size=patch,
         width=width,
         layers=count(shapes, r"visual\.transformer\.resblocks\.(\d+)\."),
-        heads=_heads(width, "the image tower", head_width),
+        heads=heads(width, "the image tower", head_width),
         mlp_ratio=ratio(*shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"]),
         activation=activation,
     )
@@ -102,7 +102,7 @@ def _modified_resnet(shapes: Shapes) -> ModifiedResNetSpec:
         image_size=32 * _grid(shapes["visual.attnpool.positional_embedding"][0]),
         layers=(a, b, c, d),
         stem_width=stem,
-        heads=_heads(32 * stem, "the image tower"),
+        heads=heads(32 * stem, "the image tower"),
     )
 
 
@@ -135,7 +135,8 @@ def _grid(positions: int) -> int:
     return grid
 
 
-def _heads(width: int, tower: str, head_width: int = HEAD_WIDTH) -> int:
+def heads(width: int, tower: str, head_width: int = HEAD_WIDTH) -> int:
+    """The number of heads of this width; ValueError where it does not divide the tower's."""
     if width % head_width:
         raise ValueError(f"{tower} is {width} wide, no multiple of {head_width}, so its heads are not known")
     return width // head_width

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.checkpoints.architecture import Shapes, count, named, ratio
+from diptych.checkpoints.architecture import SAY_IT, Shapes, count, heads, named, ratio
 from diptych.checkpoints.tensors import Entry
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import HALF, ModelSpec, PreprocessSpec, SiglipTextSpec, SiglipVisionSpec
@@ -24,11 +24,14 @@ from diptych.tower_specs import Activation
 
 _HEADS = {768: 12, 1024: 16, 1152: 16, 1536: 16}  # of the published widths; once kernels are matrices none can tell
 ASSUMED = (
-    "12 or 16 heads",
+    "12 or 16 heads, or heads of width 64, where kernels are matrices",
     "images of whole patches, squashed to pixels from -1 to 1",
     "the vocabulary's usual padding",
 )
 _LARGEST_HEADER = 4096
+_LOOP, _MOST_LAYERS = "/encoderblock/", 1000
+_HALF = np.dtype("V2")  # NumPy has no bfloat16 of its own
+_TYPES = {_HALF, *map(np.dtype, ["?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d"])}
 _SIGLIP2_VOCABULARY = 256_000
 _ATTENTION = re.compile(r".*/MultiHeadDotProductAttention_0/(query|key|value|out)/(kernel|bias)")
 
@@ -63,14 +66,21 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> _Arra
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file, max_header_size=_LARGEST_HEADER)
         begins = file.tell()
-    if dtype.hasobject or fortran or info.file_size != begins + dtype.itemsize * int(np.prod(shape, dtype=object)):
-        raise CheckpointError(f"{path}: {info.filename} is no plain array of the size that its header gives")
+    if (
+        dtype.newbyteorder("=") not in _TYPES
+        or fortran
+        or info.file_size != begins + dtype.itemsize * int(np.prod(shape, dtype=object))
+    ):
+        raise CheckpointError(f"{path}: {info.filename} is no plain array of numbers of the size that its header gives")
+    if 0 in shape or (_LOOP in info.filename and not 0 < (shape or (0,))[0] <= _MOST_LAYERS):
+        raise CheckpointError(f"{path}: {info.filename} has the shape {shape}, as no weights have")
 
     def load() -> np.ndarray:
         try:
             with archive.open(info) as file:
                 file.seek(begins)
-                return np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
+                values = np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
+                return values.astype(dtype.newbyteorder("="), copy=False)  # PyTorch has no other order of bytes
         except Exception as error:  # likewise
             raise CheckpointError(f"{path} is damaged at {info.filename} ({error}); fetch it again") from error
 
@@ -79,11 +89,11 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> _Arra
 
 def _unrolled(name: str, array: _Array, path: Path) -> Iterator[tuple[str, Entry]]:
     """One entry, or one for each layer of a loop (``encoderblock/`` without a number)."""
-    if "/encoderblock/" not in name:
+    if _LOOP not in name:
         yield name, _entry(name, array.shape, array, None)
         return
     for layer in range(array.shape[0]):
-        numbered = name.replace("/encoderblock/", f"/encoderblock_{layer}/")
+        numbered = name.replace(_LOOP, f"/encoderblock_{layer}/")
         yield numbered, _entry(numbered, array.shape[1:], array, layer)
 
 
@@ -92,12 +102,13 @@ def _entry(name: str, shape: tuple[int, ...], array: _Array, layer: int | None) 
 
     def load() -> Tensor:
         values = array.load() if layer is None else array.load()[layer]
-        if values.dtype == np.dtype("V2"):  # NumPy has no bfloat16 of its own
+        if values.dtype == _HALF:
             return torch.from_numpy(values.view(np.int16).reshape(flat)).view(torch.bfloat16)
         return torch.from_numpy(values.reshape(flat))
 
-    dtype = torch.bfloat16 if array.dtype == np.dtype("V2") else torch.from_numpy(np.empty(0, array.dtype)).dtype
-    return Entry(flat, dtype, load)
+    native = array.dtype.newbyteorder("=")
+    dtype = torch.bfloat16 if native == _HALF else torch.from_numpy(np.empty(0, native)).dtype
+    return Entry(flat, dtype, load, shape)
 
 
 def _flat(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -126,7 +137,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
             patch_size=patch,
             width=width,
             layers=count(shapes, r"img/Transformer/encoderblock_(\d+)/"),
-            heads=_HEADS.get(width, width // 64),
+            heads=_heads(shapes, "img/", width),
             mlp_ratio=ratio(shapes["img/Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel"][1], width),
             activation=activation,
         )
@@ -136,7 +147,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
             padding_id=int(vocabulary != _SIGLIP2_VOCABULARY),
             width=text_width,
             layers=count(shapes, r"txt/Encoder_0/encoderblock_(\d+)/"),
-            heads=_HEADS.get(text_width, text_width // 64),
+            heads=_heads(shapes, "txt/", text_width),
             mlp_ratio=ratio(shapes["txt/Encoder_0/encoderblock_0/MlpBlock_0/Dense_0/kernel"][1], text_width),
             activation=activation,
         )
@@ -152,5 +163,19 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
     except KeyError as error:
         raise CheckpointError(f"{where} has no array {error.args[0]!r}, so it is no SigLIP of big_vision") from error
     except (ConfigError, IndexError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"the architecture of {where} cannot be told from its arrays: {error}") from error
+        raise CheckpointError(
+            f"the architecture of {where} cannot be told from its arrays: {error}; {SAY_IT}"
+        ) from error
     return named(spec)
+
+
+def _heads(shapes: Shapes, tower: str, width: int) -> int:
+    """From the axis of the heads, where kernels have one, else as published."""
+    told = set()
+    for name, shape in shapes.items():
+        match = _ATTENTION.fullmatch(name)
+        if match and name.startswith(tower) and match[2] == "kernel" and len(shape) == 3:
+            told.add(shape[0] if match[1] == "out" else shape[1])
+    if len(told) > 1:
+        raise ValueError(f"the kernels of {tower} have {' and '.join(map(str, sorted(told)))} heads")
+    return told.pop() if told else _HEADS.get(width) or heads(width, f"the tower of {tower}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diptych.checkpoints.architecture import Shapes, count, image_tower, named, ratio
+from diptych.checkpoints.architecture import SAY_IT, Shapes, count, heads, image_tower, named, ratio
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import BertSpec, ModelSpec, PreprocessSpec
 from diptych.tower_specs import Activation
@@ -26,7 +26,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
             vocabulary_size=shapes["bert.embeddings.word_embeddings.weight"][0],
             width=width,
             layers=count(shapes, r"bert\.encoder\.layer\.(\d+)\."),
-            heads=width // 64,
+            heads=heads(width, "the text tower"),
             mlp_ratio=ratio(shapes["bert.encoder.layer.0.intermediate.dense.weight"][0], width),
         )
         spec = ModelSpec(
@@ -40,7 +40,9 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
     except KeyError as error:
         raise CheckpointError(f"{where} has no tensor {error.args[0]!r}, so it is no Chinese-CLIP") from error
     except (ConfigError, IndexError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"the architecture of {where} cannot be told from its tensors: {error}") from error
+        raise CheckpointError(
+            f"the architecture of {where} cannot be told from its tensors: {error}; {SAY_IT}"
+        ) from error
     return named(spec)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import zipfile
@@ -37,16 +38,24 @@ class WeightsFile:
     description: str | None = None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each tensor."""
-        return {name: entry.shape for name, entry in self.entries.items()}
+        """The shape of each tensor, with all the axes that it has in the file."""
+        return {name: entry.axes or entry.shape for name, entry in self.entries.items()}
 
 
 def read_weights(path: Path) -> WeightsFile:
     """A safetensors file, an OpenAI TorchScript archive, an npz, a pickle of tensors, bare or in a training checkpoint.
 
-    Nothing in the file is executed. Raises CheckpointError for a file that is none of these, cut off, or wants to run
-    code.
+    Nothing in the file is executed. Raises CheckpointError for a file that is none of these, cut off, wants to run
+    code, or holds a few bytes as very many tensors.
     """
+    file = _read(path)
+    whole = sum(math.prod(entry.shape) * entry.dtype.itemsize for entry in file.entries.values())
+    if whole > _BOMB * path.stat().st_size:
+        raise CheckpointError(f"{path} would unpack to {whole >> 20} MB; weights do not shrink so far")
+    return file
+
+
+def _read(path: Path) -> WeightsFile:
     with path.open("rb") as file:
         start = file.read(16)
     if start[8:9] == b"{":  # eight bytes of length, then JSON
@@ -142,4 +151,6 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
             raise CheckpointError(f"{path}: {name} is not a plain tensor; save the weights dense, on the CPU")
+        if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{path}: {name} is larger than what is stored of it; save it contiguous")
     return tensors

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from diptych.checkpoints import open_clip_siglip
+from diptych.checkpoints.boundary import described_by
+from diptych.checkpoints.open_clip_keys import NO_BIAS, RELEASED_VOCABULARY, section
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import (
-    CLIP_MEAN,
-    CLIP_STD,
     ModelSpec,
     ModifiedResNetSpec,
     SiglipVisionSpec,
@@ -21,49 +21,6 @@ from diptych.specs import (
     VisionTransformerSpec,
 )
 
-RELEASED_VOCABULARY = 49_408  # what OpenCLIP's built-in tokenizer speaks
-
-# Keys that only matter in training, or that the weights overwrite: any value is fine.
-_IGNORED = {
-    "model_cfg": {
-        "custom_text",
-        "init_logit_scale",
-        "nonscalar_logit_scale",
-        "output_dict",
-        "cast_dtype",
-    },
-    "vision_cfg": {
-        "patch_dropout",
-        "output_tokens",
-        "attn_pooler_queries",
-        "attn_pooler_heads",
-        "timm_model_pretrained",
-    },
-    "text_cfg": {"hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "output_tokens", "pad_id", "eos_id"},
-    "preprocess_cfg": {"fill_color", "size"},
-}
-_NO_BIAS = ""  # stands for a key that is not there: any number in it means that there is a bias
-# Keys that we read, with OpenCLIP's default.
-_READ: dict[str, dict[str, Any]] = {
-    "model_cfg": {
-        "embed_dim": None,
-        "vision_cfg": None,
-        "text_cfg": None,
-        "quick_gelu": False,
-        "init_logit_bias": _NO_BIAS,
-    },
-    "vision_cfg": {
-        **{"layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16, "image_size": 224},
-        "pool_type": "tok",
-    },
-    "text_cfg": {
-        **{"context_length": 77, "vocab_size": RELEASED_VOCABULARY, "width": 512, "heads": 8, "layers": 12},
-        "mlp_ratio": 4.0,
-    },
-    "preprocess_cfg": {"mean": CLIP_MEAN, "std": CLIP_STD, "interpolation": "bicubic", "resize_mode": "shortest"},
-}
-# Keys whose one value we have; every other key is refused unless it is off (false, zero, null or empty).
-_ONLY = {"pos_embed_type": "learnable", "proj_type": "linear", "mode": "RGB"}
 _POOLING = {"class_token": "tok", "average": "avg"}
 
 
@@ -72,9 +29,9 @@ def to_spec(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
 
     Raises CheckpointError that names the key of a config that is malformed or describes a model we do not have.
     """
-    model = _section(config, "model_cfg", where)
-    preprocess = _section({"preprocess_cfg": {}, **config}, "preprocess_cfg", where)
-    try:
+    with described_by(where):
+        model = section(config, "model_cfg", where)
+        preprocess = section({"preprocess_cfg": {}, **config}, "preprocess_cfg", where)
         towers = _towers(model, where)
         size = towers["image"]["image_size"]
         siglip = towers["text"]["kind"] == "siglip_text"
@@ -85,7 +42,7 @@ def to_spec(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
                 "embedding": model["embed_dim"],
                 **towers,
                 "tokenizer": "sentence_piece" if siglip else "clip_byte_pair",
-                "scores": "softmax" if model["init_logit_bias"] is _NO_BIAS else "sigmoid",
+                "scores": "softmax" if model["init_logit_bias"] is NO_BIAS else "sigmoid",
                 "preprocess": {
                     # OpenCLIP lets the image tower decide where the two sizes differ.
                     **{"size": size, "mean": preprocess["mean"], "std": preprocess["std"]},
@@ -93,8 +50,6 @@ def to_spec(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
                 },
             },
         )
-    except (ConfigError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{where} describes a model that Diptych cannot build: {error}") from error
 
 
 def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
@@ -155,9 +110,9 @@ def _preprocess_config(spec: ModelSpec) -> dict[str, Any]:
 def _towers(model: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
     vision, text = model["vision_cfg"], model["text_cfg"]
     if isinstance(vision, Mapping) and isinstance(text, Mapping) and open_clip_siglip.is_siglip(vision):
-        return open_clip_siglip.towers(vision, text, where)
-    vision = _section(model, "vision_cfg", f"{where}: model_cfg")
-    text = _section(model, "text_cfg", f"{where}: model_cfg")
+        return open_clip_siglip.towers(model, where)
+    vision = section(model, "vision_cfg", f"{where}: model_cfg")
+    text = section(model, "text_cfg", f"{where}: model_cfg")
     activation = "quick_gelu" if model["quick_gelu"] else "gelu"
     return {
         "image": _image(vision, _square(vision["image_size"]), activation),
@@ -184,28 +139,6 @@ def _image(vision: Mapping[str, Any], size: int, activation: str) -> dict[str, A
         **{"mlp_ratio": vision["mlp_ratio"], "activation": activation},
         "pooling": pooling.get(vision["pool_type"], vision["pool_type"]),
     }
-
-
-def _section(config: Mapping[str, Any], section: str, where: str) -> dict[str, Any]:
-    values = config.get(section)
-    if not isinstance(values, Mapping):
-        raise CheckpointError(f"{where} has no object {section!r}; it is not an OpenCLIP config")
-    read = dict(_READ[section])
-    for key, value in values.items():
-        if key in read:
-            if isinstance(read[key], int | float) and not isinstance(value, int | float | list | None):
-                raise CheckpointError(f"{where}: {section}.{key} is {value!r}, but must be a number")
-            read[key] = read[key] if value is None else value
-        elif key in _ONLY:
-            if value != _ONLY[key]:
-                raise CheckpointError(f"{where}: {section}.{key} is {value!r}; Diptych has only {_ONLY[key]!r}")
-        elif key == "pool_type" and value == "argmax":  # of texts: the end token, the highest id
-            continue
-        elif value and key not in _IGNORED[section]:
-            raise CheckpointError(f"{where}: {section}.{key} is {value!r}, which Diptych's models do not have")
-    if missing := [key for key, value in read.items() if value is None]:
-        raise CheckpointError(f"{where}: {section} lacks {', '.join(missing)}")
-    return read
 
 
 def _square(size: Any) -> int:

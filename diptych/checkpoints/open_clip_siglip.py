@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from diptych.checkpoints.open_clip_keys import section
 from diptych.errors import CheckpointError
 from diptych.specs import ModelSpec, SiglipTextSpec, SiglipVisionSpec
 
@@ -28,38 +29,47 @@ _RESOLUTIONS = {
     ("giantopt", 16): (256, 384),
 }
 _SIGLIP2_VOCABULARY = 256_000
+# What SigLIP's towers have in common, and the two GELUs that its text tower may have.
+_VISION = {"timm_pool": "map", "timm_proj": "none"}
+_TEXT = {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
+_TANH_GELU = {"approximate": "tanh"}
+_GELUS = ({}, {"approximate": "none"}, _TANH_GELU)
 
 
 def is_siglip(vision: Mapping[str, Any]) -> bool:
     """Whether this ``vision_cfg`` names one of timm's SigLIP towers."""
-    return bool(_NAME.fullmatch(str(vision.get("timm_model_name"))))
+    name = vision.get("timm_model_name")
+    return isinstance(name, str) and bool(_NAME.fullmatch(name))
 
 
-def towers(vision: Mapping[str, Any], text: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+def towers(model: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
     """The two tower specs, as plain data; CheckpointError for switches that SigLIP's towers do not have."""
-    match = _NAME.fullmatch(vision["timm_model_name"])
+    vision = section(model, "SigLIP's vision_cfg", f"{where}: model_cfg")
+    text = section(model, "SigLIP's text_cfg", f"{where}: model_cfg")
+    name = vision["timm_model_name"]
+    match = _NAME.fullmatch(name)
     assert match
     width, layers, heads, mlp_ratio = _SIZES[match[1]]
-    wanted = {"timm_pool": "map", "timm_proj": "none"}
-    wrong = [f"vision_cfg.{key} is {vision.get(key)!r}" for key, value in wanted.items() if vision.get(key) != value]
-    wanted_text = {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
-    wrong += [f"text_cfg.{key} is {text.get(key)!r}" for key, value in wanted_text.items() if text.get(key) != value]
+    wrong = [f"vision_cfg.{key} is {vision[key]!r:.80}" for key, value in _VISION.items() if vision[key] != value]
+    wrong += [f"text_cfg.{key} is {text[key]!r:.80}" for key, value in _TEXT.items() if text[key] != value]
+    wrong += [f"text_cfg.act_kwargs is {text['act_kwargs']!r:.80}"] if text["act_kwargs"] not in _GELUS else []
+    wrong += [f"text_cfg.norm_kwargs is {text['norm_kwargs']!r:.80}"] if text["norm_kwargs"].keys() - {"eps"} else []
+    wrong += ["quick_gelu is true"] if model["quick_gelu"] else []
     if wrong:
         raise CheckpointError(f"{where} is of no SigLIP that Diptych has: {', '.join(wrong)}")
-    vocabulary = text.get("vocab_size", 32_000)
-    tanh = (text.get("act_kwargs") or {}).get("approximate") == "tanh"
+    vocabulary = text["vocab_size"]
     return {
         "image": {
-            **{"kind": "siglip_vision", "image_size": vision.get("image_size", int(match[3]))},
+            **{"kind": "siglip_vision", "image_size": vision["image_size"] or int(match[3])},
             **{"patch_size": int(match[2]), "width": width, "layers": layers, "heads": heads, "mlp_ratio": mlp_ratio},
-            "activation": "gelu_tanh" if _TANH.match(vision["timm_model_name"]) else "gelu",
+            "activation": "gelu_tanh" if _TANH.match(name) else "gelu",
         },
         "text": {
             **{"kind": "siglip_text", "vocabulary_size": vocabulary},
-            **{"context_length": text.get("context_length", 77), "padding_id": int(vocabulary != _SIGLIP2_VOCABULARY)},
-            **{"width": text.get("width", 512), "layers": text.get("layers", 12), "heads": text.get("heads", 8)},
-            **{"mlp_ratio": text.get("mlp_ratio", 4.0), "activation": "gelu_tanh" if tanh else "gelu"},
-            "norm_epsilon": (text.get("norm_kwargs") or {}).get("eps", 1e-5),
+            "padding_id": int(vocabulary != _SIGLIP2_VOCABULARY),
+            **{key: text[key] for key in ("context_length", "width", "heads", "layers", "mlp_ratio")},
+            "activation": "gelu_tanh" if text["act_kwargs"] == _TANH_GELU else "gelu",
+            "norm_epsilon": text["norm_kwargs"].get("eps", 1e-5),
         },
     }
 

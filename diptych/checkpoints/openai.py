@@ -35,7 +35,7 @@ _STORAGES = {
     "BoolStorage": torch.bool,
 }
 _LARGEST_PICKLE = 64 << 20  # the released ones are under 1 MB
-_MOST_MODULES = 100_000
+_MOST_VALUES, _DEEPEST, _LONGEST_NAME = 100_000, 100, 1000  # far beyond those of any model
 
 
 @dataclass(frozen=True)
@@ -145,16 +145,16 @@ class _Reader:
 
 
 def _walk(root: Module, prefix: str) -> Iterator[tuple[str, Any]]:
-    stack, visited = [(prefix, root)], 0
+    stack, visited = [(prefix, root, 0)], 0
     while stack:
-        prefix, module = stack.pop()
-        visited += 1
-        if visited > _MOST_MODULES:
+        prefix, module, depth = stack.pop()
+        visited += len(module.state)
+        if depth > _DEEPEST or visited > _MOST_VALUES or len(prefix) > _LONGEST_NAME:
             raise CheckpointError("an archive whose modules contain one another has no end")
         for key, value in module.state.items():
             yield f"{prefix}{key}", value
             if isinstance(value, Module):
-                stack.append((f"{prefix}{key}.", value))
+                stack.append((f"{prefix}{key}.", value, depth + 1))
 
 
 def _activation(name: str, kind: str) -> set[Activation]:

@@ -32,11 +32,15 @@ _LISTED = 4  # names in an error message before "and N more"
 
 
 class Entry(NamedTuple):
-    """One tensor of a file: what it is, and how to read it when its turn comes."""
+    """One tensor of a file: what it is, and how to read it when its turn comes.
+
+    ``axes``: its shape as it lies there, where that says more than the one it is read in.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     load: Callable[[], Tensor]
+    axes: tuple[int, ...] | None = None
 
     @staticmethod
     def of(tensor: Tensor) -> Entry:
@@ -86,9 +90,11 @@ def assemble(entries: dict[str, Entry], spec: ModelSpec, places: Mapping[str, Pl
     weights = {}
     for name, like in shapes.items():
         stored = places[name].shapes(tuple(like.shape))
-        parts = [entries.pop(part).load().reshape(shape) for part, shape in stored.items()]
-        tensor = places[name].join(parts)
-        weights[name] = tensor.to(like.dtype).reshape(like.shape).contiguous()
+        tensor = places[name].join([entries.pop(part).load().reshape(shape) for part, shape in stored.items()])
+        narrow = tensor.to(like.dtype)
+        if tensor.dtype == torch.float64 and not narrow.isfinite().equal(tensor.isfinite()):
+            raise CheckpointError(f"{where}: {next(iter(stored))} holds numbers that are too large for fp32")
+        weights[name] = narrow.reshape(like.shape).contiguous()
     return weights
 
 

@@ -1,5 +1,6 @@
 """npz files of SigLIP: read as written, and refused where they are damaged or hostile. (Parity: tests/parity.)"""
 
+import dataclasses
 import io
 import zipfile
 from pathlib import Path
@@ -26,7 +27,8 @@ def arrays(spec: ModelSpec = SPEC) -> tuple[dict[str, torch.Tensor], dict[str, n
     for name, place in BIG_VISION.places(spec).items():
         for part, tensor in place.split(weights[name]).items():
             array = tensor.numpy()
-            width, heads = 64, 1
+            tower = spec.image if part.startswith("img/") else spec.text
+            width, heads = tower.width, tower.heads
             if part.endswith(("query/kernel", "key/kernel", "value/kernel")):
                 array = array.reshape(width, heads, width // heads)
             elif part.endswith("out/kernel"):
@@ -57,6 +59,41 @@ def test_half_precision_that_numpy_has_no_name_for(tmp_path: Path) -> None:
     bundle = read(tmp_path / "a.npz")
     for name, tensor in weights.items():
         assert torch.equal(bundle.weights[name], tensor.to(torch.bfloat16).float())
+
+
+def widened(width: int, heads: int) -> ModelSpec:
+    sizes = {"width": width, "heads": heads}
+    image, text = dataclasses.replace(SPEC.image, **sizes), dataclasses.replace(SPEC.text, **sizes)
+    return dataclasses.replace(SPEC, embedding=width, image=image, text=text)
+
+
+def test_heads_are_those_of_the_kernels(tmp_path: Path) -> None:
+    spec = widened(96, 3)
+    _, content = arrays(spec)
+    np.savez(tmp_path / "a.npz", **content)
+    assert (read(tmp_path / "a.npz").spec.image, read(tmp_path / "a.npz").spec.text) == (spec.image, spec.text)
+    odd = "params/txt/Encoder_0/encoderblock_0/MultiHeadDotProductAttention_0/query/kernel"
+    np.savez(tmp_path / "b.npz", **content | {odd: content[odd].reshape(96, 2, 48)})
+    with pytest.raises(CheckpointError, match="kernels of txt/ have 2 and 3 heads"):
+        read(tmp_path / "b.npz")
+
+
+def test_heads_that_nothing_tells_are_asked_for(tmp_path: Path) -> None:
+    spec = widened(96, 3)
+    weights, content = arrays(spec)
+    flat = {name: a.reshape(96, 96) if "Attention_0" in name and a.ndim == 3 else a for name, a in content.items()}
+    np.savez(tmp_path / "a.npz", **flat)
+    with pytest.raises(CheckpointError, match=r"96 wide, no multiple of 64.*spec=ModelSpec"):
+        read(tmp_path / "a.npz")
+    bundle = read(tmp_path / "a.npz", spec=spec)
+    assert all(torch.equal(bundle.weights[name], tensor) for name, tensor in weights.items())
+
+
+def test_the_order_of_bytes_does_not_matter(tmp_path: Path) -> None:
+    weights, content = arrays()
+    np.savez(tmp_path / "a.npz", **{name: array.astype(">f4") for name, array in content.items()})
+    bundle = read(tmp_path / "a.npz")
+    assert all(torch.equal(bundle.weights[name], tensor) for name, tensor in weights.items())
 
 
 class Bomb:

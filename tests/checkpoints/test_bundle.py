@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from twins import RELEASED, bundle, random_weights, twin
+from twins import RELEASED, bundle, random_weights, renames, twin
 
 from diptych.checkpoints import writing
 from diptych.checkpoints.bundle import Bundle, as_written, build, fingerprint, read
 from diptych.checkpoints.folder import sweep
 from diptych.checkpoints.writing import write
-from diptych.errors import CheckpointError
+from diptych.errors import CheckpointError, ConfigError
 from diptych.models.clip import create_model
 from diptych.text.tokenizer import Tokenizer
 
@@ -185,6 +185,27 @@ def test_the_weights_of_another_model_are_not_written(tmp_path):
         build(Bundle(twin("RN50"), random_weights(twin("ViT-B/32"))))
     with pytest.raises(CheckpointError, match="did you mean 'diptych'"):
         write(bundle("RN50"), tmp_path / "a", format="dyptich")  # ty: ignore[invalid-argument-type]
+
+
+def test_what_is_too_large_for_fp32_is_refused(tmp_path):
+    whole = bundle("ViT-B/32")
+    names = renames(whole.spec)
+    doubles = {names[name]: tensor.double() for name, tensor in whole.weights.items()}
+    torch.save(doubles, tmp_path / "a.pt")
+    assert fingerprint(read(tmp_path / "a.pt", activation="gelu").weights) == fingerprint(whole.weights)
+    doubles["text_projection"][3, 4] = 1e300
+    torch.save(doubles, tmp_path / "b.pt")
+    with pytest.raises(CheckpointError, match="text_projection holds numbers that are too large for fp32"):
+        read(tmp_path / "b.pt", activation="gelu")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [({"image_size": 64_000}, "at most 8,192 px"), ({"context_length": 10**8}, "at most 65,536")]
+)
+def test_a_size_beyond_any_model_is_refused(asked, told, tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    with pytest.raises(ConfigError, match=told):
+        read(tmp_path / "a", **asked)
 
 
 def unnoted(path):

@@ -12,11 +12,15 @@ from safetensors.torch import save_file
 from test_bundle import equal
 from twins import bundle, random_weights, renames, twin
 
+from diptych.checkpoints import open_clip
 from diptych.checkpoints.bundle import Bundle, read
-from diptych.checkpoints.formats import OPEN_CLIP, OPEN_CLIP_OWN_TEXT
+from diptych.checkpoints.formats import CHINESE_CLIP, OPEN_CLIP, OPEN_CLIP_OWN_TEXT
 from diptych.checkpoints.tensors import expected
 from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError, DiptychError
+from diptych.models.clip import create_model
+from diptych.zoo import MODELS
+from tests.models.twins import twin as small_twin
 
 SPEC = twin("ViT-B/32")
 WEIGHTS = random_weights(SPEC)
@@ -313,3 +317,57 @@ def test_a_zip_with_a_name_that_is_no_text(tmp_path):
     (tmp_path / "a.pt").write_bytes(content.replace("é".encode(), b"\xc3("))
     with pytest.raises(CheckpointError, match="cut off or damaged"):
         read(tmp_path / "a.pt")
+
+
+def siglip_config(changes):
+    spec = MODELS["ViT-B/16-SigLIP"]
+    image = dataclasses.replace(spec.image, activation="gelu")  # as timm has it at this size
+    config = open_clip.from_spec(dataclasses.replace(spec, image=image), own_tokenizer=False)
+    for path, value in changes.items():
+        *parents, key = path.split(".")
+        node = config["model_cfg"]
+        for parent in parents:
+            node = node[parent]
+        node[key] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quick_gelu": True}, "quick_gelu is true"),
+        ({"quick_gelu": "true"}, "must be true or false"),
+        ({"text_cfg.final_ln_after_pool": True}, "final_ln_after_pool is True, which"),
+        ({"text_cfg.embed_cls": True}, "embed_cls is True, which"),
+        ({"vision_cfg.timm_proj_bias": True}, "timm_proj_bias is True, which"),
+        ({"text_cfg.act_kwargs": "tanh"}, "act_kwargs is 'tanh', but must be an object"),
+        ({"text_cfg.act_kwargs": {"approximate": "erf"}}, "act_kwargs is"),
+        ({"text_cfg.norm_kwargs": [1]}, "norm_kwargs is .*, but must be an object"),
+        ({"text_cfg.norm_kwargs": {"elementwise_affine": False}}, "norm_kwargs is"),
+        ({"text_cfg.pool_type": "argmax"}, "pool_type is 'argmax'"),
+        ({"vision_cfg.timm_model_name": f"vit_base_patch{'9' * 5000}_siglip_224"}, "cannot build"),
+    ],
+)
+def test_switches_that_siglip_has_not_are_refused(changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        open_clip.to_spec(siglip_config(changes), "x", "config")
+
+
+def test_siglip_of_open_clip_is_read_with_what_its_config_may_leave_out():
+    text = open_clip.to_spec(siglip_config({}), "x", "config").text
+    assert (text.activation, text.norm_epsilon) == ("gelu_tanh", 1e-6)
+    exact = siglip_config({"text_cfg.act_kwargs": {"approximate": "none"}, "text_cfg.norm_kwargs": None})
+    text = open_clip.to_spec(exact, "x", "config").text
+    assert (text.activation, text.norm_epsilon, text.heads) == ("gelu", 1e-5, 12)
+
+
+def test_heads_of_chinese_clip_that_nothing_tells_are_asked_for(tmp_path):
+    spec = small_twin(MODELS["Chinese-CLIP-ViT-B/16"])
+    spec = dataclasses.replace(spec, text=dataclasses.replace(spec.text, width=96, heads=3))
+    stored = {}
+    for name, tensor in create_model(spec, seed=0).state_dict().items():
+        stored |= CHINESE_CLIP.places(spec)[name].split(tensor)
+    torch.save(stored, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"the text tower is 96 wide.*spec=ModelSpec"):
+        read(tmp_path / "a.pt")
+    assert read(tmp_path / "a.pt", spec=spec).spec.text.heads == 3

@@ -1,9 +1,12 @@
 """Where a checkpoint is looked for, and what is said where there is none."""
 
+import os
+
 import pytest
 from twins import bundle
 
 from diptych.checkpoints.bundle import read
+from diptych.checkpoints.json_files import read_json
 from diptych.checkpoints.location import find
 from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError
@@ -53,3 +56,16 @@ def test_a_location_is_a_path_or_a_name(location, told):
     assert told in said(location)
     with pytest.raises(CheckpointError, match="pass a folder, a file or hf:org/name"):
         read(location)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")
+def test_pipes_devices_and_folders_beside_weights_are_not_opened(here):
+    weights = (here / "mine" / "open_clip_model.safetensors").rename(here / "pictures" / "model.safetensors")
+    for beside in (lambda path: os.mkfifo(path), lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/zero")):
+        description = weights.with_name("diptych.json")
+        beside(description)
+        assert find(weights)[1].description is None
+        assert read(weights).spec.image.width == 128
+        with pytest.raises(CheckpointError, match=r"cannot read .*diptych\.json"):
+            read_json(description)
+        description.rmdir() if description.is_dir() else description.unlink()
