@@ -154,14 +154,15 @@ def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, sp
 def _read_tokenizer(path: Path, spec: ModelSpec) -> AnyTokenizer:
     from diptych.text.pretrained import PretrainedTokenizer
     from diptych.text.tokenizer import Tokenizer
+    from diptych.text.tokenizer_files import read_text
 
     length = spec.text.context_length
     if spec.tokenizer != "clip_byte_pair":
         return PretrainedTokenizer.from_files(path, family=spec.tokenizer, context_length=length)
     if path.is_dir():
         return Tokenizer.from_files(path, context_length=length)
-    if path.suffix == ".json" and path.is_file():
-        return Tokenizer.from_json(path.read_text(encoding="utf-8"), context_length=length)
+    if path.suffix == ".json":
+        return Tokenizer.from_json(read_text(path), context_length=length)
     return Tokenizer.from_merges(path, context_length=length)
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tokenizers
-from tokenizers.implementations import BertWordPieceTokenizer
-
-from diptych.errors import ConfigError, MissingExtra, TokenizerError
+from diptych.errors import ConfigError, TokenizerError
+from diptych.text import word_pieces
 from diptych.text.batching import to_tokens
+from diptych.text.engines import Engine, JsonEngine, SentencePieceEngine
 from diptych.text.tokenizer import Tokenizer
-from diptych.text.tokenizer_files import LARGEST_FILE, read_text
+from diptych.text.tokenizer_files import read_bytes, read_text
 from diptych.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -59,8 +57,8 @@ class PretrainedTokenizer:
         if context_length < 2:
             raise ConfigError(f"context_length must leave room for an end token, not {context_length}")
         self.content, self.family, self.context_length = content, family, context_length
-        engine = _Json(content) if isinstance(content, str) else _SentencePiece(content)
-        self._engine: _Json | _SentencePiece = engine
+        engine: Engine = JsonEngine(content) if isinstance(content, str) else SentencePieceEngine(content)
+        self._engine = engine
         self.vocabulary_size = engine.size
         self.end_id = _first(engine, _ENDS, "end token")
         self.pad_id = next((i for token in _PADDING if (i := engine.id_of(token)) is not None), self.end_id)
@@ -76,9 +74,13 @@ class PretrainedTokenizer:
             if not there:
                 raise TokenizerError(f"{path} holds no tokenizer; expected one of {', '.join(_FILES)}")
             path = there[0]
-        content = _bytes(path) if path.suffix == ".model" else read_text(path)
+        config = path.with_name("tokenizer_config.json")
+        cleaning = word_pieces.cleaning(config) if config.is_file() and path.suffix != ".model" else {}
+        content = read_bytes(path) if path.suffix == ".model" else read_text(path)
         if path.suffix == ".txt":
-            content = _word_piece(str(content), path)
+            content = word_pieces.to_json(str(content), cleaning, path)
+        elif isinstance(content, str):
+            word_pieces.check_case(content, cleaning, path)
         return cls(content, family=family, context_length=context_length)
 
     def __call__(self, texts: str | Sequence[str]) -> Tokens:
@@ -90,7 +92,8 @@ class PretrainedTokenizer:
         """Ids of one text, special tokens included, however many they are."""
         if not isinstance(text, str):
             raise TokenizerError(f"a text must be a string, not {type(text).__name__}: {text!r:.80}")
-        ids = self._engine.encode(_CLEANING[self.family](text))
+        whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # halves of pairs are no text
+        ids = self._engine.encode(_CLEANING[self.family](whole))
         return ids if ids and ids[-1] == self.end_id else [*ids, self.end_id]
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
@@ -138,79 +141,8 @@ def _restore(content: str | bytes, family: Family, context_length: int) -> Pretr
     return PretrainedTokenizer(content, family=family, context_length=context_length)
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise TokenizerError(f"{path} has {path.stat().st_size >> 20} MB; no vocabulary is as large")
-        return path.read_bytes()
-    except OSError as problem:
-        raise TokenizerError(f"cannot read {path}: {problem}") from problem
-
-
-def _first(engine: _Json | _SentencePiece, names: Sequence[str], what: str) -> int:
+def _first(engine: Engine, names: Sequence[str], what: str) -> int:
     for name in names:
         if (found := engine.id_of(name)) is not None:
             return found
     raise TokenizerError(f"the tokenizer has no {what} ({', '.join(names)})")
-
-
-def _word_piece(vocabulary: str, path: Path) -> str:
-    tokens = vocabulary.splitlines()
-    if missing := {"[CLS]", "[SEP]", "[PAD]", "[UNK]"} - set(tokens):
-        raise TokenizerError(f"{path} is no vocabulary of BERT: it has no {', '.join(sorted(missing))}")
-    return BertWordPieceTokenizer({token: i for i, token in enumerate(tokens)}, lowercase=True).to_str()
-
-
-class _Json:
-    """``tokenizer.json`` by the library that wrote it."""
-
-    def __init__(self, content: str) -> None:
-        try:
-            self.tokenizer = tokenizers.Tokenizer.from_str(content)
-        except Exception as problem:  # the library raises Exception itself
-            raise TokenizerError(f"tokenizer.json cannot be read: {problem}") from problem
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.size = self.tokenizer.get_vocab_size()
-
-    def id_of(self, token: str) -> int | None:
-        return self.tokenizer.token_to_id(token)
-
-    def token_of(self, token_id: int) -> str | None:
-        return self.tokenizer.id_to_token(token_id)
-
-    def encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text).ids
-
-    def decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids)
-
-
-class _SentencePiece:
-    """A SentencePiece model by its own library, which is an extra."""
-
-    def __init__(self, content: bytes) -> None:
-        try:
-            library = importlib.import_module("sentencepiece")
-        except ImportError as error:
-            raise MissingExtra("SentencePiece is an extra: pip install 'diptych[sentencepiece]'") from error
-        try:
-            self.processor = library.SentencePieceProcessor(model_proto=content)
-        except RuntimeError as problem:
-            raise TokenizerError(f"this is no SentencePiece model: {problem}") from problem
-        self.size = self.processor.vocab_size()
-        if not self.size:
-            raise TokenizerError("this is no SentencePiece model: it is empty")
-
-    def id_of(self, token: str) -> int | None:
-        found = self.processor.piece_to_id(token)
-        return found if found != self.processor.unk_id() else None
-
-    def token_of(self, token_id: int) -> str | None:
-        return self.processor.id_to_piece(token_id)
-
-    def encode(self, text: str) -> list[int]:
-        return self.processor.encode(text)
-
-    def decode(self, ids: list[int]) -> str:
-        return self.processor.decode(ids)

@@ -9,7 +9,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from diptych.bounded import check_regular, read_bounded
 from diptych.errors import TokenizerError
+from diptych.text.tokenizer_checks import check_ids, check_steps
 
 Merge: TypeAlias = tuple[str, str]
 
@@ -71,6 +73,7 @@ def read_merges(path: Path) -> list[Merge]:
 
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    check_regular(path)
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if is_gzip else path.open("rb")
@@ -99,24 +102,16 @@ def _merge_lines(lines: gzip.GzipFile | BufferedReader, path: Path) -> Iterator[
 
 def parse_json(text: str) -> list[Merge]:
     """The merges of a ``tokenizer.json``; its ids must be those that the merges give."""
-    merges = parse_merges(text)
-    ids = _load(text)["model"].get("vocab")
+    data, merges = load_json(text), parse_merges(text)
     expected = vocabulary(merges)
-    if not isinstance(ids, dict) or len(ids) != len(expected):
-        found = len(ids) if isinstance(ids, dict) else "no"
-        raise TokenizerError(f"tokenizer.json holds {found} tokens, but its {len(merges)} merges make {len(expected)}")
-    for token_id, token in enumerate(expected[:-2]):  # the two special tokens go by other names elsewhere
-        if ids.get(token) != token_id:
-            raise TokenizerError(
-                f"tokenizer.json gives {token!r:.40} the id {ids.get(token)}, CLIP's byte-pair encoding {token_id}; "
-                "its vocabulary is 256 bytes, 256 bytes at the end of a word, merges, start and end token"
-            )
+    check_ids(data["model"].get("vocab"), expected, "tokenizer.json")
+    check_steps(data, len(expected))
     return merges
 
 
 def parse_merges(text: str) -> list[Merge]:
     """The list of merges of a ``tokenizer.json``, written as pairs or as strings with a space."""
-    model = _load(text).get("model")
+    model = load_json(text).get("model")
     if (
         not isinstance(model, dict)
         or model.get("type", "BPE") != "BPE"
@@ -139,13 +134,14 @@ def parse_merges(text: str) -> list[Merge]:
     return [(first, second) for first, second in pairs]
 
 
-def _load(text: str) -> dict[str, Any]:
+def load_json(text: str, where: str = "tokenizer.json") -> dict[str, Any]:
+    """The object in a text; TokenizerError where there is none."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as problem:
-        raise TokenizerError(f"tokenizer.json is not JSON: {problem}") from problem
+        raise TokenizerError(f"{where} is not JSON: {problem}") from problem
     if not isinstance(data, dict):
-        raise TokenizerError(f"tokenizer.json holds {type(data).__name__}, not an object")
+        raise TokenizerError(f"{where} holds {type(data).__name__}, not an object")
     return data
 
 
@@ -155,6 +151,8 @@ def read_folder(folder: Path) -> tuple[list[Merge], int | None]:
         merges = parse_json(read_text(folder / "tokenizer.json"))
     elif (folder / "merges.txt").is_file():
         merges = read_merges(folder / "merges.txt")
+        if (beside := folder / "vocab.json").is_file():
+            check_ids(load_json(read_text(beside), str(beside)), vocabulary(merges), str(beside))
     else:
         raise TokenizerError(f"{folder} holds neither tokenizer.json nor merges.txt")
     return merges, _stored_context_length(folder / "tokenizer_config.json")
@@ -163,7 +161,7 @@ def read_folder(folder: Path) -> tuple[list[Merge], int | None]:
 def _stored_context_length(path: Path) -> int | None:
     if not path.is_file():
         return None
-    length = _load(read_text(path)).get("model_max_length")
+    length = load_json(read_text(path)).get("model_max_length")
     # Transformers writes 1e30 for "no limit".
     return length if isinstance(length, int) and 2 <= length < 1_000_000 else None
 
@@ -171,10 +169,16 @@ def _stored_context_length(path: Path) -> int | None:
 def read_text(path: Path) -> str:
     """A file of a tokenizer as text; TokenizerError where it cannot be read or is larger than any of them."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise TokenizerError(f"{path} has {path.stat().st_size >> 20} MB; no vocabulary is as large")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise TokenizerError(f"cannot read {path}: {problem}") from problem
+
+
+def read_bytes(path: Path) -> bytes:
+    """The same as it lies there."""
+    try:
+        return read_bounded(path, LARGEST_FILE)
+    except OSError as problem:
         raise TokenizerError(f"cannot read {path}: {problem}") from problem
 
 

@@ -17,7 +17,7 @@ from diptych.checkpoints import writing
 from diptych.checkpoints.bundle import Bundle, as_written, build, fingerprint, read
 from diptych.checkpoints.folder import sweep
 from diptych.checkpoints.writing import write
-from diptych.errors import CheckpointError, ConfigError
+from diptych.errors import CheckpointError, ConfigError, TokenizerError
 from diptych.models.clip import create_model
 from diptych.text.tokenizer import Tokenizer
 
@@ -206,6 +206,19 @@ def test_a_size_beyond_any_model_is_refused(asked, told, tmp_path):
     write(bundle("ViT-B/32"), tmp_path / "a")
     with pytest.raises(ConfigError, match=told):
         read(tmp_path / "a", **asked)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")
+def test_what_is_passed_as_a_tokenizer_and_is_none(tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    os.mkfifo(tmp_path / "pipe.json")
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe{}")
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(400 << 20)
+    for name, told in (("pipe.json", "regular"), ("pipe.txt", "regular"), ("bytes.json", "utf-8"), ("huge.json", "MB")):
+        with pytest.raises(TokenizerError, match=told):
+            read(tmp_path / "a", tokenizer=tmp_path / name)
 
 
 def unnoted(path):

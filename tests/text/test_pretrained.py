@@ -94,3 +94,84 @@ def test_their_own_truncation_and_padding_are_ours(word_piece: PretrainedTokeniz
     data["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
     short = PretrainedTokenizer(json.dumps(data), family="word_piece", context_length=50)
     assert len(short.encode("一只猫, cats")) == 8
+
+
+def words(folder: Path, tokens: list[str], *, ends: str = "\n", **config: object) -> PretrainedTokenizer:
+    (folder / "vocab.txt").write_bytes(ends.join([*tokens, ""]).encode())
+    if config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return PretrainedTokenizer.from_files(folder, family="word_piece", context_length=9)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_line_of_a_vocabulary_is_a_token_whatever_is_in_it(ends: str, tmp_path: Path) -> None:
+    tokenizer = words(tmp_path, [*WORDS, "\u2028", "\x0b", "dog"], ends=ends)
+    assert tokenizer.vocabulary_size == len(WORDS) + 3
+    assert tokenizer.encode("dog")[1:-1] == [len(WORDS) + 2]
+    with pytest.raises(TokenizerError, match=r"vocab\.txt has 'cat' twice"):
+        words(tmp_path, [*WORDS, "cat"])
+
+
+def test_whether_case_counts_is_as_the_folder_says(tmp_path: Path) -> None:
+    cased = [*WORDS, "Cat"]
+    assert words(tmp_path, cased).encode("Cat")[1:-1] == [WORDS.index("cat")]
+    berts = [*cased, *(f"[unused{i}]" for i in range(28_996 - len(cased)))]
+    assert words(tmp_path, berts).encode("Cat")[1:-1] == [cased.index("Cat")]
+    assert words(tmp_path, cased, do_lower_case=False).encode("Cat")[1:-1] == [cased.index("Cat")]
+    assert words(tmp_path, berts, do_lower_case=True).encode("Cat")[1:-1] == [WORDS.index("cat")]
+    with pytest.raises(TokenizerError, match="do_lower_case is 'no', but must be true or false"):
+        words(tmp_path, cased, do_lower_case="no")
+    (tmp_path / "tokenizer.json").write_text(words(tmp_path, cased, do_lower_case=False).content)
+    with pytest.raises(TokenizerError, match="disagree about lowercase"):
+        words(tmp_path, cased, do_lower_case=True)
+
+
+def level(vocabulary: dict[str, int], **changes: object) -> PretrainedTokenizer:
+    bare = tokenizers.Tokenizer(models.WordLevel({"a": 0, "[SEP]": 1, "[UNK]": 2}, unk_token="[UNK]")).to_str()
+    data = json.loads(bare) | changes
+    data["model"]["vocab"] = vocabulary
+    return PretrainedTokenizer(json.dumps(data), family="word_piece", context_length=9)
+
+
+def around(*ids: int) -> dict[str, object]:
+    special = {"x": {"id": "x", "ids": list(ids), "tokens": ["x"] * len(ids)}}
+    single = [{"SpecialToken": {"id": "x", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    return {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": special}
+
+
+def replaced(content: str, times: int) -> dict[str, object]:
+    one = {"type": "Replace", "pattern": {"String": "a"}, "content": content}
+    return {"type": "Sequence", "normalizers": [one] * times}
+
+
+SOUND = {"a": 0, "[SEP]": 1, "[UNK]": 2}
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "changes", "told"),
+    [
+        ({"a": 0, "[SEP]": 1}, {}, "cannot encode"),
+        (SOUND, {"post_processor": around(99)}, "makes the id 99, but its vocabulary ends at 2"),
+        (SOUND, {"post_processor": around(*[1] * 10**5)}, "100,000 tokens around a text"),
+        (SOUND | {"a": 4_000_000_000}, {}, "4,000,000,001 ids"),
+        (SOUND, {"normalizer": replaced("a" * 1000, 4)}, "more than 64 times longer"),
+        (SOUND, {"normalizer": replaced("aa", 7)}, "more than 64 times longer"),
+    ],
+)
+def test_what_would_fail_at_the_first_text_is_told_on_reading(
+    vocabulary: dict[str, int], changes: dict[str, object], told: str
+) -> None:
+    with pytest.raises(TokenizerError, match=told):
+        level(vocabulary, **changes)
+
+
+def test_gaps_in_a_vocabulary_count_as_ids() -> None:
+    assert level(SOUND | {"a": 10}).vocabulary_size == 11
+    assert level(SOUND, normalizer=replaced("\u2581", 9)).vocabulary_size == 3
+
+
+@pytest.mark.parametrize("family", ["word_piece", "sentence_piece"])
+def test_half_of_a_surrogate_pair_is_a_letter_like_any_unknown_one(family: str) -> None:
+    content = level(SOUND).content if family == "word_piece" else unigram()
+    tokenizer = PretrainedTokenizer(content, family=family, context_length=9)
+    assert tokenizer.encode("a \ud800 cat") == tokenizer.encode("a \ufffd cat")

@@ -192,6 +192,27 @@ def test_a_folder_with_a_merges_file(released: Tokenizer, shared_data: Path, tmp
         Tokenizer.from_files(tmp_path / "nowhere")
 
 
+def test_ids_beside_merges_must_be_theirs(small: Tokenizer, tmp_path: Path) -> None:
+    data = json.loads(small.to_json())["model"]
+    lines = ["#version: 0.2", *(merge if isinstance(merge, str) else " ".join(merge) for merge in data["merges"]), ""]
+    (tmp_path / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "vocab.json").write_text(json.dumps(data["vocab"]))
+    assert Tokenizer.from_files(tmp_path, context_length=small.context_length) == small
+    (tmp_path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(sorted(data["vocab"]))}))
+    with pytest.raises(TokenizerError, match=r"vocab\.json gives"):
+        Tokenizer.from_files(tmp_path)
+    (tmp_path / "vocab.json").write_text("[]")
+    with pytest.raises(TokenizerError, match=r"vocab\.json holds list"):
+        Tokenizer.from_files(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")
+def test_a_pipe_is_no_file_of_merges(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "merges.txt")
+    with pytest.raises(TokenizerError, match="no regular file"):
+        Tokenizer.from_merges(tmp_path / "merges.txt")
+
+
 HEADER = b'"bpe_simple_vocab_16e6.txt#version: 0.2\n'
 
 
@@ -231,6 +252,15 @@ def test_merges_that_are_not_there(tmp_path: Path) -> None:
         Tokenizer.from_merges(tmp_path)
 
 
+def swapped(vocabulary: dict[str, int]) -> dict[str, int]:
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    return vocabulary | {start: vocabulary[end], end: vocabulary[start]}
+
+
+def backwards(processor: dict) -> dict:
+    return processor | {"single": processor["single"][::-1]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -243,6 +273,12 @@ def test_merges_that_are_not_there(tmp_path: Path) -> None:
         (lambda data: data | {"model": data["model"] | {"merges": data["model"]["merges"][:-1]}}, "tokens, but"),
         (lambda data: data | {"model": data["model"] | {"vocab": []}}, "tokens, but"),
         (lambda data: data | {"model": data["model"] | {"vocab": data["model"]["vocab"] | {"a": 7}}}, "the id 7"),
+        (lambda data: data | {"model": data["model"] | {"vocab": swapped(data["model"]["vocab"])}}, "the id"),
+        (lambda data: data | {"normalizer": None}, "does not lower-case"),
+        (lambda data: data | {"normalizer": {"type": "NFC"}}, "does not lower-case"),
+        (lambda data: data | {"normalizer": [1]}, "malformed"),
+        (lambda data: data | {"post_processor": backwards(data["post_processor"])}, "around a text; start and end are"),
+        (lambda data: data | {"post_processor": {"type": "BertProcessing", "cls": ["a", 3], "sep": ["b", 4]}}, "3, 4"),
     ],
 )
 def test_hostile_json(small: Tokenizer, change: object, message: str) -> None:

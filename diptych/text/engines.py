@@ -1,0 +1,107 @@
+"""The libraries that run a tokenizer as it was trained: ``tokenizers`` and, an extra, ``sentencepiece``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any
+
+import tokenizers
+
+from diptych.errors import MissingExtra, TokenizerError
+
+_PROBE = "A photo of 2 cats, 猫 é"
+_MOST_SPECIAL = 16  # tokens around a text
+_MOST_GROWTH = 64  # times that cleaning may make a text longer
+_MOST_TOKENS = 10_000_000
+
+
+class JsonEngine:
+    """``tokenizer.json`` by the library that wrote it.
+
+    Raises TokenizerError for one that cannot be read, that cannot encode a plain text, or whose cleaning makes bombs.
+    """
+
+    def __init__(self, content: str) -> None:
+        try:
+            self.tokenizer = tokenizers.Tokenizer.from_str(content)
+        except Exception as problem:  # the library raises Exception itself
+            raise TokenizerError(f"tokenizer.json cannot be read: {problem}") from problem
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.size = 1 + max(self.tokenizer.get_vocab().values(), default=-1)
+        self._check()
+
+    def id_of(self, token: str) -> int | None:
+        return self.tokenizer.token_to_id(token)
+
+    def token_of(self, token_id: int) -> str | None:
+        return self.tokenizer.id_to_token(token_id)
+
+    def encode(self, text: str) -> list[int]:
+        try:
+            return self.tokenizer.encode(text).ids
+        except Exception as problem:  # likewise
+            raise TokenizerError(f"the tokenizer cannot encode {text!r:.80}: {problem}") from problem
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    def _check(self) -> None:
+        normalizer = self.tokenizer.normalizer
+        if normalizer is not None and _growth(json.loads(normalizer.__getstate__())) > _MOST_GROWTH:
+            raise TokenizerError(f"tokenizer.json makes texts more than {_MOST_GROWTH} times longer (normalizer)")
+        around = self.encode("")
+        if self.size > _MOST_TOKENS or len(around) > _MOST_SPECIAL:
+            raise TokenizerError(f"tokenizer.json has {self.size:,} ids and puts {len(around):,} tokens around a text")
+        if wrong := [token_id for token_id in (*around, *self.encode(_PROBE)) if token_id >= self.size]:
+            raise TokenizerError(f"tokenizer.json makes the id {wrong[0]}, but its vocabulary ends at {self.size - 1}")
+
+
+class SentencePieceEngine:
+    """A SentencePiece model by its own library."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            library = importlib.import_module("sentencepiece")
+        except ImportError as error:
+            raise MissingExtra("SentencePiece is an extra: pip install 'diptych[sentencepiece]'") from error
+        try:
+            self.processor = library.SentencePieceProcessor(model_proto=content)
+        except RuntimeError as problem:
+            raise TokenizerError(f"this is no SentencePiece model: {problem}") from problem
+        self.size = self.processor.vocab_size()
+        if not self.size:
+            raise TokenizerError("this is no SentencePiece model: it is empty")
+
+    def id_of(self, token: str) -> int | None:
+        found = self.processor.piece_to_id(token)
+        return found if found != self.processor.unk_id() else None
+
+    def token_of(self, token_id: int) -> str | None:
+        return self.processor.id_to_piece(token_id)
+
+    def encode(self, text: str) -> list[int]:
+        return self.processor.encode(text)
+
+    def decode(self, ids: list[int]) -> str:
+        return self.processor.decode(ids)
+
+
+Engine = JsonEngine | SentencePieceEngine
+
+
+def _growth(normalizer: dict[str, Any]) -> int:
+    """How many times longer a text can become, at most: replacements multiply."""
+    if normalizer.get("type") == "Sequence":
+        growth = 1
+        for part in normalizer["normalizers"]:
+            growth *= _growth(part)
+        return growth
+    if normalizer.get("type") == "Prepend":
+        return 1 + len(normalizer["prepend"])
+    if normalizer.get("type") != "Replace":
+        return 1
+    # A pattern that is empty, or an expression that fits nothing, is replaced between all letters.
+    everywhere = 0 if normalizer["pattern"].get("String") else 1
+    return max(1, len(normalizer["content"]) + everywhere)
