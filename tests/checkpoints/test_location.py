@@ -6,6 +6,7 @@ import pytest
 from twins import bundle
 
 from diptych.checkpoints.bundle import read
+from diptych.checkpoints.contents import find_contents
 from diptych.checkpoints.json_files import read_json
 from diptych.checkpoints.location import find
 from diptych.checkpoints.writing import write
@@ -69,3 +70,13 @@ def test_pipes_devices_and_folders_beside_weights_are_not_opened(here):
         with pytest.raises(CheckpointError, match=r"cannot read .*diptych\.json"):
             read_json(description)
         description.rmdir() if description.is_dir() else description.unlink()
+
+
+def test_what_says_more_of_an_image_processor_or_a_tokenizer_belongs_to_a_checkpoint():
+    """These are the files that are fetched from a hub."""
+    names = ["config.json", "processor_config.json", "tokenizer_config.json", "vocab.json", "model.safetensors", "x.md"]
+    contents = find_contents(names, "here")
+    assert contents.configs == ("config.json", "processor_config.json")
+    assert contents.tokenizer == ()  # these two are none by themselves
+    whole = find_contents([*names, "merges.txt"], "here")
+    assert whole.tokenizer == ("merges.txt", "tokenizer_config.json", "vocab.json")
