@@ -37,8 +37,8 @@ def from_dict(kind: type[T], data: Any, where: str = "") -> T:
 def override(value: T, assignments: Sequence[str]) -> T:
     """``value`` with dotted assignments applied together: ``override(recipe, ["optimizer.learning_rate=1e-3"])``.
 
-    The right side is read as JSON where it is JSON and no string stood there before, else as a string.
-    Raises ConfigError for an unknown key or a value of the wrong type.
+    The right side is read as JSON where it is JSON and no string stood there before, else as a string; where a model
+    stands, it may be the model's name. Raises ConfigError for an unknown key or a value of the wrong type.
     """
     data = to_dict(value)
     for assignment in assignments:
@@ -49,7 +49,9 @@ def override(value: T, assignments: Sequence[str]) -> T:
         node = data
         for key in parents:
             node = _child(node, key, path)
-        node[last] = _parse(text, _child(node, last, path))
+        old, node[last] = _child(node, last, path), _parse(text, _child(node, last, path))
+        if isinstance(old, dict) and isinstance(node[last], str):  # a name, whose values later assignments may change
+            data = to_dict(from_dict(type(value), data))
     return from_dict(type(value), data)
 
 
@@ -129,6 +131,8 @@ def _tag(kind: Any) -> str | None:
 
 
 def _dataclass(kind: Any, data: Any, where: str) -> Any:
+    if isinstance(data, str) and (named := getattr(kind, "named", None)):
+        return named(data)
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where} is {data!r:.80}, but must be an object with the keys of {kind.__name__}")
     hints = _hints(kind)

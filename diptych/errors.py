@@ -3,6 +3,7 @@
 DiptychError
 ├── ConfigError        a name or value in a spec, a recipe or on the command line
 ├── CheckpointError    a file of weights that is wrong, incomplete, ambiguous or unsafe
+│   └── UnknownActivation   weights that do not tell which activation they were trained with
 ├── TokenizerError     a vocabulary that is missing or malformed
 ├── DataError          a source, shard, image or caption
 │   ├── ShardLost         a remote shard that cannot be had, with all its samples
@@ -26,6 +27,10 @@ class ConfigError(DiptychError, ValueError):
 
 class CheckpointError(DiptychError):
     """A checkpoint that is wrong, incomplete, ambiguous or unsafe to read."""
+
+
+class UnknownActivation(CheckpointError):
+    """Weights that do not tell which activation they were trained with."""
 
 
 class TokenizerError(DiptychError):

@@ -124,6 +124,13 @@ class ModelSpec:
                 f"{self.image.image_size} px; preprocess.size and image.image_size must be equal"
             )
 
+    @classmethod
+    def named(cls, name: str) -> ModelSpec:
+        """One of `diptych.zoo`, so that configurations may give a name; ConfigError where there is none."""
+        from diptych import zoo
+
+        return zoo.find(name)
+
     def with_image_size(self, size: int) -> ModelSpec:
         """The same model at another resolution (its position embeddings will have to be resized)."""
         image = dataclasses.replace(self.image, image_size=size)

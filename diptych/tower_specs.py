@@ -124,6 +124,10 @@ class SiglipTextSpec:
     def __post_init__(self) -> None:
         positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
         divides(self, "width", "heads")
+        if not 0 <= self.padding_id < self.vocabulary_size:
+            raise ConfigError(
+                f"SiglipTextSpec.padding_id ({self.padding_id}) is none of the {self.vocabulary_size} tokens"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The command line as a newcomer meets it: flags pinned, exit statuses, errors in a line."""
 
+import dataclasses
 import errno
 import inspect as python_inspect
 import json
@@ -19,13 +20,16 @@ import torch
 from cyclopts import App
 from PIL import Image
 
-from diptych.checkpoints.bundle import read
-from diptych.checkpoints.formats import OPEN_CLIP
+from diptych.checkpoints.bundle import Bundle, read
+from diptych.checkpoints.formats import CHINESE_CLIP, OPEN_CLIP
+from diptych.checkpoints.writing import write
+from diptych.cli.doctor import answer
 from diptych.cli.help import add_verb
 from diptych.cli.main import app, main
 from diptych.models.clip import create_model
 from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
 from diptych.text.tokenizer import Tokenizer
+from diptych.zoo import MODELS
 
 # Positional parameters before the slash, flags after it. Changing this is changing what people have in scripts.
 SURFACE = {
@@ -35,7 +39,7 @@ SURFACE = {
     "precision out json",
     "classify": "model images / labels templates tokenizer activation precision json",
     "inspect": "model / tokenizer activation pairs captions json",
-    "convert": "model destination / format tokenizer activation image_size json",
+    "convert": "model destination / format tokenizer activation image_size context_length json",
 }
 
 
@@ -245,9 +249,54 @@ def test_inspect_finds_out_the_activation_by_trying(
     tokenizer = ["--tokenizer", str(trained / "run" / "model")]
     assert main(["inspect", str(tmp_path / "bare.pt"), *pairs, *tokenizer, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert {"found with gelu", "found with quick_gelu", "answer"} <= facts.keys()
+    assert {"found with gelu", "found with quick_gelu"} <= facts.keys()
+    assert facts["answer"].startswith("none: no activation finds more")  # its weights are random
     assert main(["inspect", str(trained / "run" / "model"), *pairs]) == 1
     assert "nothing to find out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ((0.5, 0.3, 0.31), "gelu"),
+        ((0.5, 0.3, 0.49), "gelu or gelu_tanh: the difference is within chance"),
+        ((0.49, 0.48, 0.5), "gelu, quick_gelu or gelu_tanh: the difference"),
+        ((0.008, 0.002, 0.002), "none: no activation finds more captions than chance"),
+        ((0.0, 0.0, 0.0), "none: no activation"),
+    ],
+)
+def test_what_shares_of_captions_found_say(found: tuple[float, ...], expected: str) -> None:
+    assert answer(dict(zip(("gelu", "quick_gelu", "gelu_tanh"), found, strict=True)), 500).startswith(expected)
+
+
+def test_there_is_no_activation_to_find_where_it_is_known(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = ModelSpec(
+        name="mixed",
+        embedding=32,
+        image=VisionTransformerSpec(image_size=32, patch_size=16, width=64, layers=1, heads=1),
+        text=TextTransformerSpec(
+            context_length=16, vocabulary_size=600, width=64, layers=1, heads=1, activation="gelu"
+        ),
+        preprocess=PreprocessSpec(size=32),
+    )
+    write(Bundle(spec, create_model(spec, seed=0).state_dict()), tmp_path / "mixed")
+    pairs = ["--pairs", str(trained / "data" / "pairs.tsv"), "--captions", "caption"]
+    assert main(["inspect", str(tmp_path / "mixed"), *pairs]) == 1
+    assert "nothing to find out, it is gelu and quick_gelu" in capsys.readouterr().err
+    chinese = MODELS["Chinese-CLIP-ViT-B/16"]
+    image = dataclasses.replace(chinese.image, image_size=32, layers=1, width=64, heads=1)
+    text = dataclasses.replace(chinese.text, vocabulary_size=50, layers=1, width=64, heads=1)
+    preprocess = dataclasses.replace(chinese.preprocess, size=32)
+    spec = dataclasses.replace(chinese, embedding=32, image=image, text=text, preprocess=preprocess)
+    tensors: dict[str, torch.Tensor] = {}
+    weights = create_model(spec, seed=0).state_dict()
+    for name, place in CHINESE_CLIP.places(spec).items():
+        tensors |= place.split(weights[name])
+    torch.save(tensors, tmp_path / "clip_cn.pt")
+    assert main(["inspect", str(tmp_path / "clip_cn.pt"), *pairs]) == 1
+    assert "all models of chinese_clip have it" in capsys.readouterr().err
 
 
 def test_inspect_counts_operations_and_says_what_a_format_lacks(
@@ -269,6 +318,21 @@ def test_convert_proves_its_work(trained: Path, tmp_path: Path, capsys: pytest.C
     assert main(["convert", model, str(tmp_path / "b"), "--format", "huggingface"]) == 1
     assert "modified_resnet" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_convert_may_change_sizes_and_never_its_source(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained / "run" / "model", model)
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    weights = next(model.glob("*.safetensors"))
+    for source in (model, weights, model / "..", tmp_path / "x" / ".." / "model"):
+        assert main(["convert", str(source), str(model), "--format", "open_clip"]) == 1
+    assert "would be replaced; give another folder" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    assert main(["convert", str(model), str(tmp_path / "long"), "--format", "open_clip", "--context-length", "24"]) == 0
+    assert read(tmp_path / "long").spec.text.context_length == 24
 
 
 def test_a_blank_caption_of_the_validation_is_told_and_left_out(
@@ -311,23 +375,83 @@ def test_damaged_weights_are_told_and_not_converted(
 def test_a_vocabulary_of_ones_own_is_learned_and_used(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pairs = str(trained / "data" / "pairs.tsv")
-    arguments = [
-        "tokenizer",
-        "train",
-        pairs,
-        "--captions",
-        "caption",
-        "--size",
-        "530",
-        "--out",
-        str(tmp_path / "words"),
-    ]
-    assert main(arguments) == 0
+    words = tmp_path / "words"
+    arguments = [str(trained / "data" / "pairs.tsv"), "--captions", "caption", "--size", "530", "--out", str(words)]
+    assert main(["tokenizer", "train", *arguments]) == 0
     assert "530" in capsys.readouterr().out
-    assert Tokenizer.from_files(tmp_path / "words").vocabulary_size == 530
+    learned = Tokenizer.from_files(words)
+    assert learned.vocabulary_size == 530
+    assert main(["tokenizer", "train", *arguments[:-1], str(tmp_path / "again")]) == 0
+    assert main(["tokenizer", "train", *arguments]) == 1
+    assert "holds files already (special_tokens_map.json" in capsys.readouterr().err
     assert main(["tokenizer", "train", "--help"]) == 0
     assert "diptych tokenizer train" in capsys.readouterr().out
+
+
+SENTENCES = ["a red square", "a blue square", "", "a red circle", "ein Würfel"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("captions.txt", "\n".join(SENTENCES)),
+        ("captions.csv", "caption\n" + "\n".join(f'"{text}"' for text in SENTENCES)),
+        ("captions.tsv", "id\tcaption\n" + "\n".join(f"{i}\t{text}" for i, text in enumerate(SENTENCES))),
+        ("captions.jsonl", "\n".join(json.dumps({"captions": [text, text]}) for text in SENTENCES[::2] + SENTENCES)),
+    ],
+)
+def test_a_vocabulary_is_learned_from_words_without_images(
+    name: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(content + "\n", encoding="utf-8")
+    assert main(["tokenizer", "train", str(tmp_path / name), "--out", str(tmp_path / "words")]) == 0
+    shown = capsys.readouterr().out
+    texts = 4 if name != "captions.jsonl" else 12
+    assert re.search(rf"^texts +{texts}$", shown, re.MULTILINE)
+    assert re.search(r"^entries +5\d\d of 49,408 asked for; the texts hold no more pairs", shown, re.MULTILINE)
+    assert re.search(r"^learned for one text alone +\d+; a smaller --size", shown, re.MULTILINE) or texts == 12
+    learned = Tokenizer.from_files(tmp_path / "words")
+    assert learned.vocabulary_size < 600
+    assert len(learned.encode("ein Würfel")) == 4
+
+
+def test_columns_and_filters_of_captions_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "captions.csv"
+    table.write_text("zh,good\n猫,true\n狗,false\n猫猫,true\n", encoding="utf-8")
+    arguments = ["tokenizer", "train", str(table), "--captions", "zh", "--where", "good", "--out"]
+    assert main([*arguments, str(tmp_path / "words")]) == 0
+    assert re.search(r"^texts +2$", capsys.readouterr().out, re.MULTILINE)
+    assert main([*arguments[:3], "--out", str(tmp_path / "b")]) == 1
+    assert "no caption column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "message"),
+    [
+        ("\n \n", [], "has no captions"),
+        ("a cat\n", ["--size", "100000000000"], "must be from 514"),
+        ("a cat\n", ["--size", "99999999999999999999999"], "must be from 514"),
+        ("a cat\n", ["--captions", "txt"], "a caption a line"),
+        ("a cat\n", ["--out", "photographs"], "holds files already (cat.jpg)"),
+        ("a cat\n", ["--out", "captions.txt/words"], "captions.txt"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_is_refused_before_the_work(
+    content: str,
+    flags: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("captions.txt").write_text(content)
+    Path("photographs").mkdir()
+    Path("photographs/cat.jpg").touch()
+    out = [] if "--out" in flags else ["--out", "words"]
+    assert main(["tokenizer", "train", "captions.txt", *out, *flags]) in (1, 2)
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["captions.txt", "cat.jpg", "photographs"]
 
 
 def test_evaluate_prints_and_writes_the_result(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import torch
 from diptych import config, specs, zoo
 from diptych.errors import ConfigError
 from diptych.models.clip import CLIP
+from diptych.training import recipes
 
 # Parameters of the released models: image tower, and the whole (paper page, section 1).
 PARAMETERS = {
@@ -73,6 +74,18 @@ def test_missing_keys_are_named() -> None:
     del data["image"]["stem_width"]
     with pytest.raises(ConfigError, match="image lacks stem_width"):
         config.from_dict(specs.ModelSpec, data)
+
+
+def test_a_models_name_stands_for_its_values() -> None:
+    recipe = recipes.small_photographs("pairs.csv")
+    changed = config.override(recipe, ["model=rn-micro", "model.text.context_length=20", "seed=3"])
+    expected = zoo.MODELS["RN-micro"]
+    text = dataclasses.replace(expected.text, context_length=20)
+    assert changed == dataclasses.replace(recipe, model=dataclasses.replace(expected, text=text), seed=3)
+    with pytest.raises(ConfigError, match="did you mean 'RN-micro'"):
+        config.override(recipe, ["model=RN-mikro"])
+    with pytest.raises(ConfigError, match="optimizer is 'adam', but must be an object"):
+        config.override(recipe, ["optimizer=adam"])
 
 
 def test_overrides_apply_together() -> None:

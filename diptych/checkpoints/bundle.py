@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diptych.checkpoints.contents import Contents
 from diptych.checkpoints.files import read_weights
+from diptych.checkpoints.formats import OPEN_CLIP, OPENAI
 from diptych.checkpoints.location import find
 from diptych.checkpoints.resolve import resolve
 from diptych.checkpoints.tensors import assemble, resized, stretched
@@ -67,7 +68,9 @@ def read(
     resolved, provenance, format = resolve(folder, contents, file, spec=spec, activation=activation)
     _check_depth(resolved, len(file.entries), where)
     weights = assemble(file.entries, resolved, format.places(resolved), where)
-    provenance = {"weights_from": where, "weights_format": f"{format.name}, {file.container}"} | provenance
+    whose = OPENAI if format is OPEN_CLIP and file.activation else format  # only OpenAI's files tell it themselves
+    provenance = {"weights_from": where, "weights_format": f"{whose.name}, {file.container}"} | provenance
+    tokenizer_hash = _noted(provenance, "tokenizer")
     if image_size is not None and image_size != resolved.image.image_size:
         provenance = {**provenance, "image_size_from": resolved.image.image_size}
         provenance.pop("hashes", None)  # of other weights from here on
@@ -76,8 +79,22 @@ def read(
         provenance = {**provenance, "context_length_from": resolved.text.context_length}
         provenance.pop("hashes", None)
         weights, resolved = stretched(weights, resolved, context_length)
+        tokenizer_hash = None  # of the other length
     words = _tokenizer(tokenizer, folder, contents, resolved)
+    if tokenizer is None and words and tokenizer_hash and not _is_noted(words, tokenizer_hash, folder, resolved):
+        raise CheckpointError(
+            f"{where}: the tokenizer is not the one that was written, by the SHA-256 noted with the weights, so texts "
+            "would get wrong ids. Write the folder again, or pass the right one as tokenizer= (--tokenizer)"
+        )
     return Bundle(_padded_as(words, resolved), weights, words, provenance)
+
+
+def padded_alike(bundle: Bundle) -> Bundle:
+    """The bundle with a tokenizer that pads as the model was trained; one that was given may pad otherwise."""
+    text, tokenizer = bundle.spec.text, bundle.tokenizer
+    if not isinstance(text, SiglipTextSpec) or tokenizer is None or tokenizer.family == "clip_byte_pair":
+        return bundle
+    return dataclasses.replace(bundle, tokenizer=tokenizer.padded_with(text.padding_id))
 
 
 def build(bundle: Bundle) -> CLIP:
@@ -123,9 +140,13 @@ def as_written(bundle: Bundle) -> bool | None:
 
     It costs a pass over all of them, so reading a bundle leaves it out: there the weights are only mapped.
     """
-    hashes = bundle.provenance.get("hashes")
-    noted = hashes.get("weights") if isinstance(hashes, dict) else None
+    noted = _noted(bundle.provenance, "weights")
     return None if noted is None else fingerprint(bundle.weights) == noted
+
+
+def _noted(provenance: dict[str, Any], what: str) -> Any:
+    hashes = provenance.get("hashes")
+    return hashes.get(what) if isinstance(hashes, dict) else None
 
 
 def _check_depth(spec: ModelSpec, tensors: int, where: str) -> None:
@@ -151,6 +172,17 @@ def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, sp
     return tokenizer
 
 
+def _is_noted(tokenizer: AnyTokenizer, noted: str, folder: Path, spec: ModelSpec) -> bool:
+    """Whether a folder's tokenizer is the one of this hash, perhaps with texts cut shorter than the model has to."""
+    from diptych.text.tokenizer_files import stored_context_length
+
+    if tokenizer.fingerprint == noted:
+        return True
+    shorter = stored_context_length(folder / "tokenizer_config.json") or spec.text.context_length
+    as_stored = dataclasses.replace(spec, text=dataclasses.replace(spec.text, context_length=shorter))
+    return _read_tokenizer(folder, as_stored).fingerprint == noted
+
+
 def _read_tokenizer(path: Path, spec: ModelSpec) -> AnyTokenizer:
     from diptych.text.pretrained import PretrainedTokenizer
     from diptych.text.tokenizer import Tokenizer
@@ -158,7 +190,8 @@ def _read_tokenizer(path: Path, spec: ModelSpec) -> AnyTokenizer:
 
     length = spec.text.context_length
     if spec.tokenizer != "clip_byte_pair":
-        return PretrainedTokenizer.from_files(path, family=spec.tokenizer, context_length=length)
+        padding = spec.text.padding_id if isinstance(spec.text, SiglipTextSpec) else None
+        return PretrainedTokenizer.from_files(path, family=spec.tokenizer, context_length=length, pad_id=padding)
     if path.is_dir():
         return Tokenizer.from_files(path, context_length=length)
     if path.suffix == ".json":
@@ -167,7 +200,7 @@ def _read_tokenizer(path: Path, spec: ModelSpec) -> AnyTokenizer:
 
 
 def _padded_as(tokenizer: AnyTokenizer | None, spec: ModelSpec) -> ModelSpec:
-    """Which padding SigLIP was trained with, its tokenizer knows best."""
+    """What SigLIP's texts are padded with is its tokenizer's affair: OpenCLIP and Transformers ask nobody else."""
     if tokenizer is None or not isinstance(spec.text, SiglipTextSpec):
         return spec
     return dataclasses.replace(spec, text=dataclasses.replace(spec.text, padding_id=tokenizer.pad_id))

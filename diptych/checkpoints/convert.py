@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.checkpoints.bundle import Bundle, build, read
+from diptych.checkpoints.bundle import Bundle, build, padded_alike, read
 from diptych.checkpoints.writing import FormatName, write
 from diptych.errors import CheckpointError
 from diptych.models.clip import CLIP
+from diptych.specs import PreprocessSpec
 from diptych.tokens import Tokens
 
 TOLERANCE = 1e-5  # of unit-norm embeddings in fp32
@@ -33,32 +35,59 @@ class Proof:
 
     @property
     def largest(self) -> float:
-        """The larger of the two."""
-        return max(self.images, self.texts)
+        """The larger of the two; NaN where one is."""
+        return float(torch.tensor([self.images, self.texts]).max())
 
 
 def convert(bundle: Bundle, folder: str | Path, format: FormatName, *, tolerance: float = TOLERANCE) -> Proof:
     """Write a bundle in another format, read that back by its own account alone, and compare.
 
-    Raises CheckpointError that says what the format cannot express, or, where embeddings differ by more than
-    ``tolerance``, which layer is the first to; nothing is left behind then.
+    Raises CheckpointError that says what the format cannot express, which weights are no numbers, or what came back
+    otherwise: embeddings by more than ``tolerance`` and the first layer that differs, a weight, the preprocessing, the
+    tokenizer. Nothing is left behind then.
     """
-    proofs: list[Proof] = []
+    if broken := [name for name, tensor in bundle.weights.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(f"the model is broken: {', '.join(broken[:4])} hold NaN or infinity")
+    bundle, proofs = padded_alike(bundle), list[Proof]()
 
     def prove(written: Path) -> None:
-        proofs.append(compare(bundle, _read_back(written, bundle, format), tolerance=tolerance))
+        back = _read_back(written, bundle, format)
+        proofs.append(compare(bundle, back, tolerance=tolerance))
+        _same_beside(bundle, back)
 
     write(bundle, folder, format=format, check=prove)
     return proofs[0]
 
 
 def _read_back(written: Path, bundle: Bundle, format: FormatName) -> Bundle:
-    if format == "openai":  # its archives are QuickGELU, its state dicts do not say so
-        return read(written / "model.pt", activation="quick_gelu")
+    if format == "openai":  # what brings no tokenizer; only those that its code has are written
+        return read(written / "model.pt")
     back = read(written)
     if bundle.tokenizer is not None and back.tokenizer != bundle.tokenizer:
         raise CheckpointError(f"the tokenizer did not come through: {bundle.tokenizer} became {back.tokenizer}")
     return back
+
+
+def _same_beside(source: Bundle, back: Bundle) -> None:
+    """What few embeddings of a few probes do not show: each weight, the scores, what becomes of an image before."""
+    for name, tensor in source.weights.items():
+        ours, theirs = tensor.detach().cpu().to(back.weights[name].dtype), back.weights[name]
+        if not torch.equal(ours, theirs):
+            raise CheckpointError(f"{name} did not come through: it differs by {_farthest(ours, theirs):.2g}")
+    for what in ("preprocess", "scores"):
+        was, became = _spelled_out(getattr(source.spec, what)), _spelled_out(getattr(back.spec, what))
+        if was != became:
+            raise CheckpointError(f"{what} did not come through: {was} became {became}")
+
+
+def _farthest(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).abs().max())
+
+
+def _spelled_out(value: PreprocessSpec | str) -> PreprocessSpec | str:
+    if isinstance(value, str):
+        return value
+    return dataclasses.replace(value, resize_to=value.resize_to or value.size)
 
 
 def compare(source: Bundle, destination: Bundle, *, tolerance: float = TOLERANCE) -> Proof:

@@ -123,7 +123,7 @@ SUPPORTED = (
         OPENAI,
         "OpenAI: TorchScript archives, never run; state dicts",
         "its tensors",
-        "tokenizer",
+        "tokenizer; of most state dicts activation",
         "openai",
         "`ViT-B-32.pt` of openai/CLIP",
     ),

@@ -163,8 +163,9 @@ def _lengths(text: Mapping[str, Any], family: str) -> dict[str, Any]:
     positions = text["max_position_embeddings"]
     if family == "chinese_clip":
         return {"positions": positions, "context_length": min(BertSpec.context_length, positions)}
-    if family == "siglip":  # configs do not tell the padding; the vocabularies of SigLIP pad with 1, SigLIP 2's with 0
-        return {"context_length": positions, "padding_id": int(text["vocab_size"] != SIGLIP2_VOCABULARY)}
+    if family == "siglip":  # configs of SigLIP 2 often say 1, as SigLIP's do; its vocabulary pads with 0
+        padding = 0 if text["vocab_size"] == SIGLIP2_VOCABULARY else text["pad_token_id"]
+        return {"context_length": positions, "padding_id": padding}
     return {"context_length": positions}
 
 
@@ -215,7 +216,7 @@ def family_of(spec: ModelSpec) -> str:
     if not families or spec.image.kind != image:
         raise CheckpointError(
             f"Transformers has no model with the towers of {spec.name}: {spec.image.kind} for images, {spec.text.kind} "
-            f"for texts, scores by {spec.scores}. Write it in the format diptych"
+            f"for texts, scores by {spec.scores}"
         )
     if isinstance(spec.image, VisionTransformerSpec) and spec.image.pooling != "class_token":
         raise CheckpointError(f"Transformers pools the class token, {spec.name} the {spec.image.pooling}")

@@ -74,7 +74,7 @@ def from_spec(spec: ModelSpec, *, own_tokenizer: bool) -> dict[str, Any]:
         if image.activation != text.activation:
             raise CheckpointError(
                 f"OpenCLIP has one activation for both towers; {spec.name} has {image.activation} for images and "
-                f"{text.activation} for texts. Write it in the format diptych"
+                f"{text.activation} for texts"
             )
         vision |= {"layers": image.layers, "width": image.width, "head_width": image.width // image.heads}
         vision |= {"patch_size": image.patch_size, "mlp_ratio": image.mlp_ratio, "pool_type": _POOLING[image.pooling]}

@@ -114,5 +114,5 @@ def _timm_name(image: SiglipVisionSpec, model: str) -> str:
                 return name
     raise CheckpointError(
         f"OpenCLIP takes SigLIP's image tower from timm, which has none like that of {model}: {image.layers} layers of "
-        f"width {image.width}, patch {image.patch_size}, {image.activation}. Write it in the format diptych"
+        f"width {image.width}, patch {image.patch_size}, {image.activation}"
     )

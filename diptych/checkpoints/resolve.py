@@ -14,7 +14,7 @@ from diptych.checkpoints.files import WeightsFile
 from diptych.checkpoints.formats import Format, recognised
 from diptych.checkpoints.json_files import parsed, read_json, read_preprocessor
 from diptych.config import from_dict, to_dict
-from diptych.errors import CheckpointError, nearest
+from diptych.errors import CheckpointError, UnknownActivation, nearest
 from diptych.specs import BertSpec, ModelSpec
 from diptych.tower_specs import Activation
 
@@ -108,7 +108,7 @@ def _inferred(path: Path, file: WeightsFile, format: Format, activation: Activat
     known = activation or file.activation or format.activation
     spec = format.infer(file.shapes(), known or "gelu", name=path.stem, where=str(path))
     if not known:
-        raise CheckpointError(
+        raise UnknownActivation(
             f"{path} does not tell its activation, and the wrong one gives wrong embeddings without any other sign. "
             "Pass activation= (--activation): quick_gelu for OpenAI's weights and those trained from them, gelu for "
             f"most of OpenCLIP's; diptych inspect {path} --pairs SOURCE finds it out"

@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diptych.checkpoints import huggingface, open_clip
-from diptych.checkpoints.bundle import Bundle, fingerprint
+from diptych.checkpoints import huggingface, open_clip, openai_writing
+from diptych.checkpoints.bundle import Bundle, fingerprint, padded_alike
 from diptych.checkpoints.contents import CONFIG, DESCRIPTION, HUGGINGFACE_CONFIG, PREPROCESSOR, WEIGHTS
 from diptych.checkpoints.folder import replaced
 from diptych.checkpoints.formats import DIPTYCH, HUGGINGFACE, OPEN_CLIP, OPENAI, Format
+from diptych.checkpoints.places import Place
 from diptych.checkpoints.resolve import FORMAT_VERSION
 from diptych.config import to_dict
 from diptych.errors import CheckpointError, nearest
-from diptych.specs import ModelSpec, TextTransformerSpec, VisionTransformerSpec
 
 FormatName = Literal["diptych", "open_clip", "huggingface", "openai"]
 
@@ -50,15 +49,20 @@ def write(
     """Write a bundle as a folder, which appears as a whole or not at all and is on the disk when this returns.
 
     ``open_clip`` is for its ``local-dir:``, ``huggingface`` for Transformers' ``from_pretrained``, ``openai`` a
-    ``model.pt`` for its ``clip.load``; each raises CheckpointError that says what of the model it cannot express.
-    ``diptych`` expresses every model, and is OpenCLIP's where that can. An older bundle of the same name is replaced; a
-    folder with anything else in it is refused. ``check`` sees the new folder before it takes its place; what it raises
-    leaves everything as it was. ``card``: a README.md to lie beside the rest.
+    ``model.pt`` for its ``clip.load`` (without ``jit=True``); each raises CheckpointError that says what of the model
+    it cannot express. ``diptych`` expresses every model, and is OpenCLIP's where that can. An older bundle of the same
+    name is replaced, unless its ``diptych.json`` would be lost; a folder with anything else in it is refused. ``check``
+    sees the new folder before it takes its place; what it raises leaves everything as it was. ``card``: a README.md to
+    lie beside the rest.
     """
     if format not in get_args(FormatName):
         raise CheckpointError(f"there is no format {format!r}; {nearest(format, get_args(FormatName))}")
-    plan = _plan(bundle, format)
-    places = plan.names.places(bundle.spec)
+    bundle = padded_alike(bundle)
+    plan, places = _expressed(bundle, format)
+    if not plan.described and (Path(folder) / DESCRIPTION).exists():
+        raise CheckpointError(
+            f"{folder} holds a model with its {DESCRIPTION}, which would be lost; give another folder"
+        )
     if odd := sorted(bundle.weights.keys() ^ places.keys()):
         raise CheckpointError(f"the weights are not those of {bundle.spec.name}: {', '.join(odd[:4])}")
     files, metadata = dict(plan.files), {"format": "pt"}
@@ -72,6 +76,7 @@ def write(
         tensors: dict[str, Tensor] = {}
         for name, tensor in bundle.weights.items():
             tensors |= places[name].split(tensor.detach().cpu())
+        tensors = _untied(tensors)
         _save(tensors, new / plan.weights, metadata, folder)
         for name, content in files.items():
             (new / name).write_bytes(content)
@@ -89,7 +94,7 @@ def _plan(bundle: Bundle, format: FormatName) -> _Plan:
         configs = {HUGGINGFACE_CONFIG: _json(config), PREPROCESSOR: _json(preprocessor)}
         return _Plan("model.safetensors", HUGGINGFACE, beside | configs)
     if format == "openai":
-        _refuse_what_openai_has_not(bundle.spec)
+        openai_writing.refuse(bundle.spec, tokenizer)
         return _Plan("model.pt", OPENAI, {})
     try:
         config = open_clip.from_spec(bundle.spec, own_tokenizer=tokenizer is not None)
@@ -100,47 +105,42 @@ def _plan(bundle: Bundle, format: FormatName) -> _Plan:
         return _Plan("model.safetensors", DIPTYCH, beside, described=True)
 
 
+def _expressed(bundle: Bundle, format: FormatName) -> tuple[_Plan, dict[str, Place]]:
+    """The plan, and where each tensor goes in its file; CheckpointError where the format has no words for something."""
+    try:
+        plan = _plan(bundle, format)
+        return plan, plan.names.places(bundle.spec)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. Write it in the format diptych") from error
+
+
 def inexpressible(bundle: Bundle) -> dict[str, str]:
     """Of each format that is not our own, what of the model it cannot express; empty where it can all."""
     problems = {}
     for format in get_args(FormatName):
         if format != "diptych":
             try:
-                _plan(bundle, format).names.places(bundle.spec)
+                _expressed(bundle, format)
                 problems[format] = ""
             except CheckpointError as error:
                 problems[format] = str(error)
     return problems
 
 
-def _refuse_what_openai_has_not(spec: ModelSpec) -> None:
-    """Its ``clip.load`` infers the architecture from shapes and knows one vocabulary."""
-    image, text = spec.image, spec.text
-    wrong = []
-    if not isinstance(text, TextTransformerSpec) or image.kind not in ("vision_transformer", "modified_resnet"):
-        wrong.append(f"towers of the kinds {image.kind} and {text.kind}")
-    for tower, name in ((image, "image"), (text, "text")):
-        if getattr(tower, "activation", "quick_gelu") != "quick_gelu":
-            wrong.append(f"{getattr(tower, 'activation', '')} in the {name} tower")
-        heads, width = getattr(tower, "heads", 1), tower.width
-        if width != 64 * heads:
-            wrong.append(f"{name} heads that are not 64 wide")
-        if getattr(tower, "mlp_ratio", 4.0) != 4.0 or getattr(tower, "norm_epsilon", 1e-5) != 1e-5:
-            wrong.append(f"an {name} tower with another mlp_ratio or norm_epsilon")
-    if isinstance(image, VisionTransformerSpec) and image.pooling != "class_token":
-        wrong.append(f"{image.pooling} pooling")
-    if text.vocabulary_size != open_clip.RELEASED_VOCABULARY:
-        wrong.append("vocabulary of one's own")
-    if spec.scores != "softmax":
-        wrong.append("sigmoid scores")
-    if wrong:
-        raise CheckpointError(f"OpenAI's layout has no {', no '.join(wrong)}, as {spec.name} has")
+def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that are one in the source, each on its own: no file of weights says that two are the same."""
+    seen: set[int] = set()
+    own: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        own[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return own
 
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], folder: str | Path) -> None:
     try:
         if path.suffix == ".pt":
-            torch.save(tensors, path)
+            openai_writing.save_archive(tensors, path)
         else:
             path.touch()
             mode = (

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from diptych.cli.help import add_verb
+
+if TYPE_CHECKING:
+    from diptych.text.tokenizer import Tokenizer
+
+LEARNED_FROM = 512  # the ids before are bytes
 
 
 def train(
@@ -15,7 +23,6 @@ def train(
     *,
     out: Path,
     size: int = 49_408,
-    context_length: int = 77,
     split: str | None = None,
     captions: tuple[str, ...] | None = None,
     where: str | None = None,
@@ -29,13 +36,12 @@ def train(
     Parameters
     ----------
     source
-        Class folders, webdataset tars, or a CSV, TSV, JSONL or Parquet file.
+        A text file with a caption a line, a CSV, TSV, JSONL or Parquet file, which needs no images, or any other
+        source.
     out
-        The folder to write; train takes it as its vocabulary, and Transformers' AutoTokenizer opens it.
+        A new folder; train takes it as its vocabulary, and Transformers' AutoTokenizer opens it.
     size
         Entries: 512 bytes, the two special tokens, and as many merges as fill the rest.
-    context_length
-        Longer texts will be cut to this many tokens.
     split
         Which part of a folder that has several: train, val, test.
     captions
@@ -43,29 +49,41 @@ def train(
     where
         Take only samples in which this field is true: json.base.
     """
-    from diptych.cli.output import print_table
-    from diptych.data.sources import captions_of, open_source
-    from diptych.progress import progress
+    from diptych.cli.output import check_writable, print_table
+    from diptych.data.captions import captions_in
+    from diptych.errors import DataError, TokenizerError
+    from diptych.text.learning import check_size
     from diptych.text.tokenizer import Tokenizer
 
-    opened = open_source(source, split=split, captions=captions or None, where=where)
-    samples = progress(range(len(opened)), "reading captions")
-    texts = [caption for index in samples for caption in captions_of(opened, index)]
-    learned = Tokenizer.train(texts, vocabulary_size=size, context_length=context_length)
+    check_size(size)  # before anything is read
+    check_writable(out / "tokenizer.json")
+    if out.is_dir() and (there := sorted(path.name for path in out.iterdir())):
+        raise TokenizerError(f"{out} holds files already ({', '.join(there[:3])}); give a new folder")
+    texts = list(captions_in(source, split=split, captions=captions or None, where=where))
+    if not texts:
+        raise DataError(f"{source} has no captions; give one that has")
+    learned = Tokenizer.train(texts, vocabulary_size=size)
     learned.save(out)
-    lengths = [len(learned.encode(text)) for text in texts]
-    cut = sum(length > context_length for length in lengths)
+    print_table(["", ""], _facts(learned, texts, size))
+    print(f"the vocabulary is in {out}")
+
+
+def _facts(learned: Tokenizer, texts: Sequence[str], size: int) -> list[list[str]]:
+    encoded = [learned.encode(text) for text in texts]
+    lengths = sorted(map(len, encoded))
+    used = Counter(token for ids in encoded for token in set(ids))
+    alone = sum(count == 1 for token, count in used.items() if token >= LEARNED_FROM)
+    fewer = f" of {size:,} asked for; the texts hold no more pairs to merge" if learned.vocabulary_size < size else ""
     rows = [
         ["texts", f"{len(texts):,}"],
-        ["entries", f"{learned.vocabulary_size:,}"],
-        ["tokens a text, start and end included", f"{sum(lengths) / max(1, len(lengths)):.1f}"],
-        [f"texts longer than {context_length}", f"{cut:,}"],
+        ["entries", f"{learned.vocabulary_size:,}{fewer}"],
+        ["learned for one text alone", f"{alone:,}{'; a smaller --size learns fewer by heart' if alone else ''}"],
+        ["tokens a text, start and end included", f"{sum(lengths) / len(lengths):.1f}, at most {lengths[-1]}"],
     ]
     for text in texts[:2]:
         pieces = [learned.decode([token]) for token in learned.encode(text)[1:-1]]
-        rows.append([text[:40], " | ".join(pieces)[:80]])
-    print_table(["", ""], rows)
-    print(f"the vocabulary is in {out}")
+        rows.append([text.strip()[:40], " | ".join(pieces)[:80]])
+    return rows
 
 
 tokenizer = App(name="tokenizer", help="Learn a vocabulary from captions, in any language.", help_format="plaintext")

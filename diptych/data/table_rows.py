@@ -21,10 +21,12 @@ Row = Mapping[str, Any] | str
 
 
 class Asked(NamedTuple):
-    """Which columns a caller wants captions from, None for the usual ones, and which one it filters by."""
+    """Which columns a caller wants captions from, None for the usual ones, which one it filters by, and whether it
+    wants images."""
 
     captions: Sequence[str] | None = None
     filter: str | None = None
+    images: bool = True
 
     def columns(self, there: Iterable[str]) -> list[str]:
         """Those among the columns there."""
@@ -49,7 +51,7 @@ def caption_columns(columns: Iterable[str], captions: Sequence[str] | None) -> S
 
 def _check_columns(columns: Sequence[str], path: Path, asked: Asked) -> None:
     has = f"it has {', '.join(columns)}"
-    if not set(columns) & set(IMAGE_COLUMNS):
+    if asked.images and not set(columns) & set(IMAGE_COLUMNS):
         raise DataError(f"{path} has no image column ({', '.join(IMAGE_COLUMNS)}); {has}")
     if asked.captions is None and not set(columns) & set(CAPTION_COLUMNS):
         names = ", ".join(CAPTION_COLUMNS)
@@ -135,11 +137,9 @@ def _parquet_rows(path: Path, asked: Asked) -> Iterator[Row]:
     file = parquet_file(path)
     columns = file.schema_arrow.names
     _check_columns(columns, path, asked)
-    image = next(name for name in IMAGE_COLUMNS if name in columns)
-    kind = file.schema_arrow.field(image).type
-    kind = getattr(kind, "value_type", kind) if str(kind).startswith("dictionary") else kind
-    embedded = str(kind) not in ("string", "large_string", "string_view")
-    wanted = {*asked.columns(columns), *([] if embedded else [image])}
+    image = next(name for name in IMAGE_COLUMNS if name in columns) if asked.images else None
+    embedded = image is not None and _is_embedded(file.schema_arrow.field(image).type)
+    wanted = {*asked.columns(columns), *([image] if image and not embedded else [])}
     for group in range(file.num_row_groups):
         try:
             table = read_group(file, path, group, sorted(wanted))
@@ -148,6 +148,11 @@ def _parquet_rows(path: Path, asked: Asked) -> Iterator[Row]:
             continue
         for place, row in enumerate(_parquet_cells(table)):
             yield row | {image: (group, place, image)} if embedded and not isinstance(row, str) else row
+
+
+def _is_embedded(kind: Any) -> bool:
+    kind = getattr(kind, "value_type", kind) if str(kind).startswith("dictionary") else kind
+    return str(kind) not in ("string", "large_string", "string_view")
 
 
 def _parquet_cells(table: Any) -> Iterator[dict[str, Any] | str]:

@@ -45,7 +45,7 @@ class TableSource:
         for number, path in enumerate(paths):
             check_regular(path)
             for place, row in enumerate(rows(path, asked)):
-                if where and isinstance(row, Mapping) and not passes(_at(row, str(asked.filter)), where):
+                if where and isinstance(row, Mapping) and not passes(value_at(row, str(asked.filter)), where):
                     continue
                 try:
                     image, texts = _image_and_texts(row, captions, f"{path}, row {place + 1}")
@@ -112,14 +112,18 @@ def _image_and_texts(row: Row, captions: tuple[str, ...] | None, where: str) -> 
     image = next((row[name] for name in IMAGE_COLUMNS if name in row), None)
     if not image or not isinstance(image, str | tuple):
         raise DataError(f"{where} has no image")
-    texts: list[str] = []
-    for name in caption_columns(row, captions):
-        value = _at(row, name)
-        texts += [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
-    return image, texts
+    return image, row_texts(row, captions)
 
 
-def _at(row: Mapping[str, Any], path: str) -> Any:
+def row_texts(row: Mapping[str, Any], captions: Sequence[str] | None) -> list[str]:
+    """The captions of a row, of one column or several; a cell may hold a list of them."""
+    values = [value_at(row, name) for name in caption_columns(row, captions)]
+    cells = [cell for value in values for cell in (value if isinstance(value, list) else [value])]
+    return [cell for cell in cells if isinstance(cell, str)]
+
+
+def value_at(row: Mapping[str, Any], path: str) -> Any:
+    """What a row holds at a dotted path; None where there is nothing."""
     value: Any = row
     for step in path.split("."):
         value = value.get(step) if isinstance(value, Mapping) else None

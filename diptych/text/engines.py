@@ -10,6 +10,7 @@ import tokenizers
 
 from diptych.errors import MissingExtra, TokenizerError
 
+_UNKNOWN = ("<unk>", "[UNK]")
 _PROBE = "A photo of 2 cats, 猫 é"
 _MOST_SPECIAL = 16  # tokens around a text
 _MOST_GROWTH = 64  # times that cleaning may make a text longer
@@ -30,6 +31,7 @@ class JsonEngine:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.size = 1 + max(self.tokenizer.get_vocab().values(), default=-1)
+        self.unknown = next((i for token in _UNKNOWN if (i := self.id_of(token)) is not None), None)
         self._check()
 
     def id_of(self, token: str) -> int | None:
@@ -70,7 +72,7 @@ class SentencePieceEngine:
             self.processor = library.SentencePieceProcessor(model_proto=content)
         except RuntimeError as problem:
             raise TokenizerError(f"this is no SentencePiece model: {problem}") from problem
-        self.size = self.processor.vocab_size()
+        self.size, self.unknown = self.processor.vocab_size(), self.processor.unk_id()
         if not self.size:
             raise TokenizerError("this is no SentencePiece model: it is empty")
 

@@ -7,17 +7,15 @@ merge, the start token, the end token. So the end token is the highest id, and t
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tokenizers
-from tokenizers import Regex, models, pre_tokenizers, trainers
+from tokenizers import models
 
 from diptych.errors import ConfigError, TokenizerError
-from diptych.text import tokenizer_files
+from diptych.text import learning, tokenizer_files, tokenizer_writing
 from diptych.text.batching import to_tokens
 from diptych.text.cleaning import clean
 from diptych.text.tokenizer_files import BYTES, END, END_OF_WORD, START, Merge
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PAD_ID = 0
+_RELEASED = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"  # SHA-256 of the released merges
 
 
 class Tokenizer:
@@ -46,15 +45,14 @@ class Tokenizer:
     family: Literal["clip_byte_pair"] = "clip_byte_pair"
 
     def __init__(self, merges: Sequence[Merge], *, context_length: int = 77) -> None:
-        if context_length < 2:
-            raise ConfigError(f"context_length must leave room for the start and end token (2), not {context_length}")
+        _check_context(context_length)
         self.context_length = context_length
         self._merges = tuple(merges)
         self._vocabulary = tokenizer_files.vocabulary(self._merges)
         self.vocabulary_size = len(self._vocabulary)
         self.start_id = self.vocabulary_size - 2
         self.end_id = self.vocabulary_size - 1
-        self._splitter, self._pairs = _splitter(), _byte_pairs(self._vocabulary, self._merges)
+        self._splitter, self._pairs = learning.splitter(), _byte_pairs(self._vocabulary, self._merges)
         self._encoder = tokenizers.Tokenizer(self._pairs)
         self._encoder.pre_tokenizer = self._splitter
 
@@ -82,28 +80,12 @@ class Tokenizer:
     def train(cls, texts: Iterable[str], *, vocabulary_size: int, context_length: int = 77) -> Tokenizer:
         """Learn merges from texts; the vocabulary is smaller than asked for where the texts hold no more pairs.
 
-        The same texts give the same merges, in any order. Raises ConfigError where ``vocabulary_size`` has no room for
-        the 512 byte tokens and the two special ones.
+        The same texts give the same merges, in any order; of a word of thousands of letters only the first
+        count. Raises ConfigError where ``vocabulary_size`` has no room for the 512 byte tokens and the two special
+        ones, or is beyond 4 million.
         """
-        smallest = 2 * len(BYTES) + 2
-        if vocabulary_size < smallest:
-            raise ConfigError(
-                f"vocabulary_size is {vocabulary_size}, but bytes and special tokens alone take {smallest}"
-            )
-        trainer = trainers.BpeTrainer(
-            # the trainer counts the word-final symbols that it met, at most 256, and would stop early by their number
-            vocab_size=vocabulary_size + len(BYTES),
-            initial_alphabet=sorted(BYTES),
-            end_of_word_suffix=END_OF_WORD,
-            show_progress=False,
-        )
-        learner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
-        learner.pre_tokenizer = _splitter()
-        with _one_thread():
-            learner.train_from_iterator(map(clean, texts), trainer)
-        return cls(
-            tokenizer_files.parse_merges(learner.to_str())[: vocabulary_size - smallest], context_length=context_length
-        )
+        _check_context(context_length)  # before the work
+        return cls(learning.merges(texts, vocabulary_size=vocabulary_size), context_length=context_length)
 
     def __call__(self, texts: str | Sequence[str]) -> Tokens:
         """``Tokens`` of one text or of several: int64 ids (B, longest of the batch) padded with 0.
@@ -153,15 +135,21 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """The text of a ``tokenizer.json``, with the normalisation and the special tokens that it needs on its own."""
-        return tokenizer_files.to_json(self._encoder.to_str(), self.start_id, self.end_id)
+        return tokenizer_writing.to_json(self._encoder.to_str(), self.start_id, self.end_id)
 
     def files(self) -> dict[str, bytes]:
         """Files that ``from_files`` reads and that Transformers' AutoTokenizer, and through it OpenCLIP, opens."""
-        return tokenizer_files.to_files(self.to_json(), self.context_length)
+        return tokenizer_writing.to_files(self.to_json(), self.context_length)
 
     def save(self, folder: str | Path) -> Path:
-        """Write these files into a new folder, or over those of another vocabulary. Raises TokenizerError."""
-        return tokenizer_files.write(Path(folder), self.files())
+        """Write these files into a new folder, or over those of another vocabulary; TokenizerError where that cannot
+        be, or the folder holds anything else, such as a model, which would get wrong ids."""
+        return tokenizer_writing.write(Path(folder), self.files())
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the merges are those of the released models."""
+        return hashlib.sha256("\n".join(map(" ".join, self._merges)).encode()).hexdigest() == _RELEASED
 
     @property
     def fingerprint(self) -> str:
@@ -182,6 +170,11 @@ class Tokenizer:
         return _restore, ("\n".join(map(" ".join, self._merges)), self.context_length)
 
 
+def _check_context(length: int) -> None:
+    if length < 2:
+        raise ConfigError(f"context_length must leave room for the start and end token (2), not {length}")
+
+
 def _restore(merges: str, context_length: int) -> Tokenizer:
     return Tokenizer([_pair(line) for line in merges.splitlines()], context_length=context_length)
 
@@ -191,30 +184,6 @@ def _pair(line: str) -> Merge:
     return first, second
 
 
-def _splitter() -> pre_tokenizers.PreTokenizer:
-    pattern = Regex(tokenizer_files.WORDS)
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(pattern, behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-
-
 def _byte_pairs(vocabulary: Sequence[str], merges: Sequence[Merge]) -> models.BPE:
     ids = {token: token_id for token_id, token in enumerate(vocabulary)}
     return models.BPE(vocab=ids, merges=list(merges), end_of_word_suffix=END_OF_WORD)
-
-
-@contextmanager
-def _one_thread() -> Generator[None]:
-    """Keep ``tokenizers`` from starting threads: it warns, on stderr, in every process forked after it once did."""
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TOKENIZERS_PARALLELISM"]
-        else:
-            os.environ["TOKENIZERS_PARALLELISM"] = before

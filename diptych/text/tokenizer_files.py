@@ -1,10 +1,10 @@
-"""Vocabularies on disk: files of merges, and the tokenizer files that Transformers and OpenCLIP open."""
+"""Vocabularies on disk, read: files of merges, and the tokenizer files of Transformers and OpenCLIP."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,8 +27,6 @@ WORDS = (
     r"<\|startoftext\|>|<\|endoftext\|>|(?i:'s|'t|'re|'ve|'m|'ll|'d)"
     rf"|[{_LETTER}]+|\p{{N}}|[^\s\p{{N}}{_LETTER}]+"
 )
-# Lower-casing one letter at a time misses the one letter whose lower case depends on its place, the Greek sigma.
-_FINAL_SIGMA = r"(?<=\p{Cased}\p{Case_Ignorable}*)Σ(?!\p{Case_Ignorable}*\p{Cased})"
 
 
 def _byte_symbols() -> dict[str, int]:
@@ -155,15 +153,23 @@ def read_folder(folder: Path) -> tuple[list[Merge], int | None]:
             check_ids(load_json(read_text(beside), str(beside)), vocabulary(merges), str(beside))
     else:
         raise TokenizerError(f"{folder} holds neither tokenizer.json nor merges.txt")
-    return merges, _stored_context_length(folder / "tokenizer_config.json")
+    return merges, stored_context_length(folder / "tokenizer_config.json")
 
 
-def _stored_context_length(path: Path) -> int | None:
+def stored_context_length(path: Path) -> int | None:
+    """The length of texts that ``tokenizer_config.json`` gives, if it does."""
     if not path.is_file():
         return None
     length = load_json(read_text(path)).get("model_max_length")
     # Transformers writes 1e30 for "no limit".
     return length if isinstance(length, int) and 2 <= length < 1_000_000 else None
+
+
+def stored_padding(path: Path) -> str | None:
+    """The padding token that ``tokenizer_config.json`` names, if it does."""
+    token = load_json(read_text(path)).get("pad_token") if path.is_file() else None
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None
 
 
 def read_text(path: Path) -> str:
@@ -180,64 +186,3 @@ def read_bytes(path: Path) -> bytes:
         return read_bounded(path, LARGEST_FILE)
     except OSError as problem:
         raise TokenizerError(f"cannot read {path}: {problem}") from problem
-
-
-def write(folder: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files into a folder, each whole or not at all; TokenizerError where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            partial = folder / f".{name}.partial"
-            partial.write_bytes(content)
-            partial.replace(folder / name)
-    except OSError as problem:
-        raise TokenizerError(f"cannot write {folder}: {problem}") from problem
-    return folder
-
-
-def to_json(bare: str, start_id: int, end_id: int) -> str:
-    """A ``tokenizer.json`` from the bare encoder's: it normalises, adds start and end token, knows their names.
-
-    ftfy and HTML unescaping cannot be written in this format: OpenCLIP does both before it, others should.
-    """
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, processors
-
-    whole = Tokenizer.from_str(bare)
-    whole.add_special_tokens([AddedToken(token, normalized=True, special=True) for token in (START, END)])
-    whole.normalizer = normalizers.Sequence(
-        [
-            normalizers.Replace(Regex(r"\s+"), " "),
-            normalizers.Replace(Regex(_FINAL_SIGMA), "ς"),
-            normalizers.Lowercase(),
-        ]
-    )
-    whole.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A {END}", special_tokens=[(START, start_id), (END, end_id)]
-    )
-    whole.decoder = decoders.Sequence(
-        [decoders.ByteLevel(), decoders.Replace(END_OF_WORD, " "), decoders.Strip(" ", 0, 1)]
-    )
-    return whole.to_str()
-
-
-def to_files(tokenizer_json: str, context_length: int) -> dict[str, bytes]:
-    """The folder that Transformers opens.
-
-    Padding has to go by the name of the token with id 0, an exclamation mark inside a word. Special tokens are not
-    looked for in texts, so exclamation marks stay what they are.
-    """
-    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": next(iter(BYTES))}
-    config = {
-        **special,
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": context_length,
-        "padding_side": "right",
-        "truncation_side": "right",
-        "split_special_tokens": True,
-        "clean_up_tokenization_spaces": False,
-    }
-    return {
-        "tokenizer.json": tokenizer_json.encode(),
-        "tokenizer_config.json": json.dumps(config, indent=2).encode(),
-        "special_tokens_map.json": json.dumps(special, indent=2).encode(),
-    }

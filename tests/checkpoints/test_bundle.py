@@ -15,13 +15,14 @@ from twins import RELEASED, bundle, random_weights, renames, twin
 
 from diptych.checkpoints import writing
 from diptych.checkpoints.bundle import Bundle, as_written, build, fingerprint, read
-from diptych.checkpoints.folder import sweep
+from diptych.checkpoints.folder import replaced, sweep
 from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError, ConfigError, TokenizerError
 from diptych.models.clip import create_model
 from diptych.text.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
+HERE, THERE = "two blue squares and a red circle", "eleven golden mountains in foggy weather"
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -296,6 +297,80 @@ def test_a_flipped_bit_is_noticed_by_whoever_asks(tmp_path):
     path.write_bytes(content)
     damaged = read(tmp_path / "a")
     assert as_written(damaged) is False
+
+
+def test_another_tokenizer_than_the_one_written_is_refused(tmp_path):
+    """As many entries and other merges: every text would get wrong ids."""
+    spec = twin("ViT-B/32").with_vocabulary(530)
+    ours, other = (Tokenizer.train([text] * 9, vocabulary_size=530, context_length=16) for text in (HERE, THERE))
+    original = Bundle(spec, random_weights(spec), ours)
+    write(original, tmp_path / "a")
+    assert read(tmp_path / "a").tokenizer == ours
+    for name, content in other.files().items():
+        (tmp_path / "a" / name).write_bytes(content)
+    for options in ({}, {"image_size": 128}):
+        with pytest.raises(CheckpointError, match="the tokenizer is not the one that was written"):
+            read(tmp_path / "a", **options)
+    write(Bundle(spec, original.weights, other), tmp_path / "b")
+    assert read(tmp_path / "a", tokenizer=tmp_path / "b").tokenizer == other
+    assert read(tmp_path / "b", context_length=30).tokenizer.context_length == 30
+    short = Tokenizer.train([HERE] * 9, vocabulary_size=530, context_length=8)  # cuts texts before the model has to
+    write(Bundle(spec, original.weights, short), tmp_path / "c")
+    assert read(tmp_path / "c").tokenizer == ours
+
+
+@pytest.mark.parametrize("format", ["huggingface", "openai"])
+def test_a_described_model_is_not_replaced_by_what_describes_less(format, tmp_path):
+    original = bundle("ViT-B/32", vocabulary=49_408)
+    write(original, tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"its diptych\.json, which would be lost"):
+        write(original, tmp_path / "a", format=format)
+    assert as_written(read(tmp_path / "a"))
+    write(original, tmp_path / "b", format=format)
+    write(original, tmp_path / "b", format=format)
+
+
+def test_a_link_stays_one(tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "real")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "dangling").symlink_to("later")
+    for name in ("link", "dangling"):
+        write(bundle("ViT-B/16"), tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+        assert read(tmp_path / name).spec == twin("ViT-B/16")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "later", "link", "real"]
+
+
+@pytest.mark.parametrize("name", [".", "", "..", "../here"])
+def test_the_folder_one_stands_in_is_not_replaced(name, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(CheckpointError, match="is the folder that this runs in"):
+        write(bundle("ViT-B/32"), name)
+    write(bundle("ViT-B/32"), "new")
+    assert [path.name for path in Path.cwd().iterdir()] == ["new"]
+
+
+def test_writing_sweeps_what_no_living_process_writes(tmp_path):
+    write(bundle("ViT-B/32"), tmp_path / "a")
+    for name in (".a.new-0123abcd", ".a.old-0123abcd"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    with replaced(tmp_path / "a", set(os.listdir(tmp_path / "a"))) as new:
+        write(bundle("ViT-B/16"), tmp_path / "a")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "a"]
+        (new / "file").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert os.listdir(tmp_path / "a") == ["file"]
+
+
+def test_the_only_copy_is_not_swept(tmp_path, monkeypatch):
+    """A kill between the two renames leaves the old folder under its hidden name alone."""
+    write(bundle("ViT-B/32"), tmp_path / ".a.old-0123abcd")
+    monkeypatch.setattr(writing, "save_file", lambda *_, **__: (_ for _ in ()).throw(SafetensorError("full")))
+    with pytest.raises(CheckpointError, match="full"):
+        write(bundle("ViT-B/16"), tmp_path / "a")
+    assert read(tmp_path / ".a.old-0123abcd").spec == twin("ViT-B/32")
 
 
 def test_what_a_killed_writer_left_can_be_swept(tmp_path):

@@ -8,8 +8,13 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from diptych.checkpoints.bundle import Bundle, read
+from diptych.checkpoints.writing import write
 from diptych.errors import ConfigError, TokenizerError
+from diptych.models.clip import create_model
 from diptych.text.pretrained import PretrainedTokenizer, canonical
+from diptych.zoo import MODELS
+from tests.models.twins import twin as small_twin
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "一", "只", "猫", "cat", "##s", "a", "e", ",", "the"]
 
@@ -64,6 +69,50 @@ def test_what_is_written_is_read_and_pickled(word_piece: PretrainedTokenizer, tm
         assert again == tokenizer == pickle.loads(pickle.dumps(tokenizer))
         assert hash(again) == hash(tokenizer)
         assert again.encode("a cat") == tokenizer.encode("a cat")
+
+
+@pytest.mark.parametrize(
+    ("said", "given", "expected"),
+    [
+        (None, None, 0),  # the vocabulary's own
+        (None, 1, 1),
+        ("</s>", None, 1),
+        ("</s>", 0, 1),  # the folder knows best
+        ({"content": "</s>", "lstrip": False}, None, 1),
+        ("<pad>", 1, 0),
+    ],
+)
+def test_what_pads_is_told_by_the_folder_then_by_the_caller(
+    said: object, given: int | None, expected: int, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.json").write_text(unigram(), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": said}))
+    options = {"family": "sentence_piece", "context_length": 9}
+    tokenizer = PretrainedTokenizer.from_files(tmp_path, pad_id=given, **options)
+    assert tokenizer.pad_id == expected
+    assert tokenizer(["a cat", "a"]).ids_BL[1, -1] == expected
+    assert pickle.loads(pickle.dumps(tokenizer)).pad_id == expected
+    for name, content in tokenizer.files().items():
+        (tmp_path / name).write_bytes(content)
+    assert PretrainedTokenizer.from_files(tmp_path, **options) == tokenizer
+    other = PretrainedTokenizer(tokenizer.content, pad_id=1 - expected, **options)
+    assert other != tokenizer
+
+
+def test_a_model_is_written_with_the_padding_it_was_trained_with(tmp_path: Path) -> None:
+    tokenizer = PretrainedTokenizer(unigram(), family="sentence_piece", context_length=9)
+    spec = small_twin(MODELS["ViT-B/16-SigLIP"])
+    spec = spec.with_vocabulary(tokenizer.vocabulary_size, 9, tokenizer="sentence_piece", padding_id=1)
+    write(Bundle(spec, create_model(spec, seed=0).state_dict(), tokenizer), tmp_path / "a")
+    again = read(tmp_path / "a")
+    assert (again.spec, again.tokenizer) == (spec, tokenizer.padded_with("</s>"))
+
+
+def test_padding_that_the_vocabulary_has_not_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(unigram(), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "[PAD]"}')
+    with pytest.raises(TokenizerError, match=r"tokenizer_config\.json pads with '\[PAD\]', which the vocabulary"):
+        PretrainedTokenizer.from_files(tmp_path, family="sentence_piece", context_length=9)
 
 
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ import json
 import multiprocessing
 import os
 import pickle
+import random
+import signal
 import subprocess
 import sys
+import time
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,7 @@ from diptych.errors import ConfigError, TokenizerError
 from diptych.text.cleaning import clean
 from diptych.text.tokenizer import Tokenizer
 
+ROOT = Path(__file__).resolve().parents[2]
 ODD = (
     "",
     "   \t\n ",
@@ -181,6 +186,82 @@ def test_there_and_back_again(small: Tokenizer, tmp_path: Path) -> None:
     assert Tokenizer.from_json(small.to_json(), context_length=12) == small
     assert hash(again) == hash(small)
     assert json.loads(small.files()["tokenizer_config.json"])["pad_token"] == "!"
+
+
+def test_files_are_written_into_a_folder_of_nothing_else(small: Tokenizer, tmp_path: Path) -> None:
+    """Beside weights, other ids would mean other texts."""
+    small.save(tmp_path / "new")
+    small.save(tmp_path / "new")
+    (tmp_path / "new" / "open_clip_model.safetensors").touch()
+    before = (tmp_path / "new" / "tokenizer.json").read_bytes()
+    with pytest.raises(TokenizerError, match=r"holds other files \(open_clip_model\.safetensors\)"):
+        Tokenizer.train(["other words"], vocabulary_size=530).save(tmp_path / "new")
+    assert (tmp_path / "new" / "tokenizer.json").read_bytes() == before
+
+
+def test_a_full_disk_leaves_no_half_of_a_file(
+    small: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(TokenizerError, match="No space left"):
+        small.save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sizes_are_checked_before_anything_is_read() -> None:
+    def unread() -> Iterator[str]:
+        raise AssertionError
+        yield
+
+    for size in (513, 10**11, 10**23):
+        with pytest.raises(ConfigError, match="must be from 514"):
+            Tokenizer.train(unread(), vocabulary_size=size)
+    with pytest.raises(ConfigError, match="context_length"):
+        Tokenizer.train(unread(), vocabulary_size=514, context_length=0)
+
+
+def test_a_word_without_end_does_not_keep_learning(small: Tokenizer) -> None:
+    """Quadratic in its length, a word of a million letters would take hours."""
+    letters = "".join(random.Random(0).choices("abcdefgh", k=1_000_000))
+    begin = time.monotonic()
+    learned = Tokenizer.train([letters, "a red cat"], vocabulary_size=1000)
+    assert time.monotonic() - begin < 30
+    assert learned == Tokenizer.train([letters[:5000], "a red cat"], vocabulary_size=1000)
+
+
+_LEARNER = """
+import random
+from diptych.text.tokenizer import Tokenizer
+letters = "".join(random.choices("abcdefghij", k=4_000_000))
+def texts():
+    for i in range(1000):
+        yield letters[4000 * i : 4000 * (i + 1)]
+    print("learning", flush=True)
+Tokenizer.train(texts(), vocabulary_size=100_000)
+"""
+
+
+def test_pairs_of_equal_frequency_are_merged_in_an_order_of_their_own() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    texts = [f"{a}{b} {a}{b}{a}" for a in letters for b in letters if a != b]
+    first = Tokenizer.train(texts, vocabulary_size=900)
+    assert all(Tokenizer.train(order, vocabulary_size=900) == first for order in (texts, texts[::-1]))
+
+
+def test_learning_can_be_interrupted() -> None:
+    with subprocess.Popen([sys.executable, "-c", _LEARNER], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"learning\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=10) == -signal.SIGINT
+        finally:
+            process.kill()
 
 
 def test_a_folder_with_a_merges_file(released: Tokenizer, shared_data: Path, tmp_path: Path) -> None:
