@@ -161,7 +161,7 @@ def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, sp
     if argument is None and not contents.tokenizer:
         return None
     path = folder if argument is None else Path(argument)
-    tokenizer = _read_tokenizer(path, spec)
+    tokenizer = read_tokenizer(path, spec)
     # An embedding may be a little taller than a vocabulary that was trained elsewhere, and never smaller.
     fits = tokenizer.vocabulary_size == spec.text.vocabulary_size
     if not fits and not (spec.tokenizer != "clip_byte_pair" and tokenizer.vocabulary_size < spec.text.vocabulary_size):
@@ -180,10 +180,11 @@ def _is_noted(tokenizer: AnyTokenizer, noted: str, folder: Path, spec: ModelSpec
         return True
     shorter = stored_context_length(folder / "tokenizer_config.json") or spec.text.context_length
     as_stored = dataclasses.replace(spec, text=dataclasses.replace(spec.text, context_length=shorter))
-    return _read_tokenizer(folder, as_stored).fingerprint == noted
+    return read_tokenizer(folder, as_stored).fingerprint == noted
 
 
-def _read_tokenizer(path: Path, spec: ModelSpec) -> AnyTokenizer:
+def read_tokenizer(path: Path, spec: ModelSpec) -> AnyTokenizer:
+    """The tokenizer of a folder or a file, of the family that the model has, with its length. Raises TokenizerError."""
     from diptych.text.pretrained import PretrainedTokenizer
     from diptych.text.tokenizer import Tokenizer
     from diptych.text.tokenizer_files import read_text

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from diptych.checkpoints.bundle import read_tokenizer
 from diptych.data.mixture import opened
 from diptych.data.sources import Source, captions_of
+from diptych.errors import ConfigError
 from diptych.progress import progress, say
+from diptych.text.pretrained import AnyTokenizer
 from diptych.text.tokenizer import Tokenizer
 from diptych.training.recipe import Recipe
 
@@ -17,14 +21,20 @@ def source_of(recipe: Recipe) -> Source:
     return opened([data, *data.mixture], cache=data.cache, batch_size=recipe.batch_size)
 
 
-def prepare_tokenizer(recipe: Recipe, source: Source) -> Tokenizer:
-    """The tokenizer a recipe asks for: read from a path, or learned from every caption of the source."""
+def prepare_tokenizer(recipe: Recipe, source: Callable[[], Source]) -> AnyTokenizer:
+    """The tokenizer a recipe asks for: one of the model's family read from a path, or one of CLIP's kind learned from
+    every caption of the source. Raises ConfigError where there is nothing at the path, TokenizerError for what is."""
+    if isinstance(recipe.vocabulary, str):
+        if not Path(recipe.vocabulary).exists():
+            raise ConfigError(
+                f"vocabulary: there is no {recipe.vocabulary!r}; it is a tokenizer's folder or file, or the number of "
+                "entries to learn from the captions"
+            )
+        return read_tokenizer(Path(recipe.vocabulary), recipe.model)
+    pairs, family = source(), recipe.model.tokenizer.replace("_", " ")
+    instead = "" if family == "clip byte pair" else f"; it is of CLIP's kind, in place of the model's {family}"
+    say(f"learning a vocabulary from the captions of {len(pairs):,} samples{instead}")
+    indices = progress(range(len(pairs)), "reading captions")
+    captions = (caption for index in indices for caption in captions_of(pairs, index))
     context_length = recipe.model.text.context_length
-    if isinstance(recipe.vocabulary, int):
-        say(f"learning a vocabulary from the captions of {len(source):,} samples")
-        indices = progress(range(len(source)), "reading captions")
-        captions = (caption for index in indices for caption in captions_of(source, index))
-        return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)
-    path = Path(recipe.vocabulary)
-    from_path = Tokenizer.from_files if path.is_dir() else Tokenizer.from_merges
-    return from_path(path, context_length=context_length)
+    return Tokenizer.train(captions, vocabulary_size=recipe.vocabulary, context_length=context_length)

@@ -115,7 +115,7 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
     session = Session.begin(
         recipe,
         folder,
-        tokenizer=lambda: distributed.from_main(lambda: prepare_tokenizer(recipe, samples())),
+        tokenizer=lambda: distributed.from_main(lambda: prepare_tokenizer(recipe, samples)),
         samples=len(source),
         data=fingerprint(source),
     )

@@ -142,7 +142,7 @@ def _tokenizer(recipe: Recipe, source: Source) -> tuple[AnyTokenizer, bool]:
         bundle = read_start(recipe.model, recipe.start, recipe.vocabulary)
         return its_tokenizer(bundle, recipe.start, recipe.vocabulary), True
     if not isinstance(recipe.vocabulary, int) or len(source) <= LEARNED_FROM:
-        return prepare_tokenizer(recipe, source), True
+        return prepare_tokenizer(recipe, lambda: source), True
     some = (caption for index in evenly(len(source), LEARNED_FROM) for caption in captions_of(source, index))
     context = recipe.model.text.context_length
     return Tokenizer.train(some, vocabulary_size=recipe.vocabulary, context_length=context), False

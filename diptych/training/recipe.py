@@ -71,7 +71,8 @@ class Recipe:
     """One training run.
 
     duration:   ``"32 epochs"`` or ``"2000 steps"``.
-    vocabulary: a path to merges or a tokenizer, or the number of entries to learn from the training captions.
+    vocabulary: a tokenizer's folder or file, of the model's family, or the number of entries to learn from the training
+                captions, of CLIP's kind.
     objective:  ``"contrastive"``, the paper's; ``"bag_of_words"``, for a model whose text tower is one: the image
                 predicts the words of its caption; ``"caption"``, for a caption_transformer: it predicts the caption.
     micro_batch: images in the towers at a time, null for the whole batch; the gradient is the whole batch's all the

@@ -13,6 +13,7 @@ import torch
 import diptych
 from diptych.config import override, to_dict
 from diptych.errors import ConfigError, DataError, NonFiniteLoss, TooManyFailures, TrainingError
+from diptych.specs import BertSpec
 from diptych.training import recipes, state
 from diptych.training.loop import train
 from diptych.training.recipe import Recipe
@@ -396,3 +397,31 @@ def test_a_run_outlives_the_reader_of_its_progress(data: Path, tmp_path: Path, m
     recipe = small.recipe(data, steps=2)
     monkeypatch.setattr(sys.stderr, "write", gone)
     assert train(recipe, tmp_path / "run").finished
+
+
+def test_a_text_tower_is_trained_with_its_own_kind_of_tokenizer(data: Path, tmp_path: Path) -> None:
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        *sorted({*["a", "red", "green", "blue", "grey", "card", "number"], *"0123456789"}),
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    plain = small.recipe(data, steps=2)
+    text = BertSpec(context_length=12, vocabulary_size=len(words), width=16, layers=1, heads=2)
+    model = dataclasses.replace(plain.model, text=text, tokenizer="word_piece")
+    run = train(dataclasses.replace(plain, model=model, vocabulary=str(tmp_path / "vocab.txt")), tmp_path / "run")
+    assert run.clip.spec.tokenizer == "word_piece"
+    assert run.clip.tokenizer is not None
+    assert run.clip.tokenizer.vocabulary_size == len(words)
+    assert diptych.load(tmp_path / "run" / "model").encode_texts("a red card").shape == (1, 16)
+
+
+def test_a_vocabulary_that_is_not_there_is_told_before_anything_is_decoded(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = override(small.recipe(data), ["vocabulary=nowhere", "data.in_memory=true"])
+    with pytest.raises(ConfigError, match="there is no 'nowhere'"):
+        train(recipe, tmp_path / "run")
+    assert "decoding" not in capsys.readouterr().err
