@@ -122,13 +122,22 @@ def _convirt() -> ModelSpec:
     )
 
 
+def _clipa() -> ModelSpec:
+    """CLIPA's L/16, whose patches are averaged and whose texts are 16 tokens (arXiv 2305.07017); its positions are
+    learned here, where the authors' are fixed sines."""
+    large = _vit("CLIPA-L/16", 768, 224, 16, 24, 1024, 768)
+    image = dataclasses.replace(large.image, pooling="average", activation="gelu")
+    text = dataclasses.replace(large.text, context_length=16, activation="gelu")
+    return dataclasses.replace(large, image=image, text=text)
+
+
 _RN50 = _resnet("RN50", 1024, 224, (3, 4, 6, 3), 64, _text(512))
 _B16 = _vit("ViT-B/16", 512, 224, 16, 12, 768, 512)
 _L14 = _vit("ViT-L/14", 768, 224, 14, 24, 1024, 768)
 _L14_336 = _vit("ViT-L/14@336px", 768, 336, 14, 24, 1024, 768)
 
 # The nine released models (paper, tables 19 and 20; activations and sizes of the released weights), small ones, SigLIP
-# (arXiv 2303.15343) and SigLIP 2 (arXiv 2502.14786), ALIGN, ConVIRT, Chinese-CLIP (arXiv 2211.01335).
+# (arXiv 2303.15343) and SigLIP 2 (arXiv 2502.14786), CLIPA, ALIGN, ConVIRT, Chinese-CLIP (arXiv 2211.01335).
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
@@ -151,6 +160,7 @@ MODELS: dict[str, ModelSpec] = {
         _siglip("ViT-B/16-SigLIP2", 224, 16, _BASE, second=True),
         _siglip("ViT-L/16-SigLIP2-256", 256, 16, _LARGE, second=True),
         _siglip("ViT-SO400M/16-SigLIP2-256", 256, 16, _SO400M, second=True),
+        _clipa(),
         _align(),
         _convirt(),
         _chinese("Chinese-CLIP-RN50", _RN50, 3),

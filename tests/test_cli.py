@@ -34,7 +34,8 @@ from diptych.zoo import MODELS
 # Positional parameters before the slash, flags after it. Changing this is changing what people have in scripts.
 SURFACE = {
     "demo": "/ out seed steps",
-    "train": "recipe / data out validation split captions where keywords validation_split resume plan set",
+    "train": "recipe / data out validation split captions where keywords validation_split resume plan smoke set",
+    "recipes": "name / json",
     "evaluate": "model source / task split captions where distinct_captions templates tokenizer activation "
     "precision out json",
     "classify": "model images / labels templates tokenizer activation precision json",
@@ -562,3 +563,30 @@ def test_locations_may_not_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", ""]) == 1
     assert main(["train", "rn50", "--data", "", "--out", "nowhere"]) == 1
     assert capsys.readouterr().err.count("no location was given") == 2
+
+
+def test_recipes_are_listed_with_a_line_each_and_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    from diptych.training.recipes import RECIPES, summary
+
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+    assert all(line.endswith(summary(name)) for line, name in zip(lines, RECIPES, strict=True))
+    assert main(["recipes", "vit-b-32"]) == 0
+    shown = capsys.readouterr().out
+    assert "diptych train vit-b-32" in shown
+    assert '"learning_rate": 0.0005' in shown
+    assert main(["recipes", "vit-b-32", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["batch_size"] == 32_768
+    assert main(["recipes", "vit-b-31"]) == 2
+    assert "did you mean 'vit-b-32'" in capsys.readouterr().err
+
+
+def test_a_recipe_is_tried_in_seconds(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(trained / "data" / "pairs.tsv")
+    arguments = ["train", "vit-l-14", "--data", data, "--validation", data, "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--smoke", "--set", "optimizer.learning_rate=1e-3"]) == 0
+    assert "the model is in" in capsys.readouterr().out
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (recipe["name"], recipe["duration"]) == ("ViT-L/14, smoke", "2 steps")
+    assert recipe["optimizer"]["learning_rate"] == 1e-3

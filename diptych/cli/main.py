@@ -22,6 +22,7 @@ from diptych.cli.demo import demo
 from diptych.cli.evaluate import evaluate
 from diptych.cli.help import add_verb
 from diptych.cli.inspect import inspect
+from diptych.cli.recipes import recipes
 from diptych.cli.tokenizer import tokenizer
 from diptych.cli.train import train
 from diptych.errors import ConfigError, DiptychError
@@ -40,7 +41,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),  # no --no-resume beside --resume
 )
-for verb in (demo, train, evaluate, classify, inspect, convert):
+for verb in (demo, recipes, train, evaluate, classify, inspect, convert):
     add_verb(app, verb)
 app.command(tokenizer)
 

@@ -27,6 +27,7 @@ def train(
     validation_split: str | None = None,
     resume: bool = False,
     plan: bool = False,
+    smoke: bool = False,
     set: tuple[str, ...] | None = None,
 ) -> int:
     """Train a model by a named recipe; Ctrl-C saves and stops, --resume goes on bit for bit.
@@ -42,7 +43,7 @@ def train(
     Parameters
     ----------
     recipe
-        A name, such as small-photographs; a wrong one lists those there are.
+        A name, such as small-photographs; diptych recipes lists them.
     data
         The pairs: webdataset tars, class folders, or a CSV, TSV, JSONL or Parquet file.
     out
@@ -57,12 +58,16 @@ def train(
         Go on from the last checkpoint in OUT.
     plan
         Train nothing: print what it will take and what does not fit, then time a few steps.
+    smoke
+        Shrink the recipe to 2 steps of a tiny model on DATA: whether all of it runs, in seconds.
     set
         A value of the recipe, such as "duration=500 steps"; OUT/recipe.json has all of them. May be repeated.
     """
     from diptych.training.allocator import keep_freed_memory
+    from diptych.training.smoke import smoke as shrunk
 
     resolved = _resolved(recipe, data, reading, keywords or (), set or ())
+    resolved = shrunk(resolved) if smoke else resolved
     if plan:
         return _plan(resolved)
     if out is None:
