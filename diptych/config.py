@@ -55,6 +55,14 @@ def override(value: T, assignments: Sequence[str]) -> T:
     return from_dict(type(value), data)
 
 
+def at(value: Any, path: str) -> Any:
+    """What stands at a dotted path of a dataclass, as plain data. Raises ConfigError where there is nothing."""
+    node = to_dict(value)
+    for key in path.split("."):
+        node = _child(node, key, path)
+    return node
+
+
 def _child(node: Any, key: str, path: str) -> Any:
     if not isinstance(node, dict) or key not in node:
         choices = node if isinstance(node, dict) else ()

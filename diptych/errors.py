@@ -14,6 +14,7 @@ DiptychError
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -59,6 +60,16 @@ class NonFiniteLoss(TrainingError):
 
 class MissingExtra(DiptychError, ImportError):
     """An optional dependency that is not installed; the message names the extra to install."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether this is one of the ways in which Python, the system and PyTorch's devices say that memory is short."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, without importing it
+        or "can't allocate memory" in str(error)
+    )
 
 
 _LONGEST = 200  # letters of a name: comparing takes their number squared

@@ -36,6 +36,8 @@ SURFACE = {
     "demo": "/ out seed steps",
     "train": "recipe / data out validation split captions where keywords validation_split resume plan smoke set",
     "recipes": "name / json",
+    "tune": "recipe / data validation out vary trials sampler metric lowest stop_early seed split captions keywords "
+    "where validation_split set",
     "evaluate": "model source / task split captions where distinct_captions templates tokenizer activation "
     "precision out json",
     "classify": "model images / labels templates tokenizer activation precision json",
@@ -590,3 +592,23 @@ def test_a_recipe_is_tried_in_seconds(trained: Path, tmp_path: Path, capsys: pyt
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert (recipe["name"], recipe["duration"]) == ("ViT-L/14, smoke", "2 steps")
     assert recipe["optimizer"]["learning_rate"] == 1e-3
+
+
+def test_tune_ranks_its_trials_and_goes_on(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = str(trained / "data" / "pairs.tsv")
+    arguments = ["tune", "small-photographs", "--data", data, "--validation", data, "--out", str(tmp_path / "tune")]
+    small = ["vocabulary=560", "batch_size=4", "duration=1 steps", "model.image.stem_width=8", "model.image.heads=8"]
+    arguments += [part for value in small for part in ("--set", value)]
+    arguments += ["--vary", "optimizer.learning_rate=log(1e-4,1e-3)", "--vary", "loss.label_smoothing=0,0.1"]
+    assert main([*arguments, "--trials", "1"]) == 0
+    assert main([*arguments, "--trials", "2"]) == 0
+    table = capsys.readouterr().out.splitlines()[-4:]
+    assert table[0].startswith("| trial | validation/mean_recall | optimizer.learning_rate | loss.label_smoothing |")
+    metrics = [float(line.split("|")[2]) for line in table[2:]]
+    assert metrics == sorted(metrics, reverse=True)
+    assert (tmp_path / "tune" / "trials.md").read_text().splitlines() == table
+    assert (tmp_path / "tune" / "trials.svg").read_text().count("learning_rate") == 1
+    assert len((tmp_path / "tune" / "trials.jsonl").read_text().splitlines()) == 4
+    assert main([*arguments, "--trials", "2", "--seed", "3"]) == 1
+    assert "another search" in capsys.readouterr().err
+    assert main([*arguments, "--vary", "optimizer.rate=1,2", "--trials", "2"]) == 2

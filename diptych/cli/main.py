@@ -25,7 +25,8 @@ from diptych.cli.inspect import inspect
 from diptych.cli.recipes import recipes
 from diptych.cli.tokenizer import tokenizer
 from diptych.cli.train import train
-from diptych.errors import ConfigError, DiptychError
+from diptych.cli.tune import tune
+from diptych.errors import ConfigError, DiptychError, lacks_memory
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 _OF_WRITING = {errno.EEXIST, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -41,7 +42,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),  # no --no-resume beside --resume
 )
-for verb in (demo, recipes, train, evaluate, classify, inspect, convert):
+for verb in (demo, recipes, train, tune, evaluate, classify, inspect, convert):
     add_verb(app, verb)
 app.command(tokenizer)
 
@@ -72,7 +73,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
     except (OSError, MemoryError, RuntimeError) as error:  # a full disk, a folder that cannot be written
-        if _lacks_memory(error):  # Python's own MemoryError says nothing
+        if lacks_memory(error):  # Python's own MemoryError says nothing
             told = str(error).partition("\n")[0] or type(error).__name__
             told = f"not enough memory; a smaller batch or model needs less: {told}"
         elif isinstance(error, OSError):
@@ -105,16 +106,6 @@ def _refused(error: OSError) -> str:
     if error.errno in _OF_WRITING or (denied and path):
         return f"cannot write {path}: {reason}" if path else f"cannot write: {reason}"
     return f"cannot open {path}: {reason}" if path else reason
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether this is one of the ways in which Python, the system and PyTorch's devices say so."""
-    return (
-        isinstance(error, MemoryError)
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or type(error).__name__ == "OutOfMemoryError"  # torch's, without importing it
-        or "can't allocate memory" in str(error)
-    )
 
 
 def _warn(

@@ -16,6 +16,16 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned in the text too."""
+    table = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(header))]
+    table.insert(1, ["-" * width for width in widths])
+    return "".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |\n" for row in table
+    )
+
+
 def check_writable(path: Path) -> None:
     """Raise the OSError that a file at ``path`` would meet when it is written, before the work whose result it holds.
 

@@ -66,27 +66,28 @@ def train(
     from diptych.training.allocator import keep_freed_memory
     from diptych.training.smoke import smoke as shrunk
 
-    resolved = _resolved(recipe, data, reading, keywords or (), set or ())
-    resolved = shrunk(resolved) if smoke else resolved
+    chosen = resolved(recipe, data, reading, keywords or (), set or ())
+    chosen = shrunk(chosen) if smoke else chosen
     if plan:
-        return _plan(resolved)
+        return _plan(chosen)
     if out is None:
         raise ConfigError("say where the run is to be written: --out FOLDER (only --plan needs none)")
     keep_freed_memory()
-    held_out = _Validation(validation, validation_split, resolved) if validation else None
-    return _train(resolved, out, held_out, resume=resume)
+    held_out = Validation(validation, validation_split, chosen) if validation else None
+    return _train(chosen, out, held_out, resume=resume)
 
 
-def _resolved(
-    recipe: str, data: str, reading: Reading, keywords: tuple[str, ...], assignments: tuple[str, ...]
+def resolved(
+    name: str, data: str, reading: Reading, keywords: tuple[str, ...], assignments: tuple[str, ...]
 ) -> Recipe:
+    """The named recipe over these data, with the values that ``--set`` gives."""
     from diptych.config import override
     from diptych.training import recipes
 
-    resolved = recipes.find(recipe)(data)
+    recipe = recipes.find(name)(data)
     told = dataclasses.asdict(reading) | {"keywords": keywords}
     told = {name: value for name, value in told.items() if value}
-    return override(dataclasses.replace(resolved, data=dataclasses.replace(resolved.data, **told)), assignments)
+    return override(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **told)), assignments)
 
 
 def _plan(recipe: Recipe) -> int:
@@ -117,7 +118,7 @@ def _plan(recipe: Recipe) -> int:
     return 0
 
 
-def _train(recipe: Recipe, out: Path, held_out: _Validation | None, *, resume: bool) -> int:
+def _train(recipe: Recipe, out: Path, held_out: Validation | None, *, resume: bool) -> int:
     from diptych import distributed
     from diptych.cli.main import INTERRUPTED
     from diptych.training import loop
@@ -140,7 +141,7 @@ def _train(recipe: Recipe, out: Path, held_out: _Validation | None, *, resume: b
     return 0
 
 
-class _Validation:
+class Validation:
     """Zero-shot where the data have classes, else retrieval, in which equal captions are one; ``result``: the last."""
 
     def __init__(self, location: str, split: str | None, recipe: Recipe) -> None:

@@ -89,7 +89,7 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     except (OSError, ValueError, ConfigError) as problem:
         raise TrainingError(f"{path} is not the recipe of a run: {problem}") from problem
     now = config.to_dict(recipe)
-    different = [said for name, said in _differences(before, now) if not name.startswith(FREE_ON_RESUME)]
+    different = [said for name, said in differences(before, now) if not name.startswith(FREE_ON_RESUME)]
     if different:
         raise TrainingError(
             f"{folder} holds a run of another recipe; they differ in {'; '.join(different)}. Give the values it was "
@@ -118,7 +118,7 @@ def _holds_something(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
 
 
-def _differences(before: Any, now: Any, path: str = "") -> list[tuple[str, str]]:
+def differences(before: Any, now: Any, path: str = "") -> list[tuple[str, str]]:
     """Dotted paths at which two JSON values differ, and how."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         said = f"{path} ({json.dumps(before):.40} then, {json.dumps(now):.40} now)"
@@ -127,5 +127,5 @@ def _differences(before: Any, now: Any, path: str = "") -> list[tuple[str, str]]
     return [
         difference
         for key in keys
-        for difference in _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+        for difference in differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
     ]

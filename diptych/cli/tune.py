@@ -1,0 +1,136 @@
+"""``diptych tune``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from diptych.cli.reading import PLAIN, Reading
+
+if TYPE_CHECKING:
+    from diptych.encoder.clip import Clip
+    from diptych.training.search import Search
+    from diptych.training.trials import Trial
+
+
+def tune(
+    recipe: str,
+    /,
+    *,
+    data: str,
+    validation: str,
+    out: Path,
+    vary: tuple[str, ...],
+    trials: int | None = None,
+    sampler: Literal["grid", "random", "optuna"] = "random",
+    metric: str | None = None,
+    lowest: bool = False,
+    stop_early: bool = False,
+    seed: int = 0,
+    reading: Reading = PLAIN,
+    keywords: tuple[str, ...] | None = None,
+    validation_split: str | None = None,
+    set: tuple[str, ...] | None = None,
+) -> int:
+    """Search good values for a recipe: a grid of them, random ones, or those that Optuna proposes.
+
+    Each trial is a run in OUT/trials. Stopped, or killed, the same command goes on; with more --trials it goes further.
+    A trial that fails is a row of the table with its reason.
+
+    Example:
+        diptych tune rn50 --data pairs.csv --validation val.csv --out tune --vary "seed=0,1,2" --sampler grid
+        diptych tune rn50 --data a.csv --validation b.csv --out tune --trials 9 --vary "batch_size=log(64,512)"
+
+    Parameters
+    ----------
+    recipe
+        A name, such as small-photographs; diptych recipes lists them.
+    data
+        The pairs, as diptych train takes them.
+    validation
+        Pairs, or classes, by which the trials are ranked.
+    out
+        Folder of the search: trials.jsonl, trials.md, trials.svg, and a run for each trial.
+    vary
+        What to vary: "a.b=1,2,3", "a.b=linear(0,1)" or, for 5 points of a grid, "a.b=log(1e-4,1e-2,5)"; repeatable.
+    trials
+        How many; of a grid, by default all.
+    sampler
+        grid, random or optuna (an extra).
+    metric
+        Of the evaluation, by which trials are ranked; by default acc1, or the mean recall where there are no classes.
+    lowest
+        Less of the metric is better.
+    stop_early
+        End a trial that is worse than the median of three others or more at the same step.
+    seed
+        Decides the values that are drawn.
+    keywords
+        Where words or tags stand that may be added to captions of DATA. May be repeated.
+    validation_split
+        Which part of a VALIDATION folder that has several.
+    set
+        A value of all trials, such as "duration=1 epochs". May be repeated.
+    """
+    from diptych.cli.main import INTERRUPTED
+    from diptych.cli.train import Validation, resolved
+    from diptych.training.allocator import keep_freed_memory
+    from diptych.training.search import Search, search
+    from diptych.training.search_space import parse
+
+    keep_freed_memory()
+    shared = resolved(recipe, data, reading, keywords or (), set or ())
+    held_out = Validation(validation, validation_split, shared)
+    what = Search(
+        recipe=dataclasses.replace(shared, name=f"{shared.name}, tuned"),
+        space=tuple(parse(text, shared) for text in vary),
+        metric=f"validation/{metric or ('acc1' if held_out.source.class_names else 'mean_recall')}",
+        lowest=lowest,
+        sampler=sampler,
+        stop_early=stop_early,
+        seed=seed,
+    )
+
+    def judged(clip: Clip) -> dict[str, float]:
+        metrics = held_out(clip)
+        recalls = [value for name, value in metrics.items() if "recall@" in name]
+        return metrics | ({"mean_recall": sum(recalls) / len(recalls)} if recalls else {})
+
+    table = search(what, out, trials_wanted=trials, evaluators={"validation": judged})
+    _tell(table, what, out)
+    if not all(trial.over for trial in table):
+        print("stopped; the same command goes on")
+        return INTERRUPTED
+    return 0 if any(trial.state == "done" for trial in table) else 1
+
+
+def _tell(table: Sequence[Trial], what: Search, out: Path) -> None:
+    """Print the table, best first, and leave it in the folder with a figure."""
+    from diptych.cli.output import markdown
+    from diptych.report.plots import Panel, scatter_svg
+    from diptych.training.trials import ranked
+
+    paths = [dimension.path for dimension in what.space]
+    rows = [
+        [
+            str(trial.number),
+            "" if trial.metric is None else f"{trial.metric:.4f}",
+            *(str(trial.values[path]) for path in paths),
+            f"{trial.seconds:.0f}",
+            trial.state + (f": {trial.reason}" if trial.reason else ""),
+        ]
+        for trial in ranked(table, lowest=what.lowest)
+    ]
+    text = markdown(["trial", what.metric, *paths, "seconds", "state"], rows)
+    print(text, end="")
+    (out / "trials.md").write_text(text, encoding="utf-8")
+    done = [trial for trial in table if trial.metric is not None]
+    if done:
+        measured = [trial.metric for trial in done if trial.metric is not None]
+        panels = [
+            Panel(d.path, [trial.values[d.path] for trial in done], measured, log=d.kind == "range" and d.log)
+            for d in what.space
+        ]
+        (out / "trials.svg").write_text(scatter_svg(panels, metric=what.metric), encoding="utf-8")
