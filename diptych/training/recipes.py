@@ -39,11 +39,11 @@ from diptych.training.towers import TowerTraining
 
 
 def lit_b_16(data: str, start: str = "") -> Recipe:
-    """A text tower for the image tower of the ViT-B/16 in ``start``, which is locked (LiT, arXiv 2111.07991).
+    """A text tower for the image tower of the ViT-B/16 in ``start``, which is locked (LiT).
 
-    ``diptych train lit-b-16 --data "shards/{00000..02999}.tar" --out runs/lit --set start.weights=hf:timm/...``. Rate,
-    decay, clipping, batch and warm-up are those of the authors' published configuration (big_vision, ``lit_coco.py``),
-    the length is that of their public model of this size.
+    ``diptych train lit-b-16 --data "shards/{00000..02999}.tar" --out runs/lit --set start.weights=MODEL``, after
+    arXiv 2111.07991. Rate, decay, clipping, batch and warm-up are those of the authors' published configuration
+    (big_vision, ``lit_coco.py``), the length is that of their public model of this size.
     """
     return dataclasses.replace(
         paper("ViT-B/16", data, 1e-3),

@@ -22,8 +22,8 @@ _VOCABULARY = 560  # a little more than the bytes and the two tokens that every 
 def smoke(recipe: Recipe) -> Recipe:
     """The recipe with 2 steps of 4 images, towers of a layer or two over small images, and a small vocabulary.
 
-    Its data are read as they are, by the training process alone. Weights that it begins from are of another size, so all
-    are drawn, and what was to stay as it was learns. Towers of other libraries stay as large as they are.
+    Its data are read as they are, by the training process alone. Weights that it begins from are of another size, so
+    all are drawn, and what was to stay as it was learns. Towers of other libraries stay as large as they are.
     """
     loss = dataclasses.replace(recipe.loss, nested=(_EMBEDDING // 2, _EMBEDDING) if recipe.loss.nested else ())
     return dataclasses.replace(
