@@ -122,6 +122,9 @@ def _union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
         if not isinstance(kind, str) or kind not in tagged:
             raise ConfigError(f"{where}.kind is {kind!r:.80}; {nearest(str(kind), tagged)}")
         return _convert(tagged[kind], data, where)
+    structured = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+    if len(structured) == 1 and isinstance(data, Mapping):  # what is wrong inside is told, not that it is wrong
+        return _convert(structured[0], data, where)
     problems = []
     for kind in kinds:
         try:

@@ -38,6 +38,8 @@ SURFACE = {
     "recipes": "name / json",
     "tune": "recipe / data validation out vary trials sampler metric lowest stop_early seed split captions keywords "
     "where validation_split set",
+    "finetune": "model data / out validation shifted held_out head_only alpha split where validation_split templates "
+    "resume set",
     "evaluate": "model source / task split captions where distinct_captions templates tokenizer activation "
     "precision out json",
     "classify": "model images / labels templates tokenizer activation precision json",

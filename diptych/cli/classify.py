@@ -36,7 +36,7 @@ def classify(
     images
         Image files.
     labels
-        Labels separated by commas, or a file with one a line.
+        Labels separated by commas, a file with one a line, or the classifier.npz that diptych finetune leaves.
     templates
         The prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a line.
     tokenizer
@@ -49,14 +49,16 @@ def classify(
         Print one JSON object a line instead of a table.
     """
     from diptych.cli.output import print_table
+    from diptych.encoder.classifier import Classifier
     from diptych.encoder.loading import load
     from diptych.errors import DataError
 
-    names = _labels(labels)
-    if len(names) < 2:
+    trained = labels.endswith(".npz")
+    names = [] if trained else _labels(labels)
+    if len(names) < 2 and not trained:
         raise ConfigError(f"--labels needs two labels or more, or a file that exists, not {labels!r:.80}")
     clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
-    classifier = clip.classifier(names, templates=templates)
+    classifier = Classifier.load(labels, clip) if trained else clip.classifier(names, templates=templates)
     unreadable = 0
     for image in images:
         try:

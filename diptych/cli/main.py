@@ -20,6 +20,7 @@ from diptych.cli.classify import classify
 from diptych.cli.convert import convert
 from diptych.cli.demo import demo
 from diptych.cli.evaluate import evaluate
+from diptych.cli.finetune import finetune
 from diptych.cli.help import add_verb
 from diptych.cli.inspect import inspect
 from diptych.cli.recipes import recipes
@@ -42,7 +43,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),  # no --no-resume beside --resume
 )
-for verb in (demo, recipes, train, tune, evaluate, classify, inspect, convert):
+for verb in (demo, recipes, train, tune, finetune, evaluate, classify, inspect, convert):
     add_verb(app, verb)
 app.command(tokenizer)
 

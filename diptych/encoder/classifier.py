@@ -1,14 +1,17 @@
-"""Zero-shot classifiers and what they answer."""
+"""Classifiers, zero-shot or fine-tuned, and what they answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
 from diptych.data.preprocess import ImageLike
+from diptych.errors import DataError
 
 if TYPE_CHECKING:
     from diptych.encoder.clip import Clip
@@ -40,12 +43,42 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A zero-shot classifier: one unit-norm weight vector a label. Made by ``Clip.classifier``."""
+    """One weight vector a label: of unit norm where it is zero-shot, made by ``Clip.classifier``; any where it was
+    fine-tuned."""
 
     clip: Clip
     labels: tuple[str, ...]
     templates: tuple[str, ...]
     weights_CE: np.ndarray
+
+    def save(self, path: str | Path) -> Path:
+        """Write labels, templates and weights as one NumPy archive, without the model. It is whole or absent."""
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            with open(partial, "wb") as file:
+                templates = np.array(self.templates, dtype=np.str_)
+                np.savez(file, labels=np.array(self.labels, np.str_), templates=templates, weights_CE=self.weights_CE)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, clip: Clip) -> Classifier:
+        """What ``save`` wrote, for the model it belongs to. Raises DataError where it is none, or of another width."""
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                weights_CE = archive["weights_CE"].astype(np.float32)
+                labels, templates = (tuple(archive[name].tolist()) for name in ("labels", "templates"))
+        except (OSError, ValueError, KeyError, BadZipFile) as problem:
+            raise DataError(f"{path} is no classifier: {problem}") from problem
+        if weights_CE.shape != (len(labels), clip.spec.embedding):
+            raise DataError(
+                f"{path} has weights of shape {weights_CE.shape} for {len(labels)} labels, and {clip.spec.name} has "
+                f"embeddings of {clip.spec.embedding}"
+            )
+        return cls(clip, labels, templates, weights_CE)
 
     def predict_proba(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:
         """Probabilities (n, C) of the labels, in their order, for images as ``Clip.encode_images`` takes them.

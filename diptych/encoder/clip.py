@@ -169,7 +169,8 @@ class Clip:
         if any(parameter.dtype == torch.bfloat16 for parameter in self.model.parameters()):
             raise ConfigError("these weights are rounded to bf16; to save them, load them with precision='fp32'")
 
-        whole = Bundle(self.spec, dict(self.model.state_dict()), self.tokenizer, self.provenance)
+        weights = {name: tensor for name, tensor in self.model.state_dict().items() if name != "head"}
+        whole = Bundle(self.spec, weights, self.tokenizer, self.provenance)
         return write(whole, folder, format=format)
 
     def require_tokenizer(self) -> AnyTokenizer:

@@ -44,7 +44,8 @@ TEXT_TOWERS: dict[type, Callable[[Any, int], TextTower]] = {
 
 class CLIP(nn.Module):
     """Image tower, text tower and ``logit_scale``, the log of what cosine similarities are multiplied by; where scores
-    are sigmoids, also ``logit_bias``, which is added to them.
+    are sigmoids, also ``logit_bias``, which is added to them. ``head``: the weights (C, E) of a classifier that is
+    trained with it, None where there is none; it is no part of a bundle.
 
     Construct it on the meta device to count or to load weights into it; ``create_model`` gives initialised weights.
     """
@@ -57,6 +58,8 @@ class CLIP(nn.Module):
         self.logit_scale = nn.Parameter(torch.empty(()))
         if spec.scores == "sigmoid":
             self.logit_bias = nn.Parameter(torch.empty(()))
+        self.head: nn.Parameter | None
+        self.register_parameter("head", None)
 
     def encode_image(self, pixels_BCHW: Tensor) -> Tensor:
         """Unnormalised image embeddings (B, E) of preprocessed pixels."""

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "diptych", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
 _COLUMNS = 3
@@ -78,6 +78,10 @@ def _scatter(axes: Axes, panel: Panel, metric: str) -> None:
     axes.plot(shown, panel.metric, "o", markersize=4, alpha=0.7)
     if numbers and panel.log:
         axes.set_xscale("log")
+        narrow = max(panel.values) < 100 * min(panel.values)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if narrow else (1,), numticks=6))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel=panel.name, ylabel=metric)
 
 

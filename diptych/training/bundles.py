@@ -28,6 +28,7 @@ def bundled(clip: Trained, weights: dict[str, Tensor], *, step: int, good: Calla
             f"step {step}: {len(spoilt)} of the {len(plain)} weights are not finite, such as {spoilt[0]}; "
             f"they were not written, and {good()}. A lower optimizer.learning_rate may help"
         )
+    plain.pop("head", None)  # of a classifier, which is kept beside the bundle
     return Bundle(clip.spec, plain, clip.tokenizer, {**clip.provenance, "step": step})
 
 

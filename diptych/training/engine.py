@@ -19,6 +19,7 @@ from diptych.training import optimizer_files, state
 from diptych.training.batch_norms import put_back, statistics
 from diptych.training.blocks import prepare
 from diptych.training.forward import forward_of
+from diptych.training.head import class_numbers, classification
 from diptych.training.loss_scale import LossScale
 from diptych.training.objectives import OBJECTIVES
 from diptych.training.optimizer import build_optimizer, set_learning_rate
@@ -80,17 +81,31 @@ class Engine:
             self._before = statistics(self.model)
         pixels_BCHW, tokens = self._inputs(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, metrics = OBJECTIVES[recipe.objective](
-            self.run,
-            pixels_BCHW,
-            tokens,
-            image_ids_B=batch.image_ids_B.to(self.device),
-            text_ids_M=batch.text_ids_M.to(self.device),
-            loss=recipe.loss,
-            micro_batch=recipe.micro_batch,
-            places_BK=self._places(batch.position, len(pixels_BCHW)),
-            loss_scale=self.loss_scale.factor if self.loss_scale else 1.0,
-        )
+        places_BK = self._places(batch.position, len(pixels_BCHW))
+        factor = self.loss_scale.factor if self.loss_scale else 1.0
+        if recipe.head:
+            loss, metrics = classification(
+                self.run,
+                pixels_BCHW,
+                tokens,
+                labels_B=class_numbers(batch.captions).to(self.device),
+                loss=recipe.loss,
+                micro_batch=recipe.micro_batch,
+                places_BK=places_BK,
+                loss_scale=factor,
+            )
+        else:
+            loss, metrics = OBJECTIVES[recipe.objective](
+                self.run,
+                pixels_BCHW,
+                tokens,
+                image_ids_B=batch.image_ids_B.to(self.device),
+                text_ids_M=batch.text_ids_M.to(self.device),
+                loss=recipe.loss,
+                micro_batch=recipe.micro_batch,
+                places_BK=places_BK,
+                loss_scale=factor,
+            )
         gradients = finished_gradients(self.run)
         if self.loss_scale:
             torch._foreach_mul_(gradients, 1 / self.loss_scale.factor)

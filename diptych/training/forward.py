@@ -41,6 +41,24 @@ class Embed(nn.Module):
         return Embedded(F.normalize(images_BE.float(), dim=1), F.normalize(texts_ME.float(), dim=1), scale, bias)
 
 
+class Classify(nn.Module):
+    """The image tower of a CLIP, in ``precision``, and its head; gives the logits (B, C) of the classes in fp32. The
+    scale of similarities is the model's and learns nothing."""
+
+    def __init__(self, model: CLIP, precision: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.precision = model, precision
+
+    def forward(self, pixels_BCHW: Tensor, tokens: Tokens, places_BK: Tensor | None) -> Tensor:
+        if self.model.head is None:
+            raise AssertionError("a model without a head is not trained to classify")
+        places = {} if places_BK is None else {"places_BK": places_BK}
+        with torch.autocast(pixels_BCHW.device.type, self.precision, enabled=self.precision != torch.float32):
+            images_BE, _ = self.model.image(pixels_BCHW, **places)
+        scale = self.model.logit_scale.detach().exp()
+        return scale * F.normalize(images_BE.float(), dim=1) @ self.model.head.T
+
+
 class Likelihoods(nn.Module):
     """A model that writes captions, in ``precision``; gives the logarithm of each caption's likelihood."""
 
@@ -55,7 +73,9 @@ class Likelihoods(nn.Module):
 
 def forward_of(model: Model, precision: torch.dtype) -> nn.Module:
     """What the objectives of a model run."""
-    return Embed(model, precision) if isinstance(model, CLIP) else Likelihoods(model, precision)
+    if not isinstance(model, CLIP):
+        return Likelihoods(model, precision)
+    return Embed(model, precision) if model.head is None else Classify(model, precision)
 
 
 def exchange(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:

@@ -6,6 +6,7 @@ out/tensorboard/       the same for TensorBoard
 out/accounting.json    samples, operations and device-hours so far
 out/checkpoints/       the last few checkpoints, each a bundle that ``diptych.load`` opens
 out/model/             the finished bundle, with a model card
+out/classifier.npz     and the classifier, where the recipe has a head
 out/data-card.md       what is known of the data
 out/skipped.json       samples that could not be read, and why
 out/.lock              which process trains here
@@ -22,6 +23,7 @@ from pathlib import Path
 from diptych import distributed
 from diptych.checkpoints.folder import sweep
 from diptych.data.fingerprint import fingerprint
+from diptych.data.labelled import Labelled
 from diptych.data.loader import Loader
 from diptych.data.memory import InMemory
 from diptych.data.mixture import Mixture
@@ -89,6 +91,8 @@ def train(
     folder = Path(out)
     trackers.check(recipe.trackers)
     source = source_of(recipe) if source is None else source
+    if recipe.head:
+        source = Labelled(source, recipe.head.classes)
     if recipe.batch_size > len(source):
         raise ConfigError(
             f"batch_size is {recipe.batch_size:,}, but {recipe.data.source} has {len(source):,} samples, which "

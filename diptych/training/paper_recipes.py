@@ -89,8 +89,9 @@ def vit_l_14_336(data: str, start: str = "") -> Recipe:
     """The paper's ViT-L/14@336px: one more epoch, at 336 px, of the ViT-L/14 in ``start``.
 
     ``diptych train vit-l-14-336 --data "shards/{00000..39999}.tar" --out runs/vit-l-14-336 --set
-    start.weights=runs/vit-l-14/model``: 76.2 (paper, table 11). Position embeddings are resized. The rate is the paper's
-    (table 20); of the rest it says nothing, so that is as in the epochs before, but for a warm-up in the same proportion.
+    start.weights=runs/vit-l-14/model``: 76.2 (paper, table 11). Position embeddings are resized. The rate is the
+    paper's (table 20); of the rest it says nothing, so that is as in the epochs before, but for a warm-up in the same
+    proportion.
     """
     recipe = paper("ViT-L/14@336px", data, 2e-5)
     optimizer = dataclasses.replace(recipe.optimizer, warmup_steps=2000 // 32)

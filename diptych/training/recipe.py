@@ -12,6 +12,7 @@ from diptych.data.source_spec import CacheSpec, SourceSpec
 from diptych.errors import ConfigError
 from diptych.specs import ModelSpec, SiglipVisionSpec, VisionTransformerSpec
 from diptych.training.guard import GuardSpec
+from diptych.training.head import HeadSpec
 from diptych.training.losses import LossSpec
 from diptych.training.optimizer import OptimizerSpec
 from diptych.training.predictive import check_objective
@@ -85,6 +86,7 @@ class Recipe:
     precision:  ``"bf16"`` and ``"fp16"`` run the towers in it under autocast; weights, optimiser and loss stay fp32. In
                 fp16 the loss is scaled: a step whose gradient overflows makes no update.
     start:      which weights it begins from.
+    head:       the classes of a classifier that the images are trained for, in place of their captions; null for none.
     image_tower, text_tower: what of each learns, and how fast.
     ema:        decay of the average of the weights that evaluations see and that ``model/`` holds, such as 0.999; null
                 for the weights themselves. Training goes on from the weights themselves all the same.
@@ -108,6 +110,7 @@ class Recipe:
     micro_batch: int | None = None
     patch_dropout: float = 0.0
     start: StartSpec = field(default_factory=StartSpec)
+    head: HeadSpec | None = None
     image_tower: TowerTraining = field(default_factory=TowerTraining)
     text_tower: TowerTraining = field(default_factory=TowerTraining)
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
@@ -153,7 +156,13 @@ class Recipe:
             raise ConfigError(f"half_text_weights needs text_tower.learns 'all', not {self.text_tower.learns!r}")
         check(self.image_tower, self.model.image, self.start, "image")
         check(self.text_tower, self.model.text, self.start, "text")
-        if self.image_tower.learns == self.text_tower.learns == "nothing":
+        if self.head and self.objective != "contrastive":
+            raise ConfigError(f"a recipe with a head is trained to classify, not for objective {self.objective!r}")
+        if self.head and self.data.captions_per_image != 1:
+            raise ConfigError("a recipe with a head has no captions, so data.captions_per_image must be 1")
+        if self.head and self.loss != LossSpec(label_smoothing=self.loss.label_smoothing):
+            raise ConfigError("a recipe with a head has a loss over classes, of which label_smoothing alone can be set")
+        if self.image_tower.learns == self.text_tower.learns == "nothing" and not self.head:
             raise ConfigError("image_tower.learns and text_tower.learns are both 'nothing', so there is nothing to do")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"ema must be above 0 and below 1, or null, not {self.ema}")

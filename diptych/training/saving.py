@@ -55,7 +55,8 @@ class Saver:
         copied = self._stager.stage(live | {"average": rest.average, "adapters": rest.adapters})
         assert isinstance(copied, dict)  # not a future of one, since staging is asked to be done when it returns
         whole = bundle(copied["weights"]) if distributed.is_main() else None
-        rest = replace(rest, average=copied["average"], adapters=copied["adapters"])
+        head = {name: tensor for name, tensor in copied["weights"].items() if name == "head"}
+        rest = replace(rest, average=copied["average"], adapters=copied["adapters"], head=head)
         work = partial(state.save, self.folder, whole, rest, copied["optimizer"], keep=self.keep, group=self._group)
         self._work = self._thread.submit(work)
 

@@ -22,7 +22,7 @@ from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, NonFiniteLoss, TrainingError, lacks_memory, nearest
 from diptych.progress import say
 from diptych.training import search_space, trials
-from diptych.training.folder import differences, occupied, write_json
+from diptych.training.folder import FREE_ON_RESUME, differences, occupied, write_json
 from diptych.training.loop import train
 from diptych.training.recipe import Recipe
 from diptych.training.search_space import Dimension, Values
@@ -91,18 +91,29 @@ def search(
             raise ConfigError("a search trains in one process, so torchrun is not for it")
         with occupied(folder):
             _claim(folder, what)
-            table = {trial.number: trial for trial in trials.read(folder)}
-            for number in range(count):
-                if number in table and table[number].over:
-                    continue
-                before = [trial for trial in table.values() if trial.over]
-                trial = table.get(number) or Trial(number=number, values=_values(what, points, before, number))
-                trials.add(folder, trial)
-                say(f"trial {number} of {count}: {_told(trial.values)}")
-                table[number] = _done(what, trial, folder, before, evaluators, source)
-                if not table[number].over:
-                    break
-                trials.add(folder, table[number])
+            return _all(what, folder, points, count, evaluators, source)
+
+
+def _all(
+    what: Search,
+    folder: Path,
+    points: Sequence[Values],
+    count: int,
+    evaluators: Mapping[str, Evaluator],
+    source: Source | None,
+) -> list[Trial]:
+    table = {trial.number: trial for trial in trials.read(folder)}
+    for number in range(count):
+        if number in table and table[number].over:
+            continue
+        before = [trial for trial in table.values() if trial.over]
+        trial = table.get(number) or Trial(number=number, values=_values(what, points, before, number))
+        trials.add(folder, trial)
+        say(f"trial {number} of {count}: {_told(trial.values)}")
+        table[number] = _done(what, trial, folder, before, evaluators, source)
+        if not table[number].over:  # somebody asked to stop
+            break
+        trials.add(folder, table[number])
     return [table[number] for number in sorted(table)]
 
 
@@ -192,7 +203,9 @@ def _claim(folder: Path, what: Search) -> None:
     path = folder / "search.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if different := [said for _, said in differences(before, config.to_dict(what))]:
+        unlike = differences(before, config.to_dict(what))
+        free = tuple(f"recipe.{name}" for name in FREE_ON_RESUME)
+        if different := [said for name, said in unlike if not name.startswith(free)]:
             raise TrainingError(
                 f"{folder} holds another search; they differ in {'; '.join(different)}. Give another folder (--out)"
             )

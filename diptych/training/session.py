@@ -28,6 +28,7 @@ from diptych.training.cards import model_card
 from diptych.training.engine import Engine, Gradient
 from diptych.training.guard import Guard, before_the_spikes
 from diptych.training.half_adam import halve
+from diptych.training.head import attach, begin_head, save_classifier
 from diptych.training.loss_scale import LossScale
 from diptych.training.optimizer import learning_rate
 from diptych.training.recipe import Recipe
@@ -83,6 +84,7 @@ class Session:
             start = begin(
                 recipe.model, recipe.start, vocabulary=recipe.vocabulary, tokenizer=tokenizer, seed=recipe.seed
             )
+            begin_head(start.model, start.tokenizer, recipe.head)
             session = cls(recipe, folder, start.model, start.tokenizer, samples=samples, data=data)
             session.clip.provenance |= start.provenance
             return session
@@ -90,16 +92,16 @@ class Session:
         state.check_data(resumed, samples, data, run=folder, source=recipe.data.source)
         if bundle.tokenizer is None:
             raise AssertionError("a run's checkpoint always holds its tokenizer")
-        # A copy, since the weights read are mapped from the checkpoint's file.
-        session = cls(recipe, folder, copy.deepcopy(built(bundle)), bundle.tokenizer, samples=samples, data=data)
+        model = copy.deepcopy(built(bundle))  # since the weights read are mapped from the checkpoint's file
+        attach(model, resumed.head.get("head"))
+        session = cls(recipe, folder, model, bundle.tokenizer, samples=samples, data=data)
         session._restore(saved[-1], resumed)
         if session.engine.loss_scale and resumed.loss_scale:
             session.engine.loss_scale = LossScale(**resumed.loss_scale)
         session.guard = Guard(**resumed.guard)
-        origin = {name: value for name, value in bundle.provenance.items() if name == "started_from"}
-        session.clip.provenance |= origin
+        session.clip.provenance |= {k: v for k, v in bundle.provenance.items() if k == "started_from"}
         session.step, session.seconds, session.saved_step = resumed.step, resumed.seconds, resumed.step
-        session._tell_threads(resumed.threads)
+        state.tell_threads(resumed.threads, session.device)
         return session
 
     def advance(self, batch: Batch, steps: int) -> dict[str, float]:
@@ -152,7 +154,7 @@ class Session:
             say(f"{self.guard.in_a_row} steps in a row made no update: going back to the weights of {saved.name}")
         bundle, resumed = state.load(saved)
         # The layers of adapters are merged in the bundle, and apart beside it.
-        parallel.load_weights(self.model, bundle.weights | resumed.adapters)
+        parallel.load_weights(self.model, bundle.weights | resumed.adapters | resumed.head)
         self._restore(saved, resumed)
         self.guard.rolled_back()
 
@@ -195,11 +197,13 @@ class Session:
         self.saved_step, self._saved_at = self.step, time.monotonic()
 
     def finish(self) -> None:
-        """Write the finished bundle, with its card, to ``model/``. Raises NonFiniteLoss as `save` does."""
-        weights = parallel.whole_weights(self.model)
+        """Write the finished bundle, with its card, to ``model/``, and a classifier beside it. Raises NonFiniteLoss as `save`
+        does."""
+        weights, clip = parallel.whole_weights(self.model), self.finished_clip()
         if distributed.is_main():
             card = model_card(self.folder, self.model.spec)
             write(self._bundle(weights, averaged=True), self.folder / "model", card=card)
+            save_classifier(clip, self.recipe.head, self.folder)
 
     def evaluate(self, evaluators: Mapping[str, Evaluator]) -> dict[str, float]:
         """Every evaluator's numbers, named ``evaluator/metric``, of the main process, and none of others; all call it.
@@ -219,16 +223,13 @@ class Session:
         is_itself = not (parallel.is_sharded(self.model) or self.average or adapters.state(self.model))
         if is_itself or not weights:
             return self.clip
-        return standing_alone(self.clip, self._bundle(weights, averaged=True), self.device)
+        clip = standing_alone(self.clip, self._bundle(weights, averaged=True), self.device)
+        attach(clip.model, (self.average.tensors if self.average else {}).get("head", weights.get("head")))
+        return clip
 
     def _bundle(self, weights: dict[str, Tensor], *, averaged: bool = False) -> Bundle:
         current = weights | (self.average.tensors if averaged and self.average else {})
         return bundled(self.clip, current, step=self.step, good=self._good)
-
-    def _tell_threads(self, before: int) -> None:
-        now = torch.get_num_threads()
-        if before not in (0, now) and self.device.type == "cpu":
-            say(f"the run had {before} threads and has {now} now; it goes on, but not bit for bit (OMP_NUM_THREADS)")
 
     def _tick(self) -> dict[str, float]:
         now = time.monotonic()

@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from diptych.checkpoints.bundle import Bundle, read
 from diptych.checkpoints.writing import write
 from diptych.errors import CheckpointError, TrainingError
+from diptych.progress import say
 from diptych.training import optimizer_files
 
 NAME = re.compile(r"step-(\d{9})")
@@ -39,6 +40,7 @@ class State:
     average: of the weights, where the recipe asks for one.
     adapters: and the matrices they belong to, which the bundle has merged.
     loss_scale, guard: what `LossScale` and `Guard` remember.
+    head:    of a classifier that is trained, which is no part of the bundle.
     """
 
     step: int
@@ -51,6 +53,7 @@ class State:
     adapters: dict[str, Tensor] = field(default_factory=dict)
     loss_scale: dict[str, Any] | None = None
     guard: dict[str, Any] = field(default_factory=dict)
+    head: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save(
@@ -147,6 +150,13 @@ def check_data(before: State, samples: int, data: str, *, run: Path, source: str
             f"{run} holds a run over other data than {source} is now: as many samples, but names, sizes, captions or "
             "their order have changed; restore the data, or give another folder to begin anew"
         )
+
+
+def tell_threads(before: int, device: torch.device) -> None:
+    """Say where a run goes on with another number of threads than it was begun with."""
+    now = torch.get_num_threads()
+    if before not in (0, now) and device.type == "cpu":
+        say(f"the run had {before} threads and has {now} now; it goes on, but not bit for bit (OMP_NUM_THREADS)")
 
 
 @contextmanager

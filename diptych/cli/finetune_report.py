@@ -1,0 +1,127 @@
+"""What fine-tuning is measured by while it lasts, and what is won and lost at each mixture with the model before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from diptych.cli.output import markdown
+from diptych.data.sources import Source, open_source
+from diptych.errors import DataError
+from diptych.evaluation.head import classify
+from diptych.evaluation.tasks import evaluate
+from diptych.progress import say
+from diptych.report.plots import Path as Curve
+from diptych.report.plots import tradeoff_svg
+from diptych.training.head import begin_head, classifier_of
+from diptych.training.interpolation import between
+from diptych.training.start import begin
+
+if TYPE_CHECKING:
+    from diptych.encoder.clip import Clip
+    from diptych.training.loop import Run
+    from diptych.training.recipe import Recipe
+    from diptych.training.session import Evaluator
+
+ALPHAS = tuple(step / 10 for step in range(11))
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What the model is measured by: by its classifier, on data of the same kind and of others; and zero-shot, on other
+    tasks. Names begin with which of these it is."""
+
+    classified: dict[str, Source]
+    zero_shot: dict[str, Source]
+
+    @classmethod
+    def opened(
+        cls, validation: str | None, shifted: Sequence[str], held_out: Sequence[str], split: str | None
+    ) -> Tasks:
+        """From locations. Raises DataError where one has no classes."""
+        classified = {"validation": _opened(validation, split)} if validation else {}
+        zero_shot: dict[str, Source] = {}
+        for kind, locations, into in (("shifted", shifted, classified), ("held-out", held_out, zero_shot)):
+            for source in (_opened(location, split) for location in locations):
+                into[_name(kind, source, into)] = source
+        return cls(classified, zero_shot)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all tasks."""
+        return [*self.classified, *self.zero_shot]
+
+    def evaluators(self, recipe: Recipe) -> dict[str, Evaluator]:
+        """For ``train``: the accuracy at each task."""
+        return {name: lambda clip, name=name: {"acc1": self.measure(name, clip, recipe)["acc1"]} for name in self.names}
+
+    def measure(self, name: str, clip: Clip, recipe: Recipe) -> dict[str, Any]:
+        """Accuracy and its 95 % interval at a task."""
+        if name in self.zero_shot:
+            result = evaluate(clip, self.zero_shot[name], "zero-shot")
+            return {"acc1": result.metrics["acc1"], "interval": list(result.intervals["acc1"])}
+        if recipe.head is None:
+            raise AssertionError("fine-tuning has a head")
+        scores = classify(classifier_of(clip, recipe.head), self.classified[name])
+        return {"acc1": scores.metrics["acc1"], "interval": list(scores.intervals["acc1"])}
+
+
+def report(run: Run, recipe: Recipe, tasks: Tasks, alpha: float) -> None:
+    """Measure every mixture, print and write the table and the curve, and write the mixture at ``alpha``."""
+    if recipe.head is None:
+        raise AssertionError("fine-tuning has a head")
+    start = begin(recipe.model, recipe.start, vocabulary=recipe.vocabulary, tokenizer=_none_to_learn, seed=recipe.seed)
+    begin_head(start.model, start.tokenizer, recipe.head)
+    before = start.model.to(run.clip.model.logit_scale.device)
+    if tasks.names:
+        say(f"measuring {len(ALPHAS)} mixtures at {len(tasks.names)} tasks")
+        measured: list[dict[str, Any]] = []
+        for share in ALPHAS:
+            clip = between(before, run.clip, share)
+            measured.append({"alpha": share, **{name: tasks.measure(name, clip, recipe) for name in tasks.names}})
+        rows = [[str(at["alpha"]), *(_shown(at[name]) for name in tasks.names)] for at in measured]
+        print(markdown(["alpha", *tasks.names], rows), end="")
+        (run.folder / "mixtures.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+        _draw(run, tasks, measured)
+    mixed = between(before, run.clip, alpha)
+    mixed.save(run.folder / "mixed" / "model")
+    classifier_of(mixed, recipe.head).save(run.folder / "mixed" / "classifier.npz")
+    print(f"the model is in {run.folder / 'model'}, its classifier in {run.folder / 'classifier.npz'}")
+    print(f"both at alpha {alpha}, mixed with the model before, are in {run.folder / 'mixed'}")
+
+
+def _draw(run: Run, tasks: Tasks, measured: Sequence[dict[str, Any]]) -> None:
+    others = [name for name in tasks.names if name != "validation"]
+    if "validation" not in tasks.names or not others:
+        return
+    labels = [str(at["alpha"]) for at in measured]
+    curves = [Curve(name, [(at["validation"]["acc1"], at[name]["acc1"]) for at in measured], labels) for name in others]
+    svg = tradeoff_svg(curves, across="accuracy, validation", up="accuracy, others")
+    (run.folder / "mixtures.svg").write_text(svg, encoding="utf-8")
+
+
+def _opened(location: str, split: str | None) -> Source:
+    try:
+        source = open_source(location)
+    except DataError:  # among others, for it has several splits
+        source = open_source(location, split=split)
+    if not source.class_names:
+        raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
+    return source
+
+
+def _name(kind: str, source: Source, taken: dict[str, Source]) -> str:
+    plain = f"{kind} {source.name.replace('/', '-')}"
+    number = sum(name.startswith(plain) for name in taken)
+    return f"{plain} {number + 1}" if number else plain
+
+
+def _shown(at: dict[str, Any]) -> str:
+    low, high = at["interval"]
+    return f"{at['acc1']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _none_to_learn() -> Any:
+    raise AssertionError("a model that is fine-tuned brings its tokenizer")
