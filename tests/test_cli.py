@@ -36,8 +36,8 @@ SURFACE = {
     "demo": "/ out seed steps",
     "train": "recipe / data out validation split captions where keywords validation_split resume plan smoke set",
     "recipes": "name / json",
-    "tune": "recipe / data validation out vary trials sampler metric lowest stop_early seed split captions keywords "
-    "where validation_split set",
+    "tune": "recipe / data validation out vary trials sampler metric lowest stop_early seed split captions where "
+    "keywords validation_split set",
     "finetune": "model data / out validation shifted held_out head_only alpha split where validation_split templates "
     "resume set",
     "evaluate": "model source / task split captions where distinct_captions templates tokenizer activation "

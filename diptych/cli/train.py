@@ -77,9 +77,7 @@ def train(
     return _train(chosen, out, held_out, resume=resume)
 
 
-def resolved(
-    name: str, data: str, reading: Reading, keywords: tuple[str, ...], assignments: tuple[str, ...]
-) -> Recipe:
+def resolved(name: str, data: str, reading: Reading, keywords: tuple[str, ...], assignments: tuple[str, ...]) -> Recipe:
     """The named recipe over these data, with the values that ``--set`` gives."""
     from diptych.config import override
     from diptych.training import recipes

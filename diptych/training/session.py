@@ -197,8 +197,7 @@ class Session:
         self.saved_step, self._saved_at = self.step, time.monotonic()
 
     def finish(self) -> None:
-        """Write the finished bundle, with its card, to ``model/``, and a classifier beside it. Raises NonFiniteLoss as `save`
-        does."""
+        """Write the finished bundle and its card to ``model/``, a classifier beside it; NonFiniteLoss as of `save`."""
         weights, clip = parallel.whole_weights(self.model), self.finished_clip()
         if distributed.is_main():
             card = model_card(self.folder, self.model.spec)
