@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diptych.data.loader import Batch
-from diptych.data.order import uniforms
+from diptych.data.order import mixed, uniforms
 from diptych.models.clip import CLIP
 from diptych.specs import SiglipVisionSpec, VisionTransformerSpec
 from diptych.tokens import Tokens
@@ -29,7 +31,7 @@ from diptych.training.state import State
 from diptych.training.towers import rate_factors
 from diptych.training.trained import Model
 
-_PATCHES = 4  # keeps these draws apart from the loader's own, which have 0 to 3
+_PATCHES, _DROPOUT = 4, 5  # keep these draws apart from each other and from the loader's own, which have 0 to 3
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -81,31 +83,8 @@ class Engine:
             self._before = statistics(self.model)
         pixels_BCHW, tokens = self._inputs(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        places_BK = self._places(batch.position, len(pixels_BCHW))
-        factor = self.loss_scale.factor if self.loss_scale else 1.0
-        if recipe.head:
-            loss, metrics = classification(
-                self.run,
-                pixels_BCHW,
-                tokens,
-                labels_B=class_numbers(batch.captions).to(self.device),
-                loss=recipe.loss,
-                micro_batch=recipe.micro_batch,
-                places_BK=places_BK,
-                loss_scale=factor,
-            )
-        else:
-            loss, metrics = OBJECTIVES[recipe.objective](
-                self.run,
-                pixels_BCHW,
-                tokens,
-                image_ids_B=batch.image_ids_B.to(self.device),
-                text_ids_M=batch.text_ids_M.to(self.device),
-                loss=recipe.loss,
-                micro_batch=recipe.micro_batch,
-                places_BK=places_BK,
-                loss_scale=factor,
-            )
+        with self._draws(batch.position):
+            loss, metrics = self._pass(batch, pixels_BCHW, tokens)
         gradients = finished_gradients(self.run)
         if self.loss_scale:
             torch._foreach_mul_(gradients, 1 / self.loss_scale.factor)
@@ -137,6 +116,42 @@ class Engine:
         """Give the optimiser back what it remembered; TrainingError where that cannot be read."""
         with state.reading(checkpoint):
             optimizer_files.restore(checkpoint / state.OPTIMIZER, resumed.optimizer, self.model, self.optimizer)
+
+    def _pass(self, batch: Batch, pixels_BCHW: Tensor, tokens: Tokens) -> tuple[Tensor, dict[str, Tensor]]:
+        """Forward and backward, as the recipe's objective or head has it."""
+        recipe = self.recipe
+        places_BK = self._places(batch.position, len(pixels_BCHW))
+        factor = self.loss_scale.factor if self.loss_scale else 1.0
+        if recipe.head:
+            return classification(
+                self.run,
+                pixels_BCHW,
+                tokens,
+                labels_B=class_numbers(batch.captions).to(self.device),
+                loss=recipe.loss,
+                micro_batch=recipe.micro_batch,
+                places_BK=places_BK,
+                loss_scale=factor,
+            )
+        return OBJECTIVES[recipe.objective](
+            self.run,
+            pixels_BCHW,
+            tokens,
+            image_ids_B=batch.image_ids_B.to(self.device),
+            text_ids_M=batch.text_ids_M.to(self.device),
+            loss=recipe.loss,
+            micro_batch=recipe.micro_batch,
+            places_BK=places_BK,
+            loss_scale=factor,
+        )
+
+    @contextmanager
+    def _draws(self, position: int) -> Generator[None]:
+        """What other libraries' towers draw, such as dropout, belongs to the place in the data, so that a run that is
+        resumed draws the same."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(mixed(self.recipe.seed, position, _DROPOUT)) >> 1)
+            yield
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tokens]:
         if batch.tokens is None:

@@ -39,15 +39,15 @@ def contrastive(
     micro-batch at a time, so models that have them are another model then.
     ``places_BK``: the patches of each image that its tower sees, where it has patches; all of them without.
     ``loss_scale``: what the gradient is multiplied by, the loss that is returned is not.
+    Where there are several parts, PyTorch's global generator is seeded anew for each, from its seed at the call.
     """
     cut = parts(pixels_BCHW, tokens, places_BK, micro_batch)
     if len(cut) == 1:
         embedded = [run(*cut[0])]
     else:
+        draws = torch.initial_seed()
         with torch.no_grad(), statistics_kept(run):
-            embedded = [
-                Embedded(*(e if e is None else e.detach().requires_grad_() for e in run(*part))) for part in cut
-            ]
+            embedded = [_leaves(_drawn_anew(run, part, draws + i)) for i, part in enumerate(cut)]
     pairs = Pairs(
         images_BE=torch.cat([part.images_BE for part in embedded]),
         texts_ME=torch.cat([part.texts_ME for part in embedded]),
@@ -59,17 +59,33 @@ def contrastive(
     value, metrics = contrastive_loss(pairs, loss)
     value.backward(value.new_tensor(loss_scale))
     if len(cut) > 1:
-        _replay(run, cut, embedded)
+        _replay(run, cut, embedded, draws)
     return value.detach(), metrics
 
 
-def _replay(run: nn.Module, cut: list[Part], cached: list[Embedded]) -> None:
+def _drawn_anew(run: nn.Module, part: Part, draws: int) -> Embedded:
+    """A part of a batch, embedded with the random numbers of this seed, such as dropout's."""
+    torch.manual_seed(draws)
+    return run(*part)
+
+
+def _leaves(embedded: Embedded) -> Embedded:
+    images_BE, texts_ME, scale, bias = embedded
+    leaves = [tensor.detach().requires_grad_() for tensor in (images_BE, texts_ME, scale)]
+    return Embedded(*leaves, bias=None if bias is None else bias.detach().requires_grad_())
+
+
+def _replay(run: nn.Module, cut: list[Part], cached: list[Embedded], draws: int) -> None:
     """Take the gradient of everything that was embedded into the parameters, a part at a time."""
-    for part, leaves in zip(cut, cached, strict=True):
+    for i, (part, leaves) in enumerate(zip(cut, cached, strict=True)):
         with exchange(run, last=leaves is cached[-1]):
-            outputs = [(out, leaf.grad) for out, leaf in zip(run(*part), leaves, strict=True) if leaf is not None]
-            # A locked tower's have none to take on.
-            outputs = [(out, gradient) for out, gradient in outputs if gradient is not None and out.requires_grad]
+            again = _drawn_anew(run, part, draws + i)
+            outputs = [
+                (out, leaf.grad)
+                for out, leaf in zip(again, leaves, strict=True)
+                # A locked tower's have none to take on.
+                if out is not None and leaf is not None and leaf.grad is not None and out.requires_grad
+            ]
             torch.autograd.backward([out for out, _ in outputs], [gradient for _, gradient in outputs])
 
 

@@ -105,3 +105,29 @@ def test_batch_norms_see_a_part_at_a_time_and_once() -> None:
     for (name, buffer), other in zip(model.named_buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(buffer, other, msg=_named(name))
     assert copy.deepcopy(model).image is not None  # nothing was left behind that cannot be copied
+
+
+def test_both_passes_over_a_part_draw_the_same() -> None:
+    """Dropout in a tower: the gradient is that of a loss over embeddings whose parts drew from seeds of their own."""
+    spec = twin(MODELS["ViT-B/32"])
+    (pixels, tokens), draws = inputs(spec), 7
+    models = [redraw(create_model(spec, seed=0)).train() for _ in range(2)]
+    for model in models:
+        model.image.register_forward_hook(lambda _module, _inputs, out: (F.dropout(out[0], 0.3), out[1]))
+    ids = {"image_ids_B": torch.arange(IMAGES), "text_ids_M": torch.arange(IMAGES * CAPTIONS)}
+    torch.manual_seed(draws)
+    contrastive(Embed(models[0], torch.float32), pixels, tokens, **ids, loss=LossSpec(), micro_batch=2)
+    images = []
+    for i, part in enumerate(pixels.split(2)):
+        torch.manual_seed(draws + i)
+        images.append(models[1].encode_image(part))
+    pairs = Pairs(
+        images_BE=F.normalize(torch.cat(images), dim=1),
+        texts_ME=F.normalize(models[1].encode_text(tokens), dim=1),
+        scale=models[1].logit_scale.exp(),
+        **ids,
+    )
+    contrastive_loss(pairs, LossSpec())[0].backward()
+    for (name, parameter), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        size = max(1.0, other.grad.abs().max().item())
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=0, atol=1e-5 * size, msg=_named(name))

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from diptych.checkpoints.bundle import read
 from diptych.config import override
 from diptych.data.sources import open_source
 from diptych.errors import TrainingError
+from diptych.models.text_transformer import TextTransformer
 from diptych.specs import ModelSpec
 from diptych.training import state
 from diptych.training.loop import train
@@ -160,6 +162,20 @@ def test_patches_that_are_dropped_and_parts_of_a_batch_resume_too(data: Path, tm
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
     at_once, parts = (losses(tmp_path / name) for name in ("at-once", "whole"))
     assert [line["loss"] for line in parts] == pytest.approx([line["loss"] for line in at_once], rel=1e-3)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+def test_what_a_tower_draws_for_itself_resumes_too(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro_batch: int | None
+) -> None:
+    """Dropout, as towers of other libraries have it."""
+    plain = TextTransformer.forward
+    monkeypatch.setattr(TextTransformer, "forward", lambda *inputs: (F.dropout(plain(*inputs)[0], 0.3), {}))
+    recipe = dataclasses.replace(small.recipe(data, steps=4, every_steps=2), micro_batch=micro_batch)
+    train(recipe, tmp_path / "whole")
+    torch.rand(3)  # elsewhere in the process
+    train(recipe, cut_back(tmp_path / "whole", steps=4), resume=True)
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("name", ["ViT-B/32", "RN50"])
