@@ -34,5 +34,5 @@ def recipes(name: str | None = None, /, *, json: bool = False) -> None:
     recipe = table.find(name)
     values = dumps(to_dict(recipe("SOURCE")), indent=2)
     if not json:
-        print(inspect.getdoc(recipe), end="\n\n")
+        print((inspect.getdoc(recipe) or "").replace("``", ""), end="\n\n")
     print(values)

@@ -200,4 +200,4 @@ def find(name: str) -> Callable[[str], Recipe]:
 
 def summary(name: str) -> str:
     """What a recipe is for, in a line: the first of its docstring."""
-    return (find(name).__doc__ or "").partition("\n")[0].removesuffix(".")
+    return (find(name).__doc__ or "").partition("\n")[0].removesuffix(".").replace("``", "")

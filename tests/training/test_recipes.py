@@ -67,7 +67,7 @@ def test_docstrings_hold_a_line_and_a_command_that_is_right(name: str) -> None:
     text = inspect.getdoc(recipes.find(name)) or ""
     assert f"diptych train {name} " in " ".join(text.split())
     assert len(text.splitlines()[0]) <= 100
-    assert recipes.summary(name) == text.splitlines()[0].rstrip(".")
+    assert recipes.summary(name) == text.splitlines()[0].rstrip(".").replace("``", "")
 
 
 def test_siglips_values() -> None:
