@@ -29,7 +29,14 @@ from tests.models.twins import is_external, twin
 from tests.training import small
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMES = {"seconds", "samples_per_second", "device_hours", "model_flops_per_second", "data_wait"}
+TIMES = {
+    "seconds",
+    "samples_per_second",
+    "device_hours",
+    "model_flops_per_second",
+    "data_wait",
+    "slowest_process",
+}
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
