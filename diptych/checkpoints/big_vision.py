@@ -66,10 +66,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> _Arra
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file, max_header_size=_LARGEST_HEADER)
         begins = file.tell()
-    if (
-        dtype.newbyteorder("=") not in _TYPES
-        or fortran
-        or info.file_size != begins + dtype.itemsize * int(np.prod(shape, dtype=object))
+    if dtype.newbyteorder("=") not in _TYPES or info.file_size != begins + dtype.itemsize * int(
+        np.prod(shape, dtype=object)
     ):
         raise CheckpointError(f"{path}: {info.filename} is no plain array of numbers of the size that its header gives")
     if 0 in shape or (_LOOP in info.filename and not 0 < (shape or (0,))[0] <= _MOST_LAYERS):
@@ -79,8 +77,9 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> _Arra
         try:
             with archive.open(info) as file:
                 file.seek(begins)
-                values = np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
-                return values.astype(dtype.newbyteorder("="), copy=False)  # PyTorch has no other order of bytes
+                values = np.frombuffer(bytearray(file.read()), dtype).reshape(shape, order="F" if fortran else "C")
+                # PyTorch has no other order of bytes.
+                return np.ascontiguousarray(values.astype(dtype.newbyteorder("="), copy=False))
         except Exception as error:  # likewise
             raise CheckpointError(f"{path} is damaged at {info.filename} ({error}); fetch it again") from error
 

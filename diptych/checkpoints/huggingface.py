@@ -13,7 +13,7 @@ from typing import Any
 
 from diptych.checkpoints.architecture import ratio
 from diptych.checkpoints.boundary import described_by
-from diptych.checkpoints.huggingface_preprocessor import from_preprocess, to_preprocess
+from diptych.checkpoints.huggingface_preprocessor import from_preprocess, of_squares, to_preprocess
 from diptych.config import from_dict
 from diptych.errors import CheckpointError, nearest
 from diptych.specs import (
@@ -95,7 +95,7 @@ def _spec(
 ) -> ModelSpec:
     vision = _section(config, family, "vision_config", where)
     if family == "siglip2":  # of any resolution; here of the one square that its position embeddings are for
-        family, preprocessor = "siglip", None
+        family, preprocessor = "siglip", of_squares(preprocessor)
         vision["image_size"] = math.isqrt(vision["num_patches"]) * vision["patch_size"]
     text = _section(config, family, "text_config", where)
     if vision["num_channels"] != 3 or not vision["vision_use_head"]:

@@ -49,6 +49,14 @@ def to_preprocess(preprocessor: Mapping[str, Any], family: str, image_size: int)
     }
 
 
+def of_squares(preprocessor: Mapping[str, Any] | None) -> dict[str, Any]:
+    """SigLIP 2's image processor, which keeps the shape of an image, as one for the squares that its one resolution
+    is: whatever it says but sizes."""
+    told = preprocessor or {}
+    kept = ("resample", *_STEPS, "rescale_factor", "image_mean", "image_std")
+    return {"resample": 2} | {key: told[key] for key in kept if told.get(key) is not None}
+
+
 def refuse_other_steps(preprocessor: Mapping[str, Any]) -> None:
     """ConfigError for an image processor that leaves out one of our steps, has another, or scales otherwise."""
     if off := [step for step in _STEPS if not preprocessor.get(step, True)]:

@@ -104,6 +104,14 @@ class Bomb:
         return (open, (str(self.marker), "w"))
 
 
+def test_arrays_may_lie_by_columns(tmp_path: Path) -> None:
+    """As NumPy saves what was transposed."""
+    weights, content = arrays()
+    np.savez(tmp_path / "a.npz", **{name: np.asfortranarray(array) for name, array in content.items()})
+    ours = read(tmp_path / "a.npz").weights
+    assert all(torch.equal(ours[name], tensor) for name, tensor in weights.items())
+
+
 def test_damage_and_malice_end_in_an_error(tmp_path: Path) -> None:
     _, content = arrays()
     path = tmp_path / "a.npz"

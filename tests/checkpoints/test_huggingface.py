@@ -35,7 +35,14 @@ def test_what_a_config_leaves_out_is_as_released(family: str) -> None:
 
 def test_siglip_2_of_any_resolution_is_read_at_that_of_its_positions() -> None:
     config = {"model_type": "siglip2", "text_config": {"vocab_size": 256_000}, "vision_config": {"num_patches": 196}}
-    assert to_spec(config, {"patch_size": 16}, "ViT-B/16-SigLIP2", "config.json") == MODELS["ViT-B/16-SigLIP2"]
+    ours = MODELS["ViT-B/16-SigLIP2"]
+    told = {"patch_size": 16, "max_num_patches": 256, "resample": 3, "image_processor_type": "Siglip2ImageProcessor"}
+    assert to_spec(config, told, ours.name, "config.json") == ours
+    # What the file leaves out is as its image processor has it.
+    bare = to_spec(config, {"image_mean": [0.4, 0.5, 0.6]}, ours.name, "config.json").preprocess
+    assert (bare.interpolation, bare.mean, bare.resize) == ("bilinear", (0.4, 0.5, 0.6), "squash")
+    with pytest.raises(CheckpointError, match="rescale_factor"):
+        to_spec(config, {"rescale_factor": 1 / 127.5}, ours.name, "config.json")
 
 
 @pytest.mark.parametrize(
