@@ -70,6 +70,16 @@ def transformers_config(architecture: str, options: Mapping[str, Any]) -> Any:
         raise ConfigError(f"Transformers cannot make a {architecture!r:.80}: {error!s:.300}") from error
 
 
+def tower_config(architecture: str, sizes: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """The same for a tower: ``sizes`` are what its spec says, ``options`` what stands in that by the library's names.
+    Raises ConfigError, with the nearest name, for an option that the architecture does not have."""
+    known = transformers_config(architecture, {}).to_dict()
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"{architecture} of Transformers has no option {option!r:.80}; {nearest(option, known)}")
+    return transformers_config(architecture, {**sizes, **options})
+
+
 def transformers_model(config: Any) -> nn.Module:
     """The encoder of a config, with random weights. Raises ConfigError where the library cannot build it."""
     transformers = library("transformers", "transformers")

@@ -153,6 +153,8 @@ def test_the_papers_models_have_the_widths_that_their_specs_say(name: str) -> No
         ({"image": dataclasses.replace(SPEC.image, name="resnet_of_dreams")}, "resnet_of_dreams"),
         ({"image": dataclasses.replace(SPEC.image, width=7)}, "width 96"),
         ({"text": dataclasses.replace(TEXT, architecture="brt")}, "brt"),
+        ({"text": dataclasses.replace(TEXT, options={"num_hidden_layer": 1})}, "mean 'num_hidden_layers'"),
+        ({"text": dataclasses.replace(TEXT, context_length=600)}, "512 positions"),
     ],
 )
 def test_a_tower_that_there_is_not(change: dict, message: str) -> None:
