@@ -16,9 +16,9 @@ from typing import Literal
 
 from diptych.errors import ConfigError
 from diptych.tower_specs import (
-    Activation,
     BagOfWordsSpec,
     BertSpec,
+    CaptionTransformerSpec,
     HuggingFaceImageSpec,
     HuggingFaceTextSpec,
     ModifiedResNetSpec,
@@ -27,7 +27,6 @@ from diptych.tower_specs import (
     TextTransformerSpec,
     TimmSpec,
     VisionTransformerSpec,
-    divides,
     positive,
 )
 
@@ -63,26 +62,6 @@ class PreprocessSpec:
             raise ConfigError(f"PreprocessSpec.resize_to ({self.resize_to}) must not be below size ({self.size})")
         if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
             raise ConfigError(f"PreprocessSpec.mean must be finite and std positive, not {self.mean} and {self.std}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionTransformerSpec:
-    """A causal Transformer that writes the caption of an image, whose embedding it reads in place of the start token:
-    the language model that the paper began with (section 2.3). A model that has it embeds no texts."""
-
-    kind: Literal["caption_transformer"] = "caption_transformer"
-    context_length: int = 77
-    vocabulary_size: int = 49_408
-    width: int
-    layers: int
-    heads: int
-    mlp_ratio: float = 4.0
-    activation: Activation = "quick_gelu"
-    norm_epsilon: float = 1e-5
-
-    def __post_init__(self) -> None:
-        positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        divides(self, "width", "heads")
 
 
 ExternalImageSpec = TimmSpec | HuggingFaceImageSpec

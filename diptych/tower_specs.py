@@ -64,10 +64,10 @@ class ModifiedResNetSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextTransformerSpec:
-    """A causal, pre-norm Transformer read out at the end token (paper, section 2.4)."""
+class _CausalTransformer:
+    """What the two causal, pre-norm Transformers over texts have in common."""
 
-    kind: Literal["text_transformer"] = "text_transformer"
+    kind: str
     context_length: int = 77
     vocabulary_size: int = 49_408
     width: int
@@ -80,6 +80,21 @@ class TextTransformerSpec:
     def __post_init__(self) -> None:
         positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
         divides(self, "width", "heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTransformerSpec(_CausalTransformer):
+    """A causal, pre-norm Transformer read out at the end token (paper, section 2.4)."""
+
+    kind: Literal["text_transformer"] = "text_transformer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionTransformerSpec(_CausalTransformer):
+    """A causal Transformer that writes the caption of an image, whose embedding it reads in place of the start token:
+    the language model that the paper began with (section 2.3). A model that has it embeds no texts."""
+
+    kind: Literal["caption_transformer"] = "caption_transformer"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json as json_format
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from diptych.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diptych.encoder.classifier import Classifier
 
 
 def classify(
@@ -48,10 +51,8 @@ def classify(
     json
         Print one JSON object a line instead of a table.
     """
-    from diptych.cli.output import print_table
     from diptych.encoder.classifier import Classifier
     from diptych.encoder.loading import load
-    from diptych.errors import DataError
 
     trained = labels.endswith(".npz")
     names = [] if trained else _labels(labels)
@@ -59,20 +60,26 @@ def classify(
         raise ConfigError(f"--labels needs two labels or more, or a file that exists, not {labels!r:.80}")
     clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
     classifier = Classifier.load(labels, clip) if trained else clip.classifier(names, templates=templates)
-    unreadable = 0
-    for image in images:
-        try:
-            prediction = classifier.rank(image)[0]
-        except DataError as error:  # one bad image does not lose the others
-            print(f"error: {error}", file=sys.stderr)
-            unreadable += 1
-            continue
-        if json:
-            print(json_format.dumps({"image": image, "labels": dict(prediction)}, ensure_ascii=False))
-        else:
-            print(image)
-            print_table(["", ""], [[f"{probability:7.1%}", label] for label, probability in list(prediction)[:5]])
-    return 1 if unreadable else 0
+    answered = [_answer(classifier, image, json) for image in images]
+    return 0 if all(answered) else 1
+
+
+def _answer(classifier: Classifier, image: str, json: bool) -> bool:
+    """Print what is in an image; false where it cannot be read, which does not lose the others."""
+    from diptych.cli.output import print_table
+    from diptych.errors import DataError
+
+    try:
+        prediction = classifier.rank(image)[0]
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    if json:
+        print(json_format.dumps({"image": image, "labels": dict(prediction)}, ensure_ascii=False))
+    else:
+        print(image)
+        print_table(["", ""], [[f"{probability:7.1%}", label] for label, probability in list(prediction)[:5]])
+    return True
 
 
 def _labels(text: str) -> list[str]:

@@ -2,7 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from diptych.training.recipe import Recipe
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Judges:
+    """What a fine-tuned model is measured by.
+
+    Parameters
+    ----------
+    validation
+        Images of the same kind, by which the run is watched.
+    shifted
+        Images of the same classes, or of some of them, of another kind. May be repeated.
+    held_out
+        Another task, at which the model stays zero-shot. May be repeated.
+    """
+
+    validation: str | None = None
+    shifted: tuple[str, ...] | None = None
+    held_out: tuple[str, ...] | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Labelled:
+    """Which labelled images are taken.
+
+    Parameters
+    ----------
+    split
+        Which part of a DATA folder that has several: train, val, test.
+    where
+        Of DATA, take only samples in which this field is true: json.base.
+    validation_split
+        Which part of VALIDATION, SHIFTED and HELD_OUT folders that have several.
+    """
+
+    split: str | None = None
+    where: str | None = None
+    validation_split: str | None = None
+
+
+NOBODY, ALL_IMAGES = Judges(), Labelled()
 
 
 def finetune(
@@ -11,14 +61,10 @@ def finetune(
     /,
     *,
     out: Path,
-    validation: str | None = None,
-    shifted: tuple[str, ...] = (),
-    held_out: tuple[str, ...] = (),
+    judges: Judges = NOBODY,
     head_only: bool = False,
     alpha: float = 0.5,
-    split: str | None = None,
-    where: str | None = None,
-    validation_split: str | None = None,
+    images: Labelled = ALL_IMAGES,
     templates: str | None = None,
     resume: bool = False,
     set: tuple[str, ...] | None = None,
@@ -40,22 +86,10 @@ def finetune(
         Labelled images: class folders, a CLIP_benchmark folder, tars or tables with classes.
     out
         Folder of the run, as of diptych train; model/ and classifier.npz when it is done, and mixed/ with the same.
-    validation
-        Images of the same kind, by which the run is watched.
-    shifted
-        Images of the same classes, or of some of them, of another kind. May be repeated.
-    held_out
-        Another task, at which the model stays zero-shot. May be repeated.
     head_only
         Train the classifier alone; the image tower stays as it is.
     alpha
         The mixture that is written to mixed/: from 0, the model before, to 1, the fine-tuned one.
-    split
-        Which part of a DATA folder that has several: train, val, test.
-    where
-        Of DATA, take only samples in which this field is true: json.base.
-    validation_split
-        Which part of VALIDATION, SHIFTED and HELD_OUT folders that have several.
     templates
         The prompts the classifier begins from: a built-in set, or a file with one a line; by default the data's own.
     resume
@@ -65,40 +99,42 @@ def finetune(
     """
     from diptych import config, distributed
     from diptych.cli.finetune_report import Tasks, report
-    from diptych.cli.main import INTERRUPTED
-    from diptych.data.sources import open_source
-    from diptych.encoder.loading import load
-    from diptych.errors import ConfigError, DataError
-    from diptych.text import prompts
+    from diptych.cli.train import told_of
+    from diptych.errors import ConfigError
     from diptych.training import loop
     from diptych.training.allocator import keep_freed_memory
-    from diptych.training.finetune import fine_tuning
-    from diptych.training.recipe import DataSpec
 
     keep_freed_memory()
     if not 0 <= alpha <= 1:
         raise ConfigError(f"--alpha is from 0, the model before, to 1, the fine-tuned one, not {alpha}")
-    source = open_source(data, split=split, where=where)
+    tasks = Tasks.opened(judges.validation, judges.shifted or (), judges.held_out or (), images.validation_split)
+    recipe = config.override(_recipe(model, data, images, templates, head_only=head_only), set or ())
+    with distributed.started():
+        run = loop.train(recipe, out, resume=resume, evaluators=tasks.evaluators(recipe))
+        main = distributed.is_main()
+    if not run.finished or not main:
+        return told_of(run, main=main)
+    report(run, recipe, tasks, alpha)
+    return 0
+
+
+def _recipe(model: str, data: str, images: Labelled, templates: str | None, *, head_only: bool) -> Recipe:
+    from diptych.data.sources import open_source
+    from diptych.encoder.loading import load
+    from diptych.errors import DataError
+    from diptych.text import prompts
+    from diptych.training.finetune import fine_tuning
+    from diptych.training.recipe import DataSpec
+
+    source = open_source(data, split=images.split, where=images.where)
     if not source.class_names:
         raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
-    tasks = Tasks.opened(validation, shifted, held_out, validation_split)
-    recipe = fine_tuning(
+    return fine_tuning(
         load(model),
         model,
-        DataSpec(source=data, split=split, where=where),
+        DataSpec(source=data, split=images.split, where=images.where),
         classes=source.class_names,
         templates=prompts.templates(templates or source.templates or "photo"),
         samples=len(source),
         head_only=head_only,
     )
-    recipe = config.override(recipe, set or ())
-    with distributed.started():
-        run = loop.train(recipe, out, resume=resume, evaluators=tasks.evaluators(recipe))
-        main = distributed.is_main()
-    if not main:
-        return 0 if run.finished else INTERRUPTED
-    if not run.finished:
-        print(f"stopped and saved after step {run.step} of {run.steps}; go on with --resume")
-        return INTERRUPTED
-    report(run, recipe, tasks, alpha)
-    return 0

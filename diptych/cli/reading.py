@@ -28,3 +28,29 @@ class Reading:
 
 
 PLAIN = Reading()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrainingPairs(Reading):
+    """Which samples and captions are trained on, and what they are judged by.
+
+    Parameters
+    ----------
+    split
+        Which part of a DATA folder that has several: train, val, test.
+    captions
+        Where captions stand in DATA and VALIDATION: txt, json.captions.en, a column's name. May be repeated.
+    where
+        Of DATA and VALIDATION, take only samples in which this field, or column, is true: json.base.
+    keywords
+        Where words or tags stand that may be added to captions of DATA: json.keywords.en. May be repeated.
+    validation_split
+        Which part of a VALIDATION folder that has several.
+    """
+
+    keywords: tuple[str, ...] | None = None
+    validation_split: str | None = None
+
+
+ALL_PAIRS = TrainingPairs()

@@ -6,12 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli.reading import PLAIN, Reading
+from diptych.cli.reading import ALL_PAIRS, TrainingPairs
 from diptych.errors import ConfigError
 
 if TYPE_CHECKING:
     from diptych.encoder.clip import Clip
     from diptych.evaluation.result import Result
+    from diptych.training.loop import Run
     from diptych.training.recipe import Recipe
 
 
@@ -22,9 +23,7 @@ def train(
     data: str,
     out: Path | None = None,
     validation: str | None = None,
-    reading: Reading = PLAIN,
-    keywords: tuple[str, ...] | None = None,
-    validation_split: str | None = None,
+    pairs: TrainingPairs = ALL_PAIRS,
     resume: bool = False,
     plan: bool = False,
     smoke: bool = False,
@@ -32,8 +31,7 @@ def train(
 ) -> int:
     """Train a model by a named recipe; Ctrl-C saves and stops, --resume goes on bit for bit.
 
-    Started by torchrun, all its processes train on one batch together. --split is of DATA; --captions and --where are
-    of VALIDATION too.
+    Started by torchrun, all its processes train on one batch together.
 
     Example:
         diptych train small-photographs --data pairs.csv --validation val.csv --out runs/mine
@@ -50,10 +48,6 @@ def train(
         Folder of the run: recipe.json, metrics.jsonl, tensorboard/, checkpoints/, and model/ when it is done.
     validation
         Pairs, or classes, on which the model is evaluated during training and at the end.
-    keywords
-        Where words or tags stand that may be added to captions of DATA: json.keywords.en. May be repeated.
-    validation_split
-        Which part of a VALIDATION folder that has several.
     resume
         Go on from the last checkpoint in OUT.
     plan
@@ -66,24 +60,24 @@ def train(
     from diptych.training.allocator import keep_freed_memory
     from diptych.training.smoke import smoke as shrunk
 
-    chosen = resolved(recipe, data, reading, keywords or (), set or ())
+    chosen = resolved(recipe, data, pairs, set or ())
     chosen = shrunk(chosen) if smoke else chosen
     if plan:
         return _plan(chosen)
     if out is None:
         raise ConfigError("say where the run is to be written: --out FOLDER (only --plan needs none)")
     keep_freed_memory()
-    held_out = Validation(validation, validation_split, chosen) if validation else None
+    held_out = Validation(validation, pairs.validation_split, chosen) if validation else None
     return _train(chosen, out, held_out, resume=resume)
 
 
-def resolved(name: str, data: str, reading: Reading, keywords: tuple[str, ...], assignments: tuple[str, ...]) -> Recipe:
+def resolved(name: str, data: str, pairs: TrainingPairs, assignments: tuple[str, ...]) -> Recipe:
     """The named recipe over these data, with the values that ``--set`` gives."""
     from diptych.config import override
     from diptych.training import recipes
 
     recipe = recipes.find(name)(data)
-    told = dataclasses.asdict(reading) | {"keywords": keywords}
+    told = {name: getattr(pairs, name) for name in ("split", "captions", "where", "keywords")}
     told = {name: value for name, value in told.items() if value}
     return override(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **told)), assignments)
 
@@ -118,18 +112,14 @@ def _plan(recipe: Recipe) -> int:
 
 def _train(recipe: Recipe, out: Path, held_out: Validation | None, *, resume: bool) -> int:
     from diptych import distributed
-    from diptych.cli.main import INTERRUPTED
     from diptych.training import loop
     from diptych.training.cards import add_intervals
 
     with distributed.started():
         run = loop.train(recipe, out, resume=resume, evaluators={"validation": held_out} if held_out else {})
         main = distributed.is_main()
-    if not main:
-        return 0 if run.finished else INTERRUPTED
-    if not run.finished:
-        print(f"stopped and saved after step {run.step} of {run.steps}; go on with --resume")
-        return INTERRUPTED
+    if not run.finished or not main:
+        return told_of(run, main=main)
     if held_out and held_out.result:
         print(held_out.result)
     print(f"the model is in {run.folder / 'model'}")
@@ -137,6 +127,15 @@ def _train(recipe: Recipe, out: Path, held_out: Validation | None, *, resume: bo
         intervals = held_out.result.intervals
         add_intervals(run.folder, {f"validation/{name}": interval for name, interval in intervals.items()})
     return 0
+
+
+def told_of(run: Run, *, main: bool) -> int:
+    """The exit status of a run that somebody stopped, or of a process beside the main one, which says what happened."""
+    from diptych.cli.main import INTERRUPTED
+
+    if main and not run.finished:
+        print(f"stopped and saved after step {run.step} of {run.steps}; go on with --resume")
+    return 0 if run.finished else INTERRUPTED
 
 
 class Validation:

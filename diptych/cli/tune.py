@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from diptych.cli.reading import PLAIN, Reading
+from cyclopts import Parameter
+
+from diptych.cli.reading import ALL_PAIRS, TrainingPairs
 
 if TYPE_CHECKING:
     from diptych.encoder.clip import Clip
     from diptych.training.search import Search
     from diptych.training.trials import Trial
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Searching:
+    """How values are searched, and by what trials are ranked.
+
+    Parameters
+    ----------
+    trials
+        How many; of a grid, by default all.
+    sampler
+        grid, random or optuna (an extra).
+    metric
+        Of the evaluation, by which trials are ranked; by default acc1, or the mean recall where there are no classes.
+    lowest
+        Less of the metric is better.
+    stop_early
+        End a trial that is worse than the median of three others or more at the same step.
+    seed
+        Decides the values that are drawn.
+    """
+
+    trials: int | None = None
+    sampler: Literal["grid", "random", "optuna"] = "random"
+    metric: str | None = None
+    lowest: bool = False
+    stop_early: bool = False
+    seed: int = 0
+
+
+AT_RANDOM = Searching()
 
 
 def tune(
@@ -23,15 +58,8 @@ def tune(
     validation: str,
     out: Path,
     vary: tuple[str, ...],
-    trials: int | None = None,
-    sampler: Literal["grid", "random", "optuna"] = "random",
-    metric: str | None = None,
-    lowest: bool = False,
-    stop_early: bool = False,
-    seed: int = 0,
-    reading: Reading = PLAIN,
-    keywords: tuple[str, ...] | None = None,
-    validation_split: str | None = None,
+    how: Searching = AT_RANDOM,
+    pairs: TrainingPairs = ALL_PAIRS,
     set: tuple[str, ...] | None = None,
 ) -> int:
     """Search good values for a recipe: a grid of them, random ones, or those that Optuna proposes.
@@ -55,22 +83,6 @@ def tune(
         Folder of the search: trials.jsonl, trials.md, trials.svg, and a run for each trial.
     vary
         What to vary: "a.b=1,2,3", "a.b=linear(0,1)" or, for 5 points of a grid, "a.b=log(1e-4,1e-2,5)"; repeatable.
-    trials
-        How many; of a grid, by default all.
-    sampler
-        grid, random or optuna (an extra).
-    metric
-        Of the evaluation, by which trials are ranked; by default acc1, or the mean recall where there are no classes.
-    lowest
-        Less of the metric is better.
-    stop_early
-        End a trial that is worse than the median of three others or more at the same step.
-    seed
-        Decides the values that are drawn.
-    keywords
-        Where words or tags stand that may be added to captions of DATA. May be repeated.
-    validation_split
-        Which part of a VALIDATION folder that has several.
     set
         A value of all trials, such as "duration=1 epochs". May be repeated.
     """
@@ -81,29 +93,32 @@ def tune(
     from diptych.training.search_space import parse
 
     keep_freed_memory()
-    shared = resolved(recipe, data, reading, keywords or (), set or ())
-    held_out = Validation(validation, validation_split, shared)
+    shared = resolved(recipe, data, pairs, set or ())
+    held_out = Validation(validation, pairs.validation_split, shared)
     what = Search(
         recipe=dataclasses.replace(shared, name=f"{shared.name}, tuned"),
         space=tuple(parse(text, shared) for text in vary),
-        metric=f"validation/{metric or ('acc1' if held_out.source.class_names else 'mean_recall')}",
-        lowest=lowest,
-        sampler=sampler,
-        stop_early=stop_early,
-        seed=seed,
+        metric=f"validation/{how.metric or ('acc1' if held_out.source.class_names else 'mean_recall')}",
+        lowest=how.lowest,
+        sampler=how.sampler,
+        stop_early=how.stop_early,
+        seed=how.seed,
     )
-
-    def judged(clip: Clip) -> dict[str, float]:
-        metrics = held_out(clip)
-        recalls = [value for name, value in metrics.items() if "recall@" in name]
-        return metrics | ({"mean_recall": sum(recalls) / len(recalls)} if recalls else {})
-
-    table = search(what, out, trials_wanted=trials, evaluators={"validation": judged})
+    table = search(what, out, trials_wanted=how.trials, evaluators={"validation": _with_mean_recall(held_out)})
     _tell(table, what, out)
     if not all(trial.over for trial in table):
         print("stopped; the same command goes on")
         return INTERRUPTED
     return 0 if any(trial.state == "done" for trial in table) else 1
+
+
+def _with_mean_recall(evaluator: Callable[[Clip], Mapping[str, float]]) -> Callable[[Clip], Mapping[str, float]]:
+    def judged(clip: Clip) -> Mapping[str, float]:
+        metrics = evaluator(clip)
+        recalls = [value for name, value in metrics.items() if "recall@" in name]
+        return {**metrics, "mean_recall": sum(recalls) / len(recalls)} if recalls else metrics
+
+    return judged
 
 
 def _tell(table: Sequence[Trial], what: Search, out: Path) -> None:

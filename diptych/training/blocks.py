@@ -39,7 +39,7 @@ def prepare(model: nn.Module, *, compiled: bool, again: bool) -> None:
             contexts = partial(_contexts, block)
             forward = partial(checkpoint, forward, use_reentrant=False, context_fn=contexts)
         if compiled or again:
-            setattr(block, "forward", forward)  # noqa: B010
+            block.forward = forward
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -12,7 +12,7 @@ from diptych.models.libraries import offline, refuse_fetching
     [
         ({"pretrained": True}, "pretrained"),
         ({"pretrained_cfg": {"url": "http://evil.example/x.pth"}}, "pretrained_cfg"),
-        ({"checkpoint_path": "/tmp/x.pth"}, "checkpoint_path"),
+        ({"checkpoint_path": "x.pth"}, "checkpoint_path"),
         ({"backbone": "evil/repo"}, "backbone"),
         ({"a": {"b": [1, {"use_pretrained_backbone": True}]}}, "use_pretrained_backbone"),
         ({"use_timm_backbone": True}, "use_timm_backbone"),

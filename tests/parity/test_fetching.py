@@ -64,7 +64,7 @@ def image_tower(architecture: str, /, **options: object) -> dict:
     [
         (timm_tower("hf-hub:evil/model"), "timm has no 'hf-hub:evil/model'"),
         (timm_tower("hf_hub:evil/model"), "timm has no"),
-        (timm_tower("local-dir:/tmp/x"), "timm has no"),
+        (timm_tower("local-dir:x"), "timm has no"),
         (timm_tower("resnet18.no_such_tag"), "resnet18"),
         (text_tower(_attn_implementation="kernels-community/evil"), "_attn_implementation"),
         (text_tower(attn_implementation="kernels-community/evil"), "attn_implementation"),
@@ -121,7 +121,7 @@ def of_timm(**change: object) -> dict:
     ("config", "told"),
     [
         (of_timm(model_args={"pretrained": True}), "pretrained"),
-        (of_timm(model_args={"checkpoint_path": "/tmp/x.pth"}), "checkpoint_path"),
+        (of_timm(model_args={"checkpoint_path": "x.pth"}), "checkpoint_path"),
         (of_timm(model_args={"pretrained_cfg": {"url": "http://evil.example/x.pth"}}), "pretrained_cfg"),
         (of_timm(model_args=[1]), "options are an object"),
         (of_timm(architecture="hf-hub:evil/m"), "timm has no"),

@@ -76,23 +76,23 @@ def _train(
 ) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    log = open(out.with_name(f"{out.name}-{rank}.log"), "w")  # noqa: SIM115
-    sys.stdout = sys.stderr = log
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=SILENCE)
-    if rank == 0:
-        _watch_changes(out, kill_at)
-    if largest_file is not None:
-        import resource
+    with open(out.with_name(f"{out.name}-{rank}.log"), "w") as log:
+        sys.stdout = sys.stderr = log
+        if world > 1:
+            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=SILENCE)
+        if rank == 0:
+            _watch_changes(out, kill_at)
+        if largest_file is not None:
+            import resource
 
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-    try:
-        train(override(small.recipe(data, steps=6, every_steps=2), changes), out, resume=True)
-    except TrainingError as problem:
-        print(f"TrainingError: {problem}", file=log, flush=True)
-        os._exit(ENDED_WITH_AN_ERROR)
-    log.flush()
-    os._exit(0)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+        try:
+            train(override(small.recipe(data, steps=6, every_steps=2), changes), out, resume=True)
+        except TrainingError as problem:
+            print(f"TrainingError: {problem}", file=log, flush=True)
+            os._exit(ENDED_WITH_AN_ERROR)
+        log.flush()
+        os._exit(0)
 
 
 def _watch_changes(out: Path, kill_at: int | None) -> None:
