@@ -40,8 +40,8 @@ SURFACE = {
     "keywords validation_split set",
     "finetune": "model data / out validation shifted held_out head_only alpha split where validation_split templates "
     "resume set",
-    "evaluate": "model source / task split captions where distinct_captions templates tokenizer activation "
-    "precision out json",
+    "evaluate": "model sources / also task split captions where language tokenizer activation precision templates "
+    "class_names none_of_these ablate_prompts distinct_captions shots draws solver seed out json",
     "classify": "model images / labels templates tokenizer activation precision json",
     "inspect": "model / tokenizer activation pairs captions json",
     "convert": "model destination / format tokenizer activation image_size context_length json",
@@ -75,7 +75,7 @@ def test_help_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) ->
 def test_too_little_memory_ends_in_a_line(
     allocate: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("diptych.data.sources.open_source", lambda *_, **__: allocate())
+    monkeypatch.setattr("diptych.evaluation.splits.open_source", lambda *_, **__: allocate())
     assert main(["evaluate", "model", "source"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -182,7 +182,7 @@ def test_what_the_system_refuses_is_told_without_its_numbers(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code), path)
 
-    monkeypatch.setattr("diptych.data.sources.open_source", refuse)
+    monkeypatch.setattr("diptych.evaluation.splits.open_source", refuse)
     assert main(["evaluate", "model", "source"]) == 1
     assert capsys.readouterr().err.startswith(f"error: {told}")
 
@@ -460,15 +460,39 @@ def test_a_vocabulary_that_cannot_be_is_refused_before_the_work(
 
 
 def test_evaluate_prints_and_writes_the_result(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = trained / "result.json"
+    out = trained / "results"
     arguments = ["evaluate", str(trained / "run" / "model"), str(trained / "data" / "pairs.tsv")]
-    assert main([*arguments, "--captions", "caption", "--out", str(out)]) == 0
+    arguments += ["--captions", "caption", "--out", str(out)]
+    assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "chance" in captured.out
-    assert f"the result is in {out}" in captured.err
-    result = json.loads(out.read_text())
+    (file,) = out.glob("*.json")
+    assert file.name.startswith("run-model__pairs__en__retrieval__")
+    assert f"the result is in {file}" in captured.err
+    result = json.loads(file.read_text())
     assert result["task"] == "zeroshot_retrieval"
     assert 0 <= result["metrics"]["image_retrieval_recall@1"] <= 1
+    before = file.stat().st_mtime_ns
+    assert main([*arguments, "--json"]) == 0
+    again = capsys.readouterr()
+    assert f"the result was already in {file}" in again.err
+    assert json.loads(again.out) == result
+    assert file.stat().st_mtime_ns == before
+
+
+def test_what_cannot_be_evaluated_does_not_lose_the_rest(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.tsv").write_text("image\tcaption\n")
+    model, data = str(trained / "run" / "model"), str(trained / "data" / "pairs.tsv")
+    arguments = ["evaluate", model, str(tmp_path / "empty.tsv"), data, "--also", str(tmp_path / "nowhere"), "--json"]
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert [json.loads(line)["dataset"] for line in captured.out.splitlines()] == ["pairs"]
+    errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 3
+    assert sum("no usable rows" in line for line in errors) == 2
+    assert sum("nowhere" in line for line in errors) == 1
 
 
 def test_classify_goes_on_after_a_bad_image(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -515,24 +539,23 @@ def test_a_result_that_cannot_be_written_is_shown_all_the_same(
 
     monkeypatch.setattr(Path, "replace", refuse)
     data = str(trained / "data" / "pairs.tsv")
-    assert main(["evaluate", str(trained / "run" / "model"), data, "--out", str(tmp_path / "x.json")]) == 1
+    assert main(["evaluate", str(trained / "run" / "model"), data, "--out", str(tmp_path / "x")]) == 1
     captured = capsys.readouterr()
     assert "chance" in captured.out
-    assert captured.err == "error: cannot write: no space left on device\n"
+    assert captured.err.splitlines()[-1] == "error: cannot write: no space left on device"
 
 
 @pytest.mark.parametrize(
-    ("out", "told"), [("file/x.json", "not a directory"), ("folder", "is a directory"), ("shut/x.json", "permission")]
+    ("out", "told"), [("file", "not a directory"), ("file/x", "not a directory"), ("shut/x", "permission")]
 )
 def test_where_no_result_can_be_written_nothing_is_evaluated(
     out: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
     (tmp_path / "shut").mkdir()
     monkeypatch.setattr(os, "access", lambda path, _: "shut" not in str(path))  # root may write anywhere
     assert main(["evaluate", "nowhere", "nothing", "--out", str(tmp_path / out)]) == 1
-    assert f"{out}: {told}" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_in_a_line(

@@ -2,69 +2,177 @@
 
 from __future__ import annotations
 
+import json as json_format
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from cyclopts import Parameter
+
+from diptych.cli.messages import printable, refused
 from diptych.cli.reading import PLAIN, Reading
+from diptych.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diptych.evaluation.runner import Outcome
 
 
-def evaluate(
-    model: str,
-    source: str,
-    /,
-    *,
-    task: Literal["zero-shot", "retrieval"] | None = None,
-    reading: Reading = PLAIN,
-    distinct_captions: bool = False,
-    templates: str | None = None,
-    tokenizer: Path | None = None,
-    activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None,
-    precision: Literal["fp32", "fast"] = "fp32",
-    out: Path | None = None,
-    json: bool = False,
-) -> None:
-    """Evaluate a model on a data set, with 95 % intervals and chance beside each number.
-
-    Example:
-        diptych evaluate my-clip caltech101 --split test
-        diptych evaluate my-clip "flickr8k/val-*.tar" --captions json.captions.en
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Opening:
+    """How models are opened.
 
     Parameters
     ----------
-    model
-        A folder, a .pt or .safetensors file, or hf:org/name[@revision].
-    source
-        Class folders, a CLIP_benchmark folder, webdataset tars, or a CSV, TSV, JSONL or Parquet file.
-    task
-        zero-shot or retrieval; by default what the source is made for.
-    distinct_captions
-        Equal captions of several images are one text with several right images.
-    templates
-        The prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a line.
     tokenizer
         A file of merges, a tokenizer.json, a vocab.txt or a folder, for a model that brings none.
     activation
         gelu, quick_gelu or gelu_tanh, where the model's file itself cannot say which.
     precision
         fp32 or fast (bfloat16).
-    out
-        Write the whole result, predictions included, to this JSON file.
-    json
-        Print the result as JSON instead of a table.
     """
-    from diptych.cli.output import check_writable
-    from diptych.data.sources import open_source
-    from diptych.encoder.loading import load
-    from diptych.evaluation import tasks
 
+    tokenizer: str | None = None
+    activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None
+    precision: Literal["fp32", "fast"] = "fp32"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Asked:
+    """What tasks are told.
+
+    Parameters
+    ----------
+    templates
+        Of zero-shot: the prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a
+        line.
+    class_names
+        Of zero-shot: a file with the name of a class a line, instead of the data's own; several are divided by |.
+    none_of_these
+        Of zero-shot: an answer less probable than this is "none of these".
+    ablate_prompts
+        Of zero-shot: also with the name only, one template, a hint of the domain, and the ensemble.
+    distinct_captions
+        Of retrieval: equal captions of several images are one text with several right images.
+    shots
+        Of few-shot: how many examples a class; by default 1, 2, 4, 8 and 16. May be repeated.
+    draws
+        Of few-shot: how many draws of each.
+    solver
+        Of probes: diptych, or scikit-learn for reference.
+    seed
+        Of draws.
+    """
+
+    templates: str | None = None
+    class_names: str | None = None
+    none_of_these: float | None = None
+    ablate_prompts: bool = False
+    distinct_captions: bool = False
+    shots: tuple[int, ...] | None = None
+    draws: int = 3
+    solver: Literal["diptych", "scikit-learn"] = "diptych"
+    seed: int = 0
+
+
+BY_DEFAULT, NOTHING = Opening(), Asked()
+
+
+def evaluate(
+    model: str,
+    /,
+    *sources: str,
+    also: tuple[str, ...] | None = None,
+    task: tuple[str, ...] | None = None,
+    reading: Reading = PLAIN,
+    language: tuple[str, ...] | None = None,
+    opening: Opening = BY_DEFAULT,
+    asked: Asked = NOTHING,
+    out: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Evaluate a model, or several, on data sets, with 95 % intervals and chance beside each number.
+
+    With --out it goes on where it was cut off and makes nothing twice; processes started by torchrun share the images.
+    diptych report shows the results in OUT.
+
+    Example:
+        diptych evaluate my-clip caltech101 --split test
+        diptych evaluate my-clip "flickr8k/val-*.tar" --captions json.captions.en
+        diptych evaluate my-clip caltech101 pets --also other-clip --task zero-shot --task linear-probe --out results
+
+    Parameters
+    ----------
+    model
+        A folder, a .pt or .safetensors file, or hf:org/name[@revision]; for probes also an encoder of timm or
+        Transformers.
+    sources
+        Class folders, CLIP_benchmark folders, webdataset tars, or CSV, TSV, JSONL or Parquet files.
+    also
+        Another model to measure on the same data. May be repeated.
+    task
+        zero-shot, retrieval, linear-probe, few-shot, nearest-neighbours; by default what the data are made for. May be
+        repeated.
+    language
+        Of the texts, noted in the results; "{language}" in CAPTIONS stands for it. May be repeated.
+    out
+        Folder for all results, predictions and embeddings.
+    json
+        Print one JSON object a result instead of tables.
+    """
+    from diptych import distributed
+    from diptych.cli.output import check_writable
+    from diptych.evaluation.runner import Data, Model, run
+    from diptych.evaluation.tasks import check_task
+
+    if not sources:
+        raise ConfigError("there is nothing to evaluate on; give a data set after the model")
     if out is not None:
-        check_writable(out)
-    opened = open_source(source, split=reading.split, captions=reading.captions or None, where=reading.where)
-    clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
-    result = tasks.evaluate(clip, opened, task, templates=templates, distinct_captions=distinct_captions)
-    print(result.to_json().rstrip("\n") if json else result)
-    if out is not None:  # after it was shown, lest a disk that is full lose it
-        print(f"the result is in {result.save(out)}", file=sys.stderr)  # stdout may be read as JSON
-    for problem in result.skipped[:10]:
-        print(f"skipped: {problem}", file=sys.stderr)
+        if out.suffix == ".json":
+            raise ConfigError(f"--out {out}: results go into a folder, several files each; give its name")
+        check_writable(out / "result.json")
+    for name in task or ():
+        check_task(name)
+    models = [
+        Model(location, opening.tokenizer, opening.activation, opening.precision) for location in (model, *(also or ()))
+    ]
+    data = [
+        Data(source, reading.split, reading.captions or None, reading.where, spoken)
+        for source in sources
+        for spoken in language or ("en",)
+    ]
+    with distributed.started():
+        outcomes = []
+        for outcome in run(models, data, task or (None,), out, **_told(asked)):
+            outcomes.append(outcome)
+            if distributed.is_main():
+                _tell(outcome, json=json)
+    return _status(outcomes)
+
+
+def _told(asked: Asked) -> dict[str, Any]:
+    return {name: value for name, value in vars(asked).items() if value != getattr(NOTHING, name)}
+
+
+def _tell(outcome: Outcome, *, json: bool) -> None:
+    if result := outcome.result:
+        print(json_format.dumps(json_format.loads(result.to_json()), ensure_ascii=False) if json else result)
+        for skipped in result.skipped[:10] if outcome.made else ():
+            print(f"skipped: {skipped}", file=sys.stderr)
+    if outcome.file:  # stdout may be read as JSON
+        print(f"the result {'is' if outcome.made else 'was already'} in {outcome.file}", file=sys.stderr)
+    if outcome.problem:
+        problem = outcome.problem
+        print(
+            f"error: {printable(refused(problem) if isinstance(problem, OSError) else str(problem))}", file=sys.stderr
+        )
+
+
+def _status(outcomes: Sequence[Outcome]) -> int:
+    problems = [outcome.problem for outcome in outcomes if outcome.problem]
+    if problems and all(isinstance(problem, ConfigError) for problem in problems) and len(problems) == len(outcomes):
+        return 2
+    return 1 if problems else 0

@@ -5,10 +5,7 @@ Exit status: 0 done, 1 failed, 2 wrong use.
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,6 +20,7 @@ from diptych.cli.evaluate import evaluate
 from diptych.cli.finetune import finetune
 from diptych.cli.help import add_verb
 from diptych.cli.inspect import inspect
+from diptych.cli.messages import printable, refused
 from diptych.cli.recipes import recipes
 from diptych.cli.tokenizer import tokenizer
 from diptych.cli.train import train
@@ -30,9 +28,6 @@ from diptych.cli.tune import tune
 from diptych.errors import ConfigError, DiptychError, lacks_memory
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
-_OF_WRITING = {errno.EEXIST, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# What files and folders are called until they are whole: .result.json.1234, .recipe.json.partial, .model.new-0a1b2c3d.
-_TEMPORARY = re.compile(r"(?<![^/])\.([^/]+)\.(?:\d+|partial|new-[0-9a-f]{8})(?![^/])")
 
 app = App(
     name="diptych",
@@ -63,10 +58,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
-        print(f"error: {_printable(_misuse(error))}", file=sys.stderr)
+        print(f"error: {printable(_misuse(error))}", file=sys.stderr)
         return 2
     except DiptychError as error:
-        print(f"error: {_printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -78,10 +73,10 @@ def _run(arguments: Sequence[str] | None) -> int:
             told = str(error).partition("\n")[0] or type(error).__name__
             told = f"not enough memory; a smaller batch or model needs less: {told}"
         elif isinstance(error, OSError):
-            told = _refused(error)
+            told = refused(error)
         else:
             raise
-        print(f"error: {_printable(told)}", file=sys.stderr)
+        print(f"error: {printable(told)}", file=sys.stderr)
         return 1
     return 0
 
@@ -95,20 +90,6 @@ def _misuse(error: CycloptsError) -> str:
     return f"{told[:1].lower()}{told[1:]}; see {verb} --help"
 
 
-def _refused(error: OSError) -> str:
-    """What the system refused: the path as the user knows it, and why."""
-    if not error.strerror:  # of a library, in its own words
-        return str(error) or type(error).__name__
-    reason = "there is a file of that name" if error.errno == errno.EEXIST else error.strerror
-    reason = reason[:1].lower() + reason[1:]
-    path = _TEMPORARY.sub(r"\1", str(error.filename2 or error.filename or ""))
-    # What is not there, or may be read, is denied to a writer only.
-    denied = isinstance(error, PermissionError) and (not os.path.exists(path) or os.access(path, os.R_OK))
-    if error.errno in _OF_WRITING or (denied and path):
-        return f"cannot write {path}: {reason}" if path else f"cannot write: {reason}"
-    return f"cannot open {path}: {reason}" if path else reason
-
-
 def _warn(
     message: Warning | str,
     category: type[Warning],
@@ -117,9 +98,4 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"warning: {_printable(str(message))}", file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """Without the control characters that names in a damaged file may hold: a terminal would obey them."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    print(f"warning: {printable(str(message))}", file=sys.stderr)

@@ -53,6 +53,10 @@ class FolderSource:
         yield from (self._records[i] for i in range(len(self)))
         yield from glances(self.folder / self._records[i].partition(" ")[2] for i in some(len(self)))
 
+    def files(self) -> Iterator[Path]:
+        """All that is read."""
+        return (self.folder / self._records[i].partition(" ")[2] for i in range(len(self)))
+
     def read(self, i: int) -> Sample:
         label, _, file = self._records[i].partition(" ")
         return Sample(self.folder / file, self._captions[int(label)], int(label), printable(file))
@@ -83,6 +87,12 @@ class PairSource:
         for i in some(len(self)):
             yield from captions_of(self, i)
             yield from glances([self.folder / self._records[i]])
+
+    def files(self) -> Iterator[Path]:
+        """All that is read; of what lies beside an image there may be nothing."""
+        for i in range(len(self)):
+            image = self.folder / self._records[i]
+            yield from (image, *(image.with_suffix(f".{extension}") for extension in _SIDECARS))
 
     def read(self, i: int) -> Sample:
         file = self._records[i]

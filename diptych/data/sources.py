@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -49,9 +49,10 @@ class Source(Protocol):
     """What the loader and the evaluations read. A source is picklable, and cheap to open again in a worker process.
 
     It may have ``captions_of(i)``, for captions that are cheaper to have alone, ``shard_sizes``, the number of samples
-    of each consecutive shard, ``problems``, sentences about damaged files, ``listing()``, by which `fingerprint` knows
-    the data again, ``prefetch(shards)``, which is told what is read next, and ``walk(seed)``, an order of its own.
-    ``read`` raises DataError for a sample that cannot be used, ShardLost where it is not alone; `release` closes files.
+    of each consecutive shard, ``problems``, sentences about damaged files, ``listing()`` and ``files()``, by which
+    `fingerprint` and `stamp` know the data again, ``prefetch(shards)``, which is told what is read next, and
+    ``walk(seed)``, an order of its own. ``read`` raises DataError for a sample that cannot be used, ShardLost where it
+    is not alone; `release` closes files.
     """
 
     name: str
@@ -159,6 +160,22 @@ def is_remote(location: str | Path) -> bool:
     return isinstance(location, str) and re.match(r"[a-z][a-z0-9+.-]*://", location) is not None
 
 
+def splits_of(location: str | Path) -> tuple[str, ...]:
+    """The splits that a folder has, as subfolders or in the names of its tars; none of anything else."""
+    from diptych.data.folders import subfolders
+
+    folder = Path(location)
+    if is_remote(location) or not folder.is_dir():
+        return ()
+    inner = subfolders(folder)
+    found = inner if set(inner) <= set(SPLITS) else []
+    return tuple(found or _splits_of_tars(folder.glob("*.tar")))
+
+
+def _splits_of_tars(tars: Iterable[Path]) -> list[str]:
+    return sorted({split for tar in tars if (split := re.split(r"[^a-z]", tar.stem)[0]) in SPLITS})
+
+
 def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | None, where: str | None) -> Source:
     from diptych.data.tables import TableSource
     from diptych.data.tars import TarSource
@@ -208,7 +225,7 @@ def _tars_of_split(tars: list[Path], split: str | None, folder: Path) -> list[Pa
         if not number.isdecimal():
             raise DataError(f"{count} holds {number[:40]!r}, not the number of tars")
         tars = [folder / f"{i}.tar" for i in range(int(number))]
-    splits = sorted({split_of for tar in tars if (split_of := re.split(r"[^a-z]", tar.stem)[0]) in SPLITS})
+    splits = _splits_of_tars(tars)
     if split is None and len(splits) < 2:
         return tars
     chosen = _chosen(split, splits, folder)

@@ -77,6 +77,14 @@ class TableSource:
             image, _ = json.loads(self._records[i])
             yield from glances([Path(image[0]) if len(image) == 1 else self.paths[image[0]]])
 
+    def files(self) -> Iterator[Path]:
+        """The tables, and the images that they name."""
+        yield from self.paths
+        for i in range(len(self)):
+            image, _ = json.loads(self._records[i])
+            if len(image) == 1:
+                yield Path(image[0])
+
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_groups": OrderedDict()}
 

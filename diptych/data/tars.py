@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -90,6 +91,13 @@ class TarSource:
         """What tells these samples from others: see `fingerprint`."""
         yield from (*self.captions, *(self.class_names or ()), *(self.templates or ()))
         yield from self.shards.files.listing(self.shards.sizes)
+        if self.places is not None:
+            yield hashlib.sha256(self.places.tobytes()).hexdigest()
+
+    def files(self) -> Iterator[Path]:
+        """The tars that are here."""
+        if isinstance(self.shards.files, LocalFiles):
+            yield from (self.shards.files.path(shard) for shard in range(len(self.shards.files)))
 
     def prefetch(self, shards: Sequence[int]) -> None:
         """These shards are read next: see `diptych.data.remote`."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from diptych.data.preprocess import ImageLike
 from diptych.errors import DataError
+from diptych.replacing import replacing
 
 if TYPE_CHECKING:
     from diptych.encoder.clip import Clip
@@ -54,14 +55,9 @@ class Classifier:
     def save(self, path: str | Path) -> Path:
         """Write labels, templates and weights as one NumPy archive, without the model. It is whole or absent."""
         path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            with open(partial, "wb") as file:
-                templates = np.array(self.templates, dtype=np.str_)
-                np.savez(file, labels=np.array(self.labels, np.str_), templates=templates, weights_CE=self.weights_CE)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial, open(partial, "wb") as file:
+            templates = np.array(self.templates, dtype=np.str_)
+            np.savez(file, labels=np.array(self.labels, np.str_), templates=templates, weights_CE=self.weights_CE)
         return path
 
     @classmethod

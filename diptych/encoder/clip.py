@@ -93,6 +93,14 @@ class Clip:
         with inference(self.model, fast=self.precision == "fast") as device:
             return _unit(self.model.encode_image(pixels_BCHW.to(device, self.model.logit_scale.dtype)))
 
+    def image_outputs(self, pixels_BCHW: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """In one pass what ``encode_pixels`` gives, and float32 features (B, D) before the projection, as they come."""
+        check_pixels(pixels_BCHW, self.spec.preprocess)
+        with inference(self.model, fast=self.precision == "fast") as device:
+            pixels_BCHW = pixels_BCHW.to(device, self.model.logit_scale.dtype)
+            embedding_BE, kept = self.model.image(pixels_BCHW, keep=("features",))
+            return _unit(embedding_BE), kept["features"].float().cpu().numpy()
+
     def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = 256) -> np.ndarray:
         """Unit-norm float32 embeddings (n, E) of one text or several, in their order.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.checkpoints.boundary import described_by
-from diptych.checkpoints.contents import HUGGINGFACE_CONFIG, PREPROCESSOR
+from diptych.checkpoints.contents import HUGGINGFACE_CONFIG, PREPROCESSOR, Contents
 from diptych.checkpoints.files import read_weights
 from diptych.checkpoints.huggingface import FAMILIES
 from diptych.checkpoints.json_files import read_json, read_preprocessor
@@ -60,10 +60,8 @@ class ImageSubject:
         them is run. Raises CheckpointError.
         """
         folder, contents = find(location)
-        config: Mapping[str, Any] = {}
-        if HUGGINGFACE_CONFIG in contents.configs and contents.description is None:
-            config = read_json(folder / HUGGINGFACE_CONFIG)
-        if "architecture" not in config and config.get("model_type", "clip") in list(FAMILIES):
+        config = _config_of_encoder(folder, contents)
+        if config is None:
             return cls.of(load(location, precision=precision))
         provenance, weights = {"weights_from": str(location)}, folder / contents.weights
         with described_by(str(folder / HUGGINGFACE_CONFIG)):
@@ -88,6 +86,18 @@ class ImageSubject:
         check_pixels(pixels_BCHW, self.preprocess)
         with inference(self.module, fast=self.precision == "fast") as device:
             return self.module(pixels_BCHW.to(device, torch.float32)).float().cpu().numpy()
+
+
+def is_encoder(location: str | Path) -> bool:
+    """Whether there is a model of timm, or an image model of Transformers, rather than what ``diptych.load`` takes."""
+    return _config_of_encoder(*find(location)) is not None
+
+
+def _config_of_encoder(folder: Path, contents: Contents) -> Mapping[str, Any] | None:
+    if HUGGINGFACE_CONFIG not in contents.configs or contents.description is not None:
+        return None
+    config = read_json(folder / HUGGINGFACE_CONFIG)
+    return config if "architecture" in config or config.get("model_type", "clip") not in list(FAMILIES) else None
 
 
 class _Features(nn.Module):

@@ -1,42 +1,49 @@
-"""One pass over a source: the embeddings of its images, and what is known of each."""
+"""The embeddings and features of a source's images, and what is known of each: made once, kept where that is asked."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from diptych.data.files import read_bytes
-from diptych.data.preprocess import decode_image, preprocess
-from diptych.data.sources import naming, read
+from diptych import distributed
+from diptych.data.fingerprint import stamp
 from diptych.errors import DataError, TooManyFailures
-from diptych.progress import progress
-from diptych.specs import PreprocessSpec
+from diptych.evaluation import feature_files
+from diptych.evaluation.embedding import BATCH, made, parts_of
+from diptych.evaluation.feature_files import Part, Wanted
+from diptych.evaluation.subjects import Subject, identity
+from diptych.progress import say
+from diptych.replacing import replacing
 
 if TYPE_CHECKING:
-    from diptych.data.sources import Sample, Source
-    from diptych.encoder.captioner import Captioner
-    from diptych.encoder.clip import Clip
+    from diptych.data.sources import Source
 
-BATCH = 64
+Need = Literal["label", "caption"]
+_LACKING: dict[Need, str] = {
+    "label": "has no label, so its class is not known",
+    "caption": "has no caption, which retrieval needs",
+}
 
 
 @dataclass(frozen=True)
 class Features:
-    """Unit-norm embeddings of the N images of a source that could be read, in the source's order.
+    """What is known of the N images of a source that could be read, in the source's order.
 
-    failures: why the others could not; fingerprint: SHA-256 over keys, captions, labels and bytes of what was read.
+    embeddings_NE: as ``Clip.encode_images`` gives them; features_ND: before the projection. Each (N, 0) where it was
+                   not wanted, or there is none.
+    failures:      why other images could not; fingerprint: SHA-256 over keys, captions, labels and bytes of what was
+                   read.
     """
 
-    images_NE: np.ndarray
+    embeddings_NE: np.ndarray
+    features_ND: np.ndarray
     captions: tuple[tuple[str, ...], ...]
     labels: tuple[int | None, ...]
     keys: tuple[str, ...]
@@ -45,93 +52,112 @@ class Features:
 
 
 def embed(
-    clip: Clip | Captioner,
+    subject: Subject,
     source: Source,
-    lack: Callable[[Sample], str] = lambda _: "",
+    need: Need | None = None,
     *,
+    wanted: tuple[Wanted, ...] = ("embeddings",),
     allowed_failures: float = 0.1,
+    folder: Path | None = None,
 ) -> Features:
-    """Embed every image of a source, decoding a batch ahead of the model.
+    """Embed every image of a source; processes that torchrun has started share the work, and each gets all of it.
 
-    ``lack`` says what a sample has not that is needed of it, and nothing where it has all; then it counts as one that
-    cannot be read. Raises TooManyFailures where these are a larger share than ``allowed_failures``, DataError where
-    they are all.
+    need:   what a sample must have, else it counts as one that cannot be read.
+    folder: where embeddings and features are kept, in a folder for each subject and data; those there are not made
+            again. Data that cannot be known again (drawn scenes) are not kept.
+
+    Raises TooManyFailures where more than the share ``allowed_failures`` cannot be used, DataError where none can.
     """
-    samples: list[Sample] = []
-    embeddings: list[np.ndarray] = []
-    failures: list[str] = list(getattr(source, "problems", ()))
-    digest, failed = hashlib.sha256(), 0
-    for batch in _read_ahead(source, lack, clip.spec.preprocess):
-        pixels = []
-        for item in batch:
-            if isinstance(item, DataError):
-                failures.append(str(item))
-                failed += 1
-                continue
-            pixels.append(item.pixels_CHW)
-            samples.append(item.sample)
-            digest.update(item.digest)
-        if failed / len(source) > allowed_failures:
-            raise TooManyFailures(
-                f"{failed} samples of {source.name} cannot be used, more than {allowed_failures:.0%} of its "
-                f"{len(source)}; the first: {failures[-failed]}"
-            )
-        if pixels:
-            embeddings.append(clip.encode_pixels(torch.stack(pixels)))
-    if not samples:
-        raise DataError(f"{source.name} holds no image that can be read")
-    return Features(
-        images_NE=np.concatenate(embeddings),
-        captions=tuple(sample.captions for sample in samples),
-        labels=tuple(sample.label for sample in samples),
-        keys=tuple(sample.key for sample in samples),
-        failures=tuple(failures),
-        fingerprint=digest.hexdigest(),
-    )
+    kept = _Place.of(subject, source, folder) if folder else None
+    own = parts_of(source)[distributed.rank() :: distributed.world_size()]
+    parts = {n: part for n in own if kept and (part := feature_files.read(kept.file(n), wanted))}
+    if parts:
+        say(f"{source.name}: {sum(len(part.keys) for part in parts.values())} images were embedded before")
+    unusable: list[str] = []
+    for number, part in made(subject, source, [n for n in own if n not in parts]):
+        if kept and not kept.write(number, part):
+            kept = None
+        parts[number] = part.of(wanted)
+        unusable += _unusable(part, need)
+        _check(unusable, source, allowed_failures)
+    together = distributed.all_of(sorted(parts.items(), key=lambda numbered: numbered[0]))
+    ordered = [part for _, part in sorted(together, key=lambda numbered: numbered[0])]
+    _check([why for part in ordered for why in _unusable(part, need)], source, allowed_failures)
+    return _joined(ordered, source, need, wanted)
 
 
 @dataclass(frozen=True)
-class _Decoded:
-    pixels_CHW: Tensor
-    sample: Sample  # without its image
-    digest: bytes
+class _Place:
+    """The folder of what one subject sees in one source; ``about`` tells people what it is."""
+
+    folder: Path
+    about: dict[str, Any]
+
+    @classmethod
+    def of(cls, subject: Subject, source: Source, folder: Path) -> _Place | None:
+        """None for data that cannot be known again."""
+        data = stamp(source)
+        if not data:
+            return None
+        known = {**identity(subject), "data": data, "torch": torch.__version__, "batch": BATCH}
+        name = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+        return cls(folder / name, {"source": source.name, "samples": len(source), **known})
+
+    def file(self, number: int) -> Path:
+        return self.folder / f"{number:05}.parquet"
+
+    def write(self, number: int, part: Part) -> bool:
+        """Whether that went well: a full disk costs what would be kept, not what was asked for."""
+        try:
+            feature_files.write(part, self.file(number))
+            if not (self.folder / "about.json").exists():
+                with replacing(self.folder / "about.json") as partial:
+                    partial.write_text(json.dumps(self.about, indent=1) + "\n", encoding="utf-8")
+        except OSError as problem:
+            say(f"warning: embeddings cannot be kept: {problem.strerror or problem}")
+            return False
+        return True
 
 
-def _read_ahead(
-    source: Source, lack: Callable[[Sample], str], spec: PreprocessSpec
-) -> Iterator[list[_Decoded | DataError]]:
-    """Batches in the source's order. The source is read here, decoding is left to threads, one batch ahead."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        waiting: list[Future[_Decoded | DataError]] = []
-        for start in progress(range(0, len(source), BATCH), f"embedding {source.name}", unit="batch"):
-            ahead = []
-            for i in range(start, min(start + BATCH, len(source))):
-                ahead.append(threads.submit(_decode, _read(source, i, lack), spec))
-            if waiting:
-                yield [future.result() for future in waiting]
-            waiting = ahead
-        if waiting:
-            yield [future.result() for future in waiting]
+def _joined(parts: Sequence[Part], source: Source, need: Need | None, wanted: tuple[Wanted, ...]) -> Features:
+    rows = [(part, i) for part in parts for i in range(len(part.keys)) if _has(part, i, need)]
+    if not rows:
+        raise DataError(f"{source.name} holds no image that can be read")
+    arrays: dict[Wanted, np.ndarray] = {"embeddings": np.empty((len(rows), 0)), "features": np.empty((len(rows), 0))}
+    for name in wanted:
+        chosen = [[i for i in range(len(part.keys)) if _has(part, i, need)] for part in parts]
+        arrays[name] = np.concatenate([part.arrays[name][i] for part, i in zip(parts, chosen, strict=True) if i])
+    problems = dict.fromkeys(problem for part in parts for problem in part.problems)
+    return Features(
+        embeddings_NE=arrays["embeddings"],
+        features_ND=arrays["features"],
+        captions=tuple(part.captions[i] for part, i in rows),
+        labels=tuple(part.labels[i] for part, i in rows),
+        keys=tuple(part.keys[i] for part, i in rows),
+        failures=(*problems, *(why for part in parts for why in _unusable(part, need))),
+        fingerprint=hashlib.sha256(b"".join(part.digests[i] for part, i in rows)).hexdigest(),
+    )
 
 
-def _read(source: Source, i: int, lack: Callable[[Sample], str]) -> Sample | DataError:
-    try:
-        sample = read(source, i)
-    except DataError as problem:
-        return problem
-    lacking = lack(sample)
-    return DataError(f"{sample.key} {lacking}") if lacking else sample
+def _has(part: Part, i: int, need: Need | None) -> bool:
+    if need == "label":
+        return part.labels[i] is not None
+    return need is None or bool(part.captions[i])
 
 
-def _decode(sample: Sample | DataError, spec: PreprocessSpec) -> _Decoded | DataError:
-    if isinstance(sample, DataError):
-        return sample
-    try:
-        with naming(sample):
-            content = read_bytes(sample.image) if isinstance(sample.image, Path) else sample.image
-            pixels_CHW = preprocess(decode_image(content), spec)
-    except DataError as problem:
-        return problem
-    digest = hashlib.sha256(repr(sample[1:]).encode("utf-8", "surrogatepass"))
-    digest.update(content if isinstance(content, bytes) else content.tobytes())
-    return _Decoded(pixels_CHW, sample._replace(image=b""), digest.digest())
+def _unusable(part: Part, need: Need | None) -> list[str]:
+    """Why samples cannot be used, in their order."""
+    lacking = [
+        (int(part.places_n[i]), f"{part.keys[i]} {_LACKING[need]}")
+        for i in range(len(part.keys))
+        if need is not None and not _has(part, i, need)
+    ]
+    return [why for _, why in sorted((*part.failures, *lacking))]
+
+
+def _check(unusable: Sequence[str], source: Source, allowed: float) -> None:
+    if len(unusable) / max(1, len(source)) > allowed:
+        raise TooManyFailures(
+            f"{len(unusable)} samples of {source.name} cannot be used, more than {allowed:.0%} of its {len(source)}; "
+            f"the first: {unusable[0]}"
+        )

@@ -23,11 +23,6 @@ def classify(classifier: Classifier, source: Source, *, allowed_failures: float 
     classes that the classifier has not.
     """
     rows = class_rows(source, classifier.labels)
-    features = embed(
-        classifier.clip,
-        source,
-        lambda sample: "has no label, so its class is not known" if sample.label is None else "",
-        allowed_failures=allowed_failures,
-    )
+    features = embed(classifier.clip, source, "label", allowed_failures=allowed_failures)
     labels_N = np.array(features.labels, np.int64)
-    return zero_shot.score(features.images_NE, labels_N, classifier.weights_CE[list(rows)])
+    return zero_shot.score(features.embeddings_NE, labels_N, classifier.weights_CE[list(rows)])

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from diptych.config import from_dict, to_dict
 from diptych.errors import DataError
+from diptych.replacing import replacing
 
 Interval = tuple[float, float]
+Columns = dict[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a task measures. ``intervals`` are of 95 %; ``predictions`` are columns with one entry a sample."""
+    """What a task measures. ``intervals`` are of 95 %; ``predictions`` and ``text_predictions`` as in `Result`.
+
+    details: what the metrics came from, as plain data for JSON.
+    """
 
     metrics: dict[str, float]
     intervals: dict[str, Interval]
     chance: dict[str, float]
-    predictions: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    predictions: Columns = field(default_factory=dict)
+    text_predictions: Columns = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +37,20 @@ class Result:
 
     The first six fields are those of CLIP_benchmark, under its names, so that notebooks made for it read the JSON.
 
-    metrics:      by CLIP_benchmark's names; fractions from 0 to 1, ranks from 1.
-    intervals:    95 % confidence intervals of metrics, as (low, high).
-    chance:       what guessing would give.
-    samples:      images that were evaluated; ``skipped`` names the others and damaged files, and why.
-    fingerprints: SHA-256 of weights, tokenizer, preprocessing, templates, data.
-    predictions:  columns with one entry a sample, for analysis after the fact.
+    metrics:          by CLIP_benchmark's names; fractions from 0 to 1, ranks from 1.
+    metric:           the one that the data set is known by.
+    split:            of the data set; "" where it has none.
+    remarks:          what a reader of the numbers must know: ``not the paper's split: ...``.
+    intervals:        95 % confidence intervals of metrics, as (low, high).
+    chance:           what guessing would give.
+    samples:          images that were evaluated; ``skipped`` names the others and damaged files, and why.
+    fingerprints:     SHA-256 of weights, tokenizer, preprocessing, templates, data.
+    options:          what the task was told beyond its defaults.
+    details:          what the metrics came from: strengths tried by a probe, draws of few shots, an ablation.
+    cost:             of an image: ``gflops``, ``parameters`` of the image tower; of the model where known.
+    features:         folder of the embeddings and features that it was made from, relative to the file.
+    predictions:      columns with one entry an image, ``key`` first; in a Parquet file beside the JSON.
+    text_predictions: of retrieval, columns with one entry a text; likewise.
     """
 
     dataset: str
@@ -44,6 +59,9 @@ class Result:
     task: str
     metrics: dict[str, float]
     language: str = "en"
+    metric: str = ""
+    split: str = ""
+    remarks: tuple[str, ...] = ()
     intervals: dict[str, Interval] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
     samples: int = 0
@@ -51,36 +69,56 @@ class Result:
     precision: str = "fp32"
     backend: str = ""
     fingerprints: dict[str, str] = field(default_factory=dict)
-    predictions: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    features: str = ""
+    predictions: Columns = field(default_factory=dict)
+    text_predictions: Columns = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The result as JSON, equal for equal results."""
-        return json.dumps(to_dict(self), indent=1, ensure_ascii=False) + "\n"
+        """The result as JSON, without predictions; equal for equal results."""
+        return (
+            json.dumps({name: to_dict(getattr(self, name)) for name in _IN_JSON}, indent=1, ensure_ascii=False) + "\n"
+        )
 
     def save(self, path: str | Path) -> Path:
-        """Write the JSON as a new file and rename it."""
+        """Write the JSON, and before it the predictions beside it, ``NAME.parquet`` and ``NAME.texts.parquet``.
+
+        Each file is whole or absent; where the JSON is, all is.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            # In file names that are not UTF-8, Python has halves of surrogate pairs; they become JSON's own escapes.
+        if path.is_dir():
+            raise IsADirectoryError(21, "Is a directory", str(path))
+        for name, suffix in _TABLES.items():
+            if columns := getattr(self, name):
+                with replacing(path.with_suffix(suffix)) as partial:
+                    _write(columns, partial)
+            else:
+                path.with_suffix(suffix).unlink(missing_ok=True)
+        # In file names that are not UTF-8, Python has halves of surrogate pairs; they become JSON's own escapes.
+        with replacing(path) as partial:
             partial.write_text(self.to_json(), encoding="utf-8", errors="backslashreplace")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
         """Read what ``save`` wrote, or a result of CLIP_benchmark. Raises DataError or ConfigError."""
+        path = Path(path)
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
             raise DataError(f"{path} is not the JSON of a result: {problem}") from problem
-        return from_dict(cls, data, where=str(path))
+        if isinstance(data, Mapping) and "samples" not in data and isinstance(data.get("metrics"), Mapping):
+            # CLIP_benchmark's metrics hold switches too, and numbers that it does not know.
+            numbers = {name: value for name, value in data["metrics"].items() if type(value) in (int, float)}
+            data = {**data, "metrics": numbers}
+        tables = {name: _read(path.with_suffix(suffix)) for name, suffix in _TABLES.items()}
+        return replace(from_dict(cls, data, where=str(path)), **tables)
 
     def __str__(self) -> str:
         lines = [f"{self.task} of {self.model} on {self.dataset}: {self.samples} samples, {self.precision}"]
+        lines += self.remarks
         if self.skipped:
             lines.append(f"{len(self.skipped)} samples or files could not be used")
         width = max(map(len, self.metrics), default=0)
@@ -92,3 +130,31 @@ class Result:
                 line += f"  chance {self.chance[name]:.4f}"
             lines.append(line)
         return "\n".join(lines)
+
+
+_TABLES = {"predictions": ".parquet", "text_predictions": ".texts.parquet"}
+_IN_JSON = [field.name for field in fields(Result) if field.name not in _TABLES]
+
+
+def _write(columns: Columns, path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({name: pyarrow.array(to_dict(values)) for name, values in columns.items()})
+    parquet.write_table(table, path, compression="zstd")
+
+
+def _read(path: Path) -> Columns:
+    from pyarrow import parquet
+
+    if not path.exists():
+        return {}
+    try:
+        table = parquet.read_table(path)
+    except (OSError, ValueError) as problem:  # Arrow's own errors are of these
+        raise DataError(f"{path} does not hold predictions: {str(problem).partition(chr(10))[0]}") from problem
+    return {name: tuple(map(_frozen, table[name].to_pylist())) for name in table.column_names}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

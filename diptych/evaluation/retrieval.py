@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.errors import DataError
+from diptych.encoder.clip import Clip
+from diptych.errors import ConfigError, DataError
 from diptych.evaluation import intervals
+from diptych.evaluation.features import Features
+from diptych.evaluation.plan import Options, Plan, Splits
 from diptych.evaluation.ranks import chance_of_recall, ranks
 from diptych.evaluation.result import Scores
+from diptych.evaluation.subjects import Subject, name_of
 
 CUTS = (1, 5, 10)
+
+
+def plan(subject: Subject, data: Splits, options: Options) -> Plan:
+    """Retrieval as a task: whether there are towers for both, and then texts are those of the images' captions."""
+    if not isinstance(subject, Clip):
+        raise ConfigError(f"{name_of(subject)} embeds no texts, so it retrieves none")
+    subject.require_tokenizer()
+
+    def scores(features: Features) -> Scores:
+        texts, pairs_P2 = pairs(features.captions, distinct_captions=options.distinct_captions)
+        if repeated := len(texts) - len(set(texts)):
+            warnings.warn(
+                f"{repeated} of the {len(texts)} captions of {data.test.name} are those of an earlier image too, and "
+                "count as wrong for it, so that even a perfect model misses them; distinct_captions=True "
+                "(--distinct-captions) makes each one text with several right images",
+                stacklevel=4,
+            )
+        return score(features.embeddings_NE, subject.encode_texts(texts), pairs_P2, texts=texts)
+
+    return Plan(
+        need="caption",
+        wanted=("embeddings",),
+        splits={"test": data.test},
+        score=lambda features: scores(features["test"]),
+    )
 
 
 def pairs(captions: Sequence[Sequence[str]], *, distinct_captions: bool = False) -> tuple[list[str], np.ndarray]:
@@ -34,13 +64,15 @@ def pairs(captions: Sequence[Sequence[str]], *, distinct_captions: bool = False)
     return texts, np.array(list(rows), np.int64).reshape(-1, 2)
 
 
-def score(images_NE: np.ndarray, texts_ME: np.ndarray, pairs_P2: np.ndarray, *, seed: int = 0) -> Scores:
+def score(
+    images_NE: np.ndarray, texts_ME: np.ndarray, pairs_P2: np.ndarray, *, texts: Sequence[str] = (), seed: int = 0
+) -> Scores:
     """Recall at 1, 5 and 10 and median rank, both ways.
 
     ``text_retrieval_recall@k``: share of images that have one of their texts among the k nearest.
     ``image_retrieval_recall@k``: share of texts that have their image, or one of them, among the k nearest.
     Ties count against the model. Intervals are a bootstrap over images, each with all of its texts; where texts have
-    several images, over texts.
+    several images, over texts. ``texts``: what they say, for the predictions.
     """
     if not len(pairs_P2):
         raise DataError("there is no pair of image and text to retrieve")
@@ -66,6 +98,15 @@ def score(images_NE: np.ndarray, texts_ME: np.ndarray, pairs_P2: np.ndarray, *, 
             limits[name] = intervals.bootstrap(hits_Q, clusters_Q, seed)
             chance[name] = chance_of_recall(right_Q, gallery, k)
         metrics[f"{side}_retrieval_median_rank"] = float(np.median(ranks_Q) + 1)
-    predictions = {f"{side}_rank": tuple((ranks_Q + 1).tolist()) for side, ranks_Q, *_ in sides}
-    predictions["pairs"] = tuple(pairs_P2.tolist())
-    return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=predictions)
+    images_of: list[list[int]] = [[] for _ in range(len(texts_ME))]
+    for image, text in pairs_P2.tolist():
+        images_of[text].append(image)
+    (_, of_images_N, *_), (_, of_texts_M, *_) = sides
+    own = {"text": tuple(texts)} if texts else {}
+    return Scores(
+        metrics=metrics,
+        intervals=limits,
+        chance=chance,
+        predictions={"rank": tuple((of_images_N + 1).tolist())},
+        text_predictions={**own, "images": tuple(map(tuple, images_of)), "rank": tuple((of_texts_M + 1).tolist())},
+    )

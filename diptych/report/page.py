@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import html
 import math
-import os
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from diptych.replacing import replacing
 from diptych.report import figures
 from diptych.report.contents import Chart, Curve, Matrix, Page, PredictionCard
 
@@ -28,14 +28,9 @@ THUMBNAIL, CARD = 128, 240  # pixels: twice the size on the page, for sharp scre
 def write_page(page: Page, path: str | Path) -> Path:
     """Write ``page`` as one HTML file, whole under another name first, then renamed; returns ``path``."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         # A file name of undecodable bytes may stand in the facts; that must not cost the report.
         partial.write_text(render(page), encoding="utf-8", errors="replace", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -77,7 +77,8 @@ def test_zero_shot_end_to_end(clip: Clip, tmp_path: Path) -> None:
     assert Result.load(path) == result
     data = json.loads(path.read_text())
     assert {"dataset", "model", "pretrained", "task", "metrics", "language"} <= data.keys()
-    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["result.json", "result.parquet"]
+    assert "predictions" not in data
     assert "acc1" in str(result)
     assert "2 samples or files could not be used" in str(result)
 
@@ -87,9 +88,9 @@ def test_retrieval_end_to_end(clip: Clip) -> None:
         result = evaluate(clip, Captioned(), language="de")
     assert (result.task, result.language, result.samples) == ("zeroshot_retrieval", "de", 78)
     assert set(result.intervals) == {f"{side}_retrieval_recall@{k}" for side in ("text", "image") for k in (1, 5, 10)}
-    assert len(result.predictions["image_rank"]) == 2 * 78
+    assert len(result.text_predictions["rank"]) == 2 * 78
     merged = evaluate(clip, Captioned(), distinct_captions=True)
-    assert len(merged.predictions["image_rank"]) == 78 + 6
+    assert len(merged.text_predictions["rank"]) == 78 + 6
     with pytest.warns(UserWarning, match="captions"):
         assert evaluate(clip, Colours(), "retrieval").metrics == result.metrics
 
@@ -113,7 +114,7 @@ def test_what_cannot_be_evaluated(clip: Clip) -> None:
         evaluate(clip, Colours(), "zeroshot")
     with pytest.raises(DataError, match="no class names"):
         evaluate(clip, Captioned(), "zero-shot")
-    with pytest.raises(TooManyFailures, match=r"20 samples of colours .* 10% of its 80; the first: sample-0"):
+    with pytest.raises(TooManyFailures, match=r"21 samples of colours .* 10% of its 80; the first: sample-0"):
         evaluate(clip, Colours(21))
     with pytest.raises(DataError, match="no image that can be read"):
         embed(clip, Colours(200), allowed_failures=1)
@@ -157,13 +158,14 @@ class Alike(Colours):
 
 
 def test_classes_of_one_name_share_their_hits(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    def perfect(_: Clip, pixels_BCHW: torch.Tensor) -> np.ndarray:
+    def perfect(_: Clip, pixels_BCHW: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         nonlocal seen
         seen, numbers = seen + len(pixels_BCHW), range(seen, seen + len(pixels_BCHW))
-        return weights_CE[[i % 6 for i in numbers]]
+        embeddings_BE = weights_CE[[i % 6 for i in numbers]]
+        return embeddings_BE, embeddings_BE
 
     seen, weights_CE = 0, clip.classifier([name.strip().lower() for name in Alike.class_names], "{}").weights_CE
-    monkeypatch.setattr(Clip, "encode_pixels", perfect)
+    monkeypatch.setattr(Clip, "image_outputs", perfect)
     with pytest.warns(UserWarning, match=r"'green' \(1\), 'Green ' \(4\)"):
         result = evaluate(clip, Alike(0), templates="{}")
     right = [i for i in range(80) if i % 6 != 4]
@@ -181,6 +183,7 @@ def test_keys_that_are_not_utf8_are_saved(clip: Clip, tmp_path: Path) -> None:
             return super().read(i)._replace(key=f"caf\udce9-图-{i}")
 
     result = evaluate(clip, Odd(), distinct_captions=True)
+    assert result.predictions["key"][0] == "caf\\udce9-图-1"
     path = result.save(tmp_path / "result.json")
     assert Result.load(path) == result
     assert "图" in path.read_text(encoding="utf-8")
@@ -195,9 +198,9 @@ def test_a_result_that_cannot_be_saved_leaves_nothing(clip: Clip, tmp_path: Path
 
 def test_features_do_not_depend_on_batches(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = embed(clip, Colours())
-    monkeypatch.setattr("diptych.evaluation.features.BATCH", 7)
+    monkeypatch.setattr("diptych.evaluation.embedding.BATCH", 7)
     again = embed(clip, Colours())
-    assert np.abs(whole.images_NE - again.images_NE).max() < 2e-6
+    assert np.abs(whole.embeddings_NE - again.embeddings_NE).max() < 2e-6
     assert (whole.keys, whole.fingerprint, whole.failures) == (again.keys, again.fingerprint, again.failures)
 
 

@@ -49,8 +49,8 @@ def test_retrieval_is_brute_force(seed: int, images: int, most: int, distinct: b
             low, high = scores.intervals[name]
             assert low <= scores.metrics[name] <= high
             assert 0 < scores.chance[name] <= 1 + 1e-9
-    assert len(scores.predictions["text_rank"]) == images
-    assert np.median(scores.predictions["image_rank"]) == scores.metrics["image_retrieval_median_rank"]
+    assert len(scores.predictions["rank"]) == images
+    assert np.median(scores.text_predictions["rank"]) == scores.metrics["image_retrieval_median_rank"]
 
 
 def test_equal_captions_are_one_text_or_several() -> None:

@@ -1,0 +1,134 @@
+"""The pass over the images of a source: decoded by threads a batch ahead of the model, and handed on in parts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.data.files import printable, read_bytes
+from diptych.data.preprocess import decode_image, preprocess
+from diptych.data.sources import naming, read
+from diptych.errors import DataError
+from diptych.evaluation.feature_files import Part
+from diptych.evaluation.subjects import Subject, outputs, preprocessing
+from diptych.progress import progress
+from diptych.specs import PreprocessSpec
+
+if TYPE_CHECKING:
+    from diptych.data.sources import Sample, Source
+
+BATCH = 64
+BATCHES = 64  # in a part: what is lost at most where a process is killed
+
+
+def parts_of(source: Source) -> range:
+    """The numbers of the parts of a source."""
+    return range(-(-len(source) // (BATCH * BATCHES)))
+
+
+def made(subject: Subject, source: Source, numbers: Sequence[int]) -> Iterator[tuple[int, Part]]:
+    """These parts, each with its number. What is in a batch depends on the source alone, so that the numbers are the
+    same whichever parts are made, by whichever process."""
+    size = BATCH * BATCHES
+    starts = [i for n in numbers for i in range(n * size, min((n + 1) * size, len(source)), BATCH)]
+    part = _Growing()
+    for start, batch in zip(starts, _read_ahead(source, starts, preprocessing(subject)), strict=True):
+        part.take(subject, start, batch)
+        number = start // size
+        if start + BATCH >= min((number + 1) * size, len(source)):
+            yield number, part.whole(tuple(getattr(source, "problems", ())))
+            part = _Growing()
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    pixels_CHW: Tensor
+    sample: Sample  # without its image
+    digest: bytes
+
+
+@dataclass
+class _Growing:
+    """A part that is not whole yet."""
+
+    places: list[int] = field(default_factory=list)
+    decoded: list[_Decoded] = field(default_factory=list)  # without pixels
+    embeddings: list[np.ndarray] = field(default_factory=list)
+    features: list[np.ndarray] = field(default_factory=list)
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+    def take(self, subject: Subject, start: int, batch: list[_Decoded | DataError]) -> None:
+        pixels = []
+        for place, item in enumerate(batch, start):
+            if isinstance(item, DataError):
+                self.failures.append((place, str(item)))
+            else:
+                pixels.append(item.pixels_CHW)
+                self.places.append(place)
+                self.decoded.append(_Decoded(torch.empty(0), item.sample, item.digest))
+        if pixels:
+            embeddings_BE, features_BD = outputs(subject, torch.stack(pixels))
+            self.embeddings.append(embeddings_BE)
+            self.features.append(features_BD)
+
+    def whole(self, problems: tuple[str, ...]) -> Part:
+        samples = [item.sample for item in self.decoded]
+        return Part(
+            places_n=np.array(self.places, np.int64),
+            keys=tuple(printable(sample.key) for sample in samples),
+            labels=tuple(sample.label for sample in samples),
+            captions=tuple(sample.captions for sample in samples),
+            digests=tuple(item.digest for item in self.decoded),
+            arrays={"embeddings": _stacked(self.embeddings), "features": _stacked(self.features)},
+            failures=tuple(self.failures),
+            problems=problems,
+        )
+
+
+def _stacked(batches: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(batches) if batches else np.empty((0, 0), np.float32)
+
+
+def _read_ahead(source: Source, starts: Sequence[int], spec: PreprocessSpec) -> Iterator[list[_Decoded | DataError]]:
+    """The batches that begin at ``starts``. The source is read here, decoding is left to threads, one batch ahead."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        waiting: list[Future[_Decoded | DataError]] = []
+        for start in progress(starts, f"embedding {source.name}", unit="batch"):
+            ahead = []
+            for i in range(start, min(start + BATCH, len(source))):
+                ahead.append(threads.submit(_decode, _read(source, i), spec))
+            if waiting:
+                yield [future.result() for future in waiting]
+            waiting = ahead
+        if waiting:
+            yield [future.result() for future in waiting]
+
+
+def _read(source: Source, i: int) -> Sample | DataError:
+    try:
+        return read(source, i)
+    except DataError as problem:
+        return problem
+
+
+def _decode(sample: Sample | DataError, spec: PreprocessSpec) -> _Decoded | DataError:
+    if isinstance(sample, DataError):
+        return sample
+    try:
+        with naming(sample):
+            content = read_bytes(sample.image) if isinstance(sample.image, Path) else sample.image
+            pixels_CHW = preprocess(decode_image(content), spec)
+    except DataError as problem:
+        return problem
+    digest = hashlib.sha256(repr(sample[1:]).encode("utf-8", "surrogatepass"))
+    digest.update(content if isinstance(content, bytes) else content.tobytes())
+    return _Decoded(pixels_CHW, sample._replace(image=b""), digest.digest())

@@ -1,0 +1,103 @@
+"""What a task is told, and what it answers before any image is read: all that can be wrong is found out first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from diptych.errors import ConfigError, DataError, nearest
+
+if TYPE_CHECKING:
+    from diptych.data.sources import Source
+    from diptych.encoder.clip import Templates
+    from diptych.evaluation.feature_files import Wanted
+    from diptych.evaluation.features import Features, Need
+    from diptych.evaluation.result import Scores
+
+SHOTS = (1, 2, 4, 8, 16)
+Split = Literal["test", "train", "validation"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the tasks can be told; each takes those that its row of ``tasks.TASKS`` names.
+
+    templates:         of prompts: a set's name, a file, a template or several; by default the data's own, else
+                       ``photo``.
+    class_names:       a file with one class a line, or a sequence, instead of the data's own; several names of a class
+                       are divided by ``|`` in the file and are a tuple in a sequence.
+    none_of_these:     an answer whose probability is below it counts as "none of these".
+    ablate_prompts:    also without a template, with one, with a hint of the domain, and with all.
+    distinct_captions: equal captions of several images are one text with several right images.
+    shots, draws:      how many examples a class, and of how many draws of each.
+    solver:            of probes: ``diptych``, or ``scikit-learn`` for reference.
+    seed:              of draws.
+    """
+
+    templates: Templates | None = None
+    class_names: str | Path | Sequence[str | tuple[str, ...]] | None = None
+    none_of_these: float | None = None
+    ablate_prompts: bool = False
+    distinct_captions: bool = False
+    shots: tuple[int, ...] = SHOTS
+    draws: int = 3
+    solver: Literal["diptych", "scikit-learn"] = "diptych"
+    seed: int = 0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """From keywords. Raises ConfigError for one that is none."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in given:
+            if name not in known:
+                raise ConfigError(f"evaluations have no option {name!r}; {nearest(name, known)}")
+        return cls(**given)
+
+    def changed(self) -> dict[str, Any]:
+        """Those that are not as by default."""
+        default = Options()
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != getattr(default, field.name)
+        }
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set to evaluate on: what is measured, and, for tasks that learn, what is learned from and chosen by.
+
+    name: of the split that is measured; "" where the data have none.
+    """
+
+    test: Source
+    train: Source | None = None
+    validation: Source | None = None
+    name: str = ""
+
+    def required_train(self, task: str) -> Source:
+        """What is learned from. Raises DataError where there is none."""
+        if self.train is None:
+            raise DataError(f"{task} learns from examples, and {self.test.name} has no split 'train'")
+        return self.train
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a task does, once all but the images is known to be right.
+
+    need:   what each sample must have.
+    wanted: which outputs of the model it looks at.
+    splits: whose images it needs.
+    score:  from their features to what was measured.
+    texts:  what the numbers depend on beside the data, such as prompts.
+    """
+
+    need: Need
+    wanted: tuple[Wanted, ...]
+    splits: Mapping[Split, Source]
+    score: Callable[[Mapping[Split, Features]], Scores]
+    texts: Sequence[str] = ()

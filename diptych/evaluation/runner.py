@@ -1,0 +1,157 @@
+"""Many models on many data sets by many tasks: each result a file, what is there is not made again."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diptych import distributed
+from diptych.data.fingerprint import stamp
+from diptych.errors import DiptychError
+from diptych.evaluation.plan import Splits
+from diptych.evaluation.result import Result
+from diptych.evaluation.splits import open_splits
+from diptych.evaluation.subjects import Subject
+from diptych.evaluation.tasks import TASKS, evaluate
+
+if TYPE_CHECKING:
+    from diptych.encoder.clip import Precision
+    from diptych.tower_specs import Activation
+
+FEATURES = "features"  # the folder of embeddings among the results
+LANGUAGE = "{language}"  # stands for the language in the name of a field
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model is, and what must be said to load it: see ``diptych.load``."""
+
+    location: str
+    tokenizer: str | None = None
+    activation: Activation | None = None
+    precision: Precision = "fp32"
+
+    def load(self) -> Subject:
+        """A CLIP, or another image encoder."""
+        from diptych.encoder.loading import load
+        from diptych.encoder.subject import ImageSubject, is_encoder
+
+        if is_encoder(self.location):
+            return ImageSubject.load(self.location, precision=self.precision)
+        return load(self.location, tokenizer=self.tokenizer, activation=self.activation, precision=self.precision)
+
+    def state(self) -> list[Any]:
+        """What tells it from another at the same place, without reading its weights."""
+        path = Path(self.location)
+        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        known = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        return [asdict(self), known]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where a data set is, and which of its samples and texts are taken: see ``diptych.data.sources.open_source``."""
+
+    location: str
+    split: str | None = None
+    captions: tuple[str, ...] | None = None
+    where: str | None = None
+    language: str = "en"
+
+    def open(self, *, training: bool) -> Splits:
+        """Its splits; those that are learned from where that is asked for."""
+        captions = self.captions and tuple(field.replace(LANGUAGE, self.language) for field in self.captions)
+        return open_splits(self.location, split=self.split, training=training, captions=captions, where=self.where)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One evaluation of a run: its result, and why there is none, or why it could not be written to its file."""
+
+    model: str
+    data: str
+    task: str
+    result: Result | None = None
+    file: Path | None = None
+    made: bool = False
+    problem: DiptychError | OSError | None = None
+
+
+def run(
+    models: Sequence[Model],
+    data: Sequence[Data],
+    tasks: Sequence[str | None],
+    out: Path | None,
+    *,
+    allowed_failures: float = 0.1,
+    **options: Any,
+) -> Iterator[Outcome]:
+    """Each model on each data set by each task (None: what the data are made for), as they are done.
+
+    out: the folder of the results, in which what is done is found and read instead of made; embeddings and features
+         are kept there too. None: nothing is kept.
+
+    A model is loaded when a result of it is missing. What fails is an outcome too, and the others are made.
+    """
+    for model in models:
+        loaded = _Loaded(model)
+        for where, task in itertools.product(data, tasks):
+            outcome = Outcome(model.location, where.location, task or "")
+            try:
+                splits = where.open(training=task is not None and TASKS[task].learns)
+                name = task or ("zero-shot" if splits.test.class_names else "retrieval")
+                outcome = replace(outcome, task=name)
+                file = out / _name(model, where, splits, name, options) if out else None
+                if kept := distributed.from_main(partial(_kept, file)):
+                    yield replace(outcome, result=kept, file=file)
+                    continue
+                told = {"language": where.language, "folder": out / FEATURES if out else None, **options}
+                result = evaluate(loaded.subject, splits, name, allowed_failures=allowed_failures, **told)
+            except DiptychError as problem:
+                yield replace(outcome, problem=problem)
+            else:
+                yield _saved(replace(outcome, result=result, made=True), file)
+
+
+def _saved(outcome: Outcome, file: Path | None) -> Outcome:
+    """Written by the main process; what was computed is not lost where it cannot be."""
+    if file is None or outcome.result is None or not distributed.is_main():
+        return outcome
+    try:
+        return replace(outcome, file=outcome.result.save(file))
+    except OSError as problem:
+        return replace(outcome, problem=problem)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    model: Model
+
+    @cached_property
+    def subject(self) -> Subject:
+        return self.model.load()
+
+
+def _kept(file: Path | None) -> Result | None:
+    return Result.load(file) if file and file.exists() else None
+
+
+def _name(model: Model, data: Data, splits: Splits, task: str, options: dict[str, Any]) -> str:
+    """A name that people can read, ending in a hash of all that the result depends on."""
+    sources = {part: stamp(source) for part in ("test", "train", "validation") if (source := getattr(splits, part))}
+    told = [model.state(), asdict(data), sources, task, {name: repr(value) for name, value in options.items()}]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    words = [_slug(Path(model.location)), splits.test.name, splits.name, data.language, task, digest]
+    return "__".join(re.sub(r"[^\w.-]+", "-", word).strip("-.")[:60] for word in words if word) + ".json"
+
+
+def _slug(path: Path) -> str:
+    """The last names of a model's path that tell it from others: ``runs/mine/model`` is ``mine-model``."""
+    return "-".join(path.parts[-2:])

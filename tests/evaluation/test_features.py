@@ -1,0 +1,153 @@
+"""What is kept of a pass over images: made once, gone on with, made again where it is damaged or data are others."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.data.sources import Source, open_source
+from diptych.encoder.clip import Clip
+from diptych.encoder.loading import create
+from diptych.encoder.subject import ImageSubject
+from diptych.evaluation import embedding
+from diptych.evaluation.features import Features, embed
+from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
+
+SPEC = ModelSpec(
+    name="tiny",
+    embedding=16,
+    image=VisionTransformerSpec(image_size=16, patch_size=8, width=24, layers=1, heads=2),
+    text=TextTransformerSpec(width=16, layers=1, heads=2),
+    preprocess=PreprocessSpec(size=16),
+)
+BOTH = ("embeddings", "features")
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return create(SPEC, seed=0)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Fifteen images of two classes, one of them broken: four parts of two batches of two."""
+    monkeypatch.setattr("diptych.evaluation.embedding.BATCH", 2)
+    monkeypatch.setattr("diptych.evaluation.embedding.BATCHES", 2)
+    folder = tmp_path / "data"
+    for i in range(15):
+        file = folder / ("cat" if i < 8 else "dog") / f"{i:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 16), (i * 15, 255 - i * 15, i % 7 * 30)).save(file)
+    (folder / "cat" / "05.png").write_bytes(b"nothing")
+    return folder
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images the model was shown, pass by pass."""
+    counts: list[int] = []
+    original = embedding.outputs
+
+    def counting(subject: Clip, pixels_BCHW: object) -> object:
+        counts.append(len(pixels_BCHW))
+        return original(subject, pixels_BCHW)
+
+    monkeypatch.setattr("diptych.evaluation.embedding.outputs", counting)
+    return counts
+
+
+def same(a: Features, b: Features) -> bool:
+    arrays = ((a.embeddings_NE, b.embeddings_NE), (a.features_ND, b.features_ND))
+    rest = [(x.captions, x.labels, x.keys, x.failures, x.fingerprint) for x in (a, b)]
+    return all(np.array_equal(*pair) for pair in arrays) and rest[0] == rest[1]
+
+
+def test_a_second_pass_reads_what_the_first_one_kept(clip: Clip, data: Path, tmp_path: Path, seen: list[int]) -> None:
+    kept, source = tmp_path / "kept", open_source(data)
+    plain = embed(clip, source, "label", wanted=BOTH)
+    assert plain.embeddings_NE.shape == (14, 16)
+    assert plain.features_ND.shape == (14, 24)
+    seen.clear()
+    first = embed(clip, source, "label", wanted=BOTH, folder=kept)
+    assert sum(seen) == 14
+    again = embed(clip, open_source(data), "label", wanted=BOTH, folder=kept)
+    assert sum(seen) == 14
+    assert same(plain, first)
+    assert same(first, again)
+    assert again.failures[0].startswith("cat/05.png")
+    (folder,) = kept.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == [*(f"0000{i}.parquet" for i in range(4)), "about.json"]
+    assert json.loads((folder / "about.json").read_text())["model"] == "tiny"
+    alone = embed(clip, source, wanted=("features",), folder=kept)
+    assert sum(seen) == 14
+    assert np.array_equal(alone.features_ND, plain.features_ND)
+    assert alone.embeddings_NE.shape == (14, 0)
+
+
+def test_features_are_what_a_subject_sees(clip: Clip, data: Path) -> None:
+    both = embed(clip, open_source(data), wanted=BOTH)
+    subject = ImageSubject.of(clip)
+    files = [data / key for key in both.keys]
+    assert np.abs(both.features_ND - subject.features(files)).max() < 1e-5
+    assert np.abs(both.embeddings_NE - clip.encode_images(files)).max() < 1e-6
+    alone = embed(subject, open_source(data), wanted=BOTH)
+    assert np.array_equal(alone.features_ND, both.features_ND)
+    assert alone.embeddings_NE.shape == (14, 0)
+
+
+def test_a_pass_that_was_cut_off_goes_on(clip: Clip, data: Path, tmp_path: Path, seen: list[int]) -> None:
+    kept = tmp_path / "kept"
+    whole = embed(clip, open_source(data), wanted=BOTH, folder=kept)
+    (folder,) = kept.iterdir()
+    (folder / "00001.parquet").unlink()
+    damaged = bytearray((folder / "00002.parquet").read_bytes())
+    damaged[len(damaged) // 3] ^= 1
+    (folder / "00002.parquet").write_bytes(damaged)
+    (folder / "00003.parquet").write_bytes((folder / "00003.parquet").read_bytes()[:-20])
+    seen.clear()
+    assert same(embed(clip, open_source(data), wanted=BOTH, folder=kept), whole)
+    assert sum(seen) == 3 + 4 + 3
+
+
+@pytest.mark.parametrize("change", ["image", "weights", "precision", "where"])
+def test_what_was_seen_of_other_data_or_by_another_model_is_not_taken(
+    change: str, clip: Clip, data: Path, tmp_path: Path, seen: list[int]
+) -> None:
+    kept = tmp_path / "kept"
+    before = embed(clip, open_source(data), folder=kept)
+    seen.clear()
+    if change == "image":
+        file = data / "dog" / "11.png"
+        state = file.stat()
+        Image.new("RGB", (20, 16), (1, 2, 3)).save(file)
+        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    elif change == "weights":
+        clip = create(SPEC, seed=1)
+    elif change == "precision":
+        clip = Clip(clip.model, precision="fast")
+    else:
+        (data / "cat" / "01.png").unlink()
+    after = embed(clip, open_source(data), folder=kept)
+    assert sum(seen) >= 13
+    assert len(list(kept.iterdir())) == 2
+    assert not same(before, after)
+
+
+def test_drawn_data_are_not_kept(clip: Clip, tmp_path: Path) -> None:
+    from diptych.data.scenes import Scenes
+
+    drawn: Source = Scenes("unseen-pairs", count=4, size=16)
+    assert len(embed(clip, drawn, folder=tmp_path / "kept").keys) == 4
+    assert not (tmp_path / "kept").exists()
+
+
+def test_where_nothing_can_be_kept_the_numbers_are_the_same(
+    clip: Clip, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kept").write_text("a file")
+    plain = embed(clip, open_source(data))
+    assert same(embed(clip, open_source(data), folder=tmp_path / "kept"), plain)
+    assert "embeddings cannot be kept" in capsys.readouterr().err
