@@ -22,6 +22,7 @@ from diptych.cli.help import add_verb
 from diptych.cli.inspect import inspect
 from diptych.cli.messages import printable, refused
 from diptych.cli.recipes import recipes
+from diptych.cli.report import report
 from diptych.cli.tokenizer import tokenizer
 from diptych.cli.train import train
 from diptych.cli.tune import tune
@@ -38,7 +39,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),  # no --no-resume beside --resume
 )
-for verb in (demo, recipes, train, tune, finetune, evaluate, classify, inspect, convert):
+for verb in (demo, recipes, train, tune, finetune, evaluate, report, classify, inspect, convert):
     add_verb(app, verb)
 app.command(tokenizer)
 

@@ -105,6 +105,29 @@ class PredictionCard:
         return bool(self.ranked) and self.ranked[0][0] == self.right
 
 
+@dataclass(frozen=True)
+class Grid:
+    """A table of words and numbers as they are; ``remarks`` stand below.
+
+    A cell between ``**`` is the best of its row.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing, an SVG element in the page's colours (see ``drawing.inline``), and a sentence on it."""
+
+    title: str
+    svg: str
+    note: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Page:
     """All that a report says; parts that are empty are left out.
@@ -116,6 +139,8 @@ class Page:
     title: str
     lead: str
     tables: tuple[Table, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    figures: tuple[Figure, ...] = ()
     charts: tuple[Chart, ...] = ()
     matrix: Matrix | None = None
     predictions: tuple[PredictionCard, ...] = ()

@@ -5,32 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-# Matplotlib draws in these colours; the page's style sheet decides what they are, once for light and once for dark.
-_NAMES = ("soft", "rule", "wrong", "accent", "second")
-_VARIABLES = {f"#0{i}0{i}0{i}": f"var(--{name})" for i, name in enumerate(_NAMES, start=1)}
-_SOFT, _RULE, _CHANCE, *_CURVES = _VARIABLES
-_STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: it is searched, read aloud, and set in the page's font
-    "svg.hashsalt": "diptych",  # equal figures are equal text
-    "font.size": 10,
+from diptych.report.drawing import CHANCE, PALETTE, STYLE, in_page
+
+_STYLE = STYLE | {
     "axes.autolimit_mode": "round_numbers",  # the lowest and the highest value lie between two ticks
     "axes.ymargin": 0,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _SOFT,
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "grid.color": _RULE,
 }
 
 MARKED = 30
@@ -59,14 +46,14 @@ def chart_svg(
         figure = Figure(figsize=(5.0, 2.6), layout="constrained")
         axes = figure.subplots()
         axes.yaxis.set_major_locator(MaxNLocator(5))  # before the curves, whose limits are rounded to its ticks
-        for (steps, values), colour in zip(curves, _CURVES[: len(curves)], strict=True):
+        for (steps, values), colour in zip(curves, PALETTE[: len(curves)], strict=True):
             if len(values) <= MARKED:
                 axes.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=3.5, clip_on=False)
             else:
                 axes.plot(*_extremes(steps, values), color=colour, linewidth=0.8, alpha=0.4)
                 axes.plot(*_thinned(steps, running_mean(values)), color=colour, linewidth=1.8)
         if math.isfinite(chance):
-            axes.axhline(chance, color=_CHANCE, linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.axhline(chance, color=CHANCE, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.set_xlabel("step", loc="right")
         axes.set_xlim(0, max([1.0, *(float(steps[-1]) for steps, _ in curves if len(steps))]))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -80,7 +67,7 @@ def chart_svg(
         axes.tick_params(length=0)
         for background in (figure.patch, axes.patch):
             background.set_visible(False)
-        return _inline(figure, prefix, alt)
+        return in_page(figure, prefix, alt)
 
 
 def window(count: int) -> int:
@@ -128,20 +115,3 @@ def _extremes(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
 def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept = np.unique(np.linspace(0, len(values) - 1, min(len(values), COLUMNS)).astype(int))
     return steps[kept], values[kept]
-
-
-def _inline(figure: Figure, prefix: str, alt: str) -> str:
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = buffer.getvalue()
-    view = re.search(r'viewBox="([^"]*)"', svg)
-    assert view is not None
-    svg = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = svg.replace("xlink:href=", "href=")
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)  # Matplotlib before 3.11
-    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    return f'<svg role="img" aria-label="{alt}" viewBox="{view[1]}">{svg}'

@@ -39,13 +39,20 @@ def render(page: Page) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "position": _position, "number": _number, "similarity": _similarity}
+    environment.filters |= {
+        "percent": percent,
+        "position": _position,
+        "number": _number,
+        "similarity": _similarity,
+        "parts": _parts,
+    }
     template = environment.from_string(resources.files("diptych.report").joinpath("page.html").read_text("utf-8"))
     cards = [_card(card) for card in page.predictions]
     right, wrong = ([card for card in cards if card["correct"] is correct] for correct in (True, False))
     return template.render(
         page=page,
         charts=[_chart(chart, i) for i, chart in enumerate(page.charts)],
+        figures=[(figure, Markup(figure.svg)) for figure in page.figures],
         matrix=_matrix(page.matrix) if page.matrix and page.matrix.captions else None,
         groups=[("Right", right), ("Wrong", wrong)] if cards else [],
     )
@@ -74,6 +81,13 @@ def _similarity(value: float) -> str:
 
 def _signed(number: str) -> str:
     return number.replace("-", "\N{MINUS SIGN}")
+
+
+def _parts(cell: str) -> dict[str, object]:
+    """A cell's number, its interval, and whether it is marked as the best of its row."""
+    best = cell.startswith("**") and cell.endswith("**")
+    value, _, interval = (cell[2:-2] if best else cell).partition(" (")
+    return {"value": value, "interval": interval.removesuffix(")"), "best": best}
 
 
 def _chart(chart: Chart, index: int) -> dict[str, object]:

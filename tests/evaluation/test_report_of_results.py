@@ -1,0 +1,143 @@
+"""The report on many results: what is compared with what, and what a program finds in it."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from diptych.cli.main import main
+from diptych.errors import DataError
+from diptych.evaluation.result import Result
+from diptych.report import findings, suite, tables
+from diptych.report.collected import Entry, collect
+from diptych.report.page import render
+
+ACCURACY = {("a", "cats"): 0.8, ("a", "dogs"): 0.4, ("a", "cars"): 0.7, ("b", "cats"): 0.5, ("b", "dogs"): 0.6}
+PROBES = {("a", "cats"): 0.9, ("a", "dogs"): 0.3, ("a", "cars"): 0.8, ("net", "cats"): 0.7, ("net", "dogs"): 0.7}
+
+
+def result(model: str, data: str, task: str, metric: str, value: float, **more: object) -> Result:
+    known = {"pretrained": f"runs/{model}", "fingerprints": {"weights": model}, "cost": {"gflops": 4.0 + len(model)}}
+    limits = {metric: (value - 0.03, value + 0.04)}
+    told = {"dataset": data, "model": model, "task": task, "metric": metric, "metrics": {metric: value}}
+    return Result(**{**told, "intervals": limits, "samples": 100, **known, **more})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = [result(model, data, "zeroshot_classification", "acc1", acc) for (model, data), acc in ACCURACY.items()]
+    made += [result(model, data, "linear_probe", "lp_acc1", acc) for (model, data), acc in PROBES.items()]
+    for data, shots in (("cats", 3.0), ("dogs", None)):
+        details = {"shots": [1, 4], "accuracies": [[0.2, 0.4], [0.6, 0.8]], "zero_shot": ACCURACY["a", data]}
+        made.append(
+            result("a", data, "few_shot", "fs_4_acc1", 0.7, details={**details, "shots_to_match": {"shots": shots}})
+        )
+    for number, one in enumerate(made):
+        one.save(tmp_path / "results" / f"{number}.json")
+    return tmp_path / "results"
+
+
+def test_the_table_marks_the_best_and_means_what_all_have(folder: Path) -> None:
+    header, rows = tables.comparison(collect([folder]))
+    assert header == ["data", "task", "metric", "a", "b", "net"]
+    cells = {(row[0], row[1]): row[3:] for row in rows}
+    assert cells["cats", "zero-shot"] == ["**80.0 (77.0 to 84.0)**", "50.0 (47.0 to 54.0)", ""]
+    assert cells["dogs", "zero-shot"] == ["40.0 (37.0 to 44.0)", "**60.0 (57.0 to 64.0)**", ""]
+    assert cells["cars", "zero-shot"][1:] == ["", ""]
+    alone = [entry for entry in collect([folder]) if entry.model in ("a", "b") and entry.task == "zero-shot"]
+    assert tables.comparison(alone)[1][-1] == ["mean of 2", "zero-shot", "", "**60.0**", "55.0"]
+
+
+def test_zero_shot_is_set_against_its_own_probe_and_those_of_models_without_a_text_tower(folder: Path) -> None:
+    found = findings.zero_shot_less_probe(collect([folder]))
+    assert set(found) == {("a", "a"), ("a", "net"), ("b", "net")}
+    bars = {bar.name: bar for bar in found["a", "a"]}
+    assert bars["dogs"].value == pytest.approx(0.1)
+    assert bars["dogs"].low == pytest.approx(0.1 - math.hypot(0.03, 0.04))
+    assert bars["dogs"].high == pytest.approx(0.1 + math.hypot(0.04, 0.03))
+    points, r = findings.zero_shot_against_probe(collect([folder]))
+    assert {(point.name, point.x, point.y) for point in points} == {
+        ("cats", 0.9, 0.8),
+        ("dogs", 0.3, 0.4),
+        ("cars", 0.8, 0.7),
+    }
+    assert r == pytest.approx(0.1333 / math.sqrt(0.2067 * 0.0867), abs=1e-3)
+
+
+def test_few_shots_are_averaged_draw_by_draw(folder: Path) -> None:
+    (line,) = findings.few_shot_lines(collect([folder]))
+    assert line.x == (1, 4)
+    assert line.y == pytest.approx((0.3, 0.7))
+    assert line.low == pytest.approx((0.2, 0.6))
+    assert line.high == pytest.approx((0.4, 0.8))
+    assert line.level == pytest.approx(0.6)
+    (bars,) = findings.examples_to_match(collect([folder])).values()
+    assert {bar.name: bar.value for bar in bars} == {"cats": 3.0, "dogs": math.inf}
+
+
+def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for number, (weights, origin) in enumerate((("1", "x/one"), ("2", "x/two"), ("3", "x/two"), ("1", "x/one"))):
+        made = result("vit", f"data{number}", "zeroshot_classification", "acc1", 0.5)
+        made = Result(**{**vars(made), "fingerprints": {"weights": weights}, "pretrained": origin})
+        made.save(tmp_path / f"{number}.json")
+    assert [entry.model for entry in collect([tmp_path])] == [
+        "vit, x/one",
+        "vit, x/two, 2",
+        "vit, x/two, 3",
+        "vit, x/one",
+    ]
+
+
+def test_results_of_clip_benchmark_stand_beside_ours(folder: Path) -> None:
+    published = {"dataset": "cats", "model": "ViT-B-32", "pretrained": "openai", "task": "zeroshot_classification"}
+    (folder / "theirs.json").write_text(json.dumps({**published, "metrics": {"acc1": 0.95}, "language": "en"}))
+    (folder / "settings.json").write_text("{}")
+    header, rows = tables.comparison(collect([folder]))
+    cats = next(row for row in rows if row[:2] == ["cats", "zero-shot"])
+    assert dict(zip(header, cats, strict=True))["ViT-B-32"] == "**95.0**"
+
+
+def test_a_program_reads_every_metric(folder: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(collect([folder])))))
+    assert len(rows) == len(list(folder.glob("*.json")))
+    first = next(row for row in rows if (row["model"], row["dataset"], row["metric"]) == ("a", "cats", "acc1"))
+    assert (float(first["value"]), float(first["low"]), first["headline"]) == (0.8, 0.77, "1")
+
+
+def test_the_verb_writes_a_page_and_figures(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "report"
+    assert main(["report", str(folder), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == (out / "table.md").read_text()
+    names = {path.name for path in out.iterdir()}
+    drawn = {"few-shot.svg", "zero-shot-against-probe.svg", "compute.svg", "shots-to-match-1.svg"}
+    assert drawn | {f"zero-shot-less-probe-{i}.svg" for i in (1, 2, 3)} == {n for n in names if n.endswith(".svg")}
+    for name in drawn:
+        root = ElementTree.fromstring((out / name).read_text())
+        assert "var(--" not in ElementTree.tostring(root, encoding="unicode")
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") == 7
+    assert "Zero-shot is ahead on 1 of 3 data sets" in page
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"metrics": 3}'])
+def test_what_is_no_result_is_named(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises((DataError, ValueError), match=r"x\.json"):
+        collect([file])
+    with pytest.raises(DataError, match=r"no such file|no results"):
+        collect([tmp_path if content else file])
+
+
+def test_names_cannot_break_the_page() -> None:
+    odd = result("<b>&", '"><script>', "zeroshot_classification", "acc1", 0.5, remarks=("<i>",))
+    entries = [Entry(odd.model, odd), Entry("other", result("other", '"><script>', odd.task, "acc1", 0.4))]
+    page = render(suite.page(entries, suite.drawings(entries)))
+    assert "<script>" not in page
+    assert "<b>&" not in page
