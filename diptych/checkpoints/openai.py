@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from diptych.checkpoints.tensors import Entry
-from diptych.checkpoints.unpickle import Function, Kind, Module, rebuild
 from diptych.errors import CheckpointError
 from diptych.tower_specs import Activation
+from diptych.unpickle import Function, Kind, Module, rebuild
 
 _STORAGES = {
     "HalfStorage": torch.float16,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.files import read_lines
+from diptych.data.multi_hot import labels_of_npy
 from diptych.data.sources import IMAGE_EXTENSIONS, Sample
 from diptych.errors import DataError
 
@@ -19,28 +20,41 @@ LOOKED_AT = 100  # samples, before a source is said to have no such captions
 
 
 def sample_of(
-    key: str, fields: Fields, captions: Sequence[str], class_captions: Sequence[Sequence[str]] = ()
+    key: str,
+    fields: Fields,
+    captions: Sequence[str],
+    class_captions: Sequence[Sequence[str]] = (),
+    *,
+    multilabel: bool = False,
 ) -> Sample:
     """The sample that the fields make: its image, the captions found in the fields named, its label (``cls``).
 
-    ``class_captions``: captions for each label, for samples that have none of their own. Raises DataError where there
-    is no image or a caption is not UTF-8.
+    ``class_captions``: captions for each label, for samples that have none of their own. ``multilabel``: labels are
+    several, in ``npy``. Raises DataError where there is no image, a caption is not UTF-8 or a label is none.
     """
     image = next((fields[extension] for extension in IMAGE_EXTENSIONS if extension in fields), None)
     if image is None:
         raise DataError(f"{key} has no image; its fields are {', '.join(fields) or 'none'}")
     texts = tuple(dict.fromkeys(text for field in captions for text in texts_of(key, fields, field)))
-    label = None
-    if "cls" in fields:
-        try:
-            label = int(fields["cls"])
-        except ValueError as error:
-            raise DataError(f"{key}.cls is {fields['cls'][:40]!r}, not the number of a class") from error
-        if class_captions and not 0 <= label < len(class_captions):
+    if multilabel:
+        labels = labels_of_npy(key, fields["npy"], len(class_captions) or None) if "npy" in fields else None
+        return Sample(image, texts, None, key, labels=labels)
+    label = number_of_class(key, fields)
+    if label is not None and class_captions:
+        if not 0 <= label < len(class_captions):
             raise DataError(f"{key}.cls is {label}, but there are {len(class_captions)} classes")
-        if class_captions and not texts:
-            texts = tuple(class_captions[label])
+        texts = texts or tuple(class_captions[label])
     return Sample(image, texts, label, key)
+
+
+def number_of_class(key: str, fields: Fields) -> int | None:
+    """The label in ``cls``; None where there is none."""
+    if "cls" not in fields:
+        return None
+    try:
+        return int(fields["cls"])
+    except ValueError as error:
+        raise DataError(f"{key}.cls is {fields['cls'][:40]!r}, not the number of a class") from error
 
 
 def texts_of(key: str, fields: Fields, field: str) -> list[str]:
@@ -148,6 +162,11 @@ def class_names(file: Path) -> tuple[str, ...] | None:
     Raises DataError for a blank line, which would give every class after it another number.
     """
     found = read_lines(file)
-    if found and "" in found:
+    return None if found is None else checked_class_names(str(file), found)
+
+
+def checked_class_names(file: str, found: Sequence[str]) -> tuple[str, ...]:
+    """The names, a line each. Raises DataError, naming the file they are of, for a blank line."""
+    if "" in found:
         raise DataError(f"{file}: line {found.index('') + 1} is blank; every line names the class of its number")
-    return None if found is None else tuple(found)
+    return tuple(found)

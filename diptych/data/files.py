@@ -48,6 +48,15 @@ def read_lines(path: Path) -> list[str] | None:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{printable(path)} is not UTF-8 ({error}); save it as UTF-8") from error
+    return _lines(text)
+
+
+def text_lines(content: bytes) -> list[str]:
+    """The lines of a text, stripped, without blank ones at its end. Raises UnicodeDecodeError where it is not UTF-8."""
+    return _lines(content.decode("utf-8-sig"))
+
+
+def _lines(text: str) -> list[str]:
     # Not splitlines: it also breaks at characters that a name may hold.
     return [line.strip() for line in re.split("\r\n|\r|\n", text.rstrip())] if text.strip() else []
 

@@ -61,6 +61,10 @@ class FolderSource:
         label, _, file = self._records[i].partition(" ")
         return Sample(self.folder / file, self._captions[int(label)], int(label), printable(file))
 
+    def labels_of(self, i: int) -> tuple[int, ...]:
+        """The class of a sample, whose image is not looked at."""
+        return (int(self._records[i].partition(" ")[0]),)
+
 
 class PairSource:
     """Images with their captions beside them: ``cat.jpg`` with ``cat.txt`` or ``cat.json``, at any depth.
@@ -106,7 +110,7 @@ def open_images(name: str, folder: Path, root: Path, captions: tuple[str, ...] |
 
     Raises DataError where it is neither, or could be both.
     """
-    images = list(_images(folder))
+    images = list(images_in(folder))
     files = [file for file, _ in images]
     if captions is not None:
         wanted = {field.split(".")[0] for field in captions}
@@ -140,7 +144,7 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry) and not _leads_back(entry, folder))
 
 
-def _images(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+def images_in(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every image below a folder, its path relative to it, sorted, with the extensions of what lies beside it."""
     yield from ((os.path.relpath(path, folder), beside) for path, beside in _walk(folder, None))
 

@@ -40,7 +40,7 @@ class InMemory:
             except DataError as error:
                 pixels_HWC, record = np.zeros((0, 0, 3), np.uint8), str(error)
             else:
-                record = [sample.captions, sample.label, sample.key, sample.keywords]
+                record = list(sample[1:])
             block += pixels_HWC.tobytes()
             if len(block) > limit:
                 raise DataError(
@@ -66,11 +66,12 @@ class InMemory:
         record = json.loads(self._records[i])
         if isinstance(record, str):
             raise DataError(record)
-        captions, label, key, keywords = record
+        captions, label, key, keywords, labels, unjudged = record
         shape = tuple(self._shapes[i].tolist())
         end = int(self._ends[i])
         pixels_HWC = self._block[end - shape[0] * shape[1] * 3 : end].reshape(shape)
-        return Sample(pixels_HWC, tuple(captions), label, key, tuple(keywords))
+        several = None if labels is None else tuple(labels)
+        return Sample(pixels_HWC, tuple(captions), label, key, tuple(keywords), several, tuple(unjudged))
 
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:

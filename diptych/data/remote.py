@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from diptych.data import described
 from diptych.data.cache import ShardCache, locked
 from diptych.data.download import Patience, is_final, opened, persistently
 from diptych.data.files import printable
@@ -30,6 +31,7 @@ from diptych.progress import progress
 
 _AT_ONCE = 8  # shards that are counted
 _ASKED = 512  # small files in one go
+_MOST_SHARDS = 1_000_000
 
 
 def open_remote(
@@ -42,6 +44,35 @@ def open_remote(
     urls = [url for location in locations for url in expanded(location, spec)]
     name = printable(urls[0].rpartition("/")[2].removesuffix(".tar"))
     return TarSource.open(name, RemoteFiles(urls, spec), captions=captions, where=where)
+
+
+def open_remote_folder(
+    folder: str, split: str, captions: tuple[str, ...] | None, where: str | None, spec: CacheSpec
+) -> TarSource:
+    """A split of a CLIP_benchmark folder elsewhere, whose ``nshards.txt`` says how many tars it has.
+
+    Raises DataError where the folder has no such split.
+    """
+    folder = folder.rstrip("/")
+    count, *told = _small_files(
+        [
+            f"{folder}/{name}"
+            for name in (f"{split}/nshards.txt", described.CLASSES, described.TEMPLATES, described.TYPE)
+        ],
+        Patience(spec.timeout, spec.attempts),
+    )
+    if count is None:
+        raise DataError(
+            f"{folder} has no split {split!r}: there is no {split}/nshards.txt; a CLIP_benchmark folder has one a split"
+        )
+    number = count.decode("utf-8", "replace").strip()
+    if not number.isdecimal() or not 0 < int(number) <= _MOST_SHARDS:
+        raise DataError(f"{folder}/{split}/nshards.txt holds {number[:40]!r}, not the number of tars")
+    says = described.of_bytes(
+        folder, dict(zip((described.CLASSES, described.TEMPLATES, described.TYPE), told, strict=True))
+    )
+    files = RemoteFiles([f"{folder}/{split}/{shard}.tar" for shard in range(int(number))], spec)
+    return TarSource.open(printable(folder.rpartition("/")[2]), files, captions=captions, where=where, says=says)
 
 
 class RemoteFiles:
@@ -143,16 +174,22 @@ class RemoteFiles:
 
     def _read(self, urls: Sequence[str]) -> list[Any]:
         """What small JSON files hold; None of those that are not there or are no JSON."""
-        return [_parsed(data) for data in persistently(urls[0], self._cache.patience, partial(self._cat, urls))]
+        return [_parsed(data) for data in _small_files(urls, self._cache.patience)]
 
-    def _cat(self, urls: Sequence[str]) -> list[bytes | None]:
-        system, _ = opened(urls[0], self._cache.patience)
-        names = [system._strip_protocol(url) for url in urls]
-        found = system.cat(names, on_error="return")
-        for name, error in found.items():
-            if isinstance(error, Exception) and not is_final(name, error):
-                raise error
-        return [data if isinstance(data := found.get(name), bytes) else None for name in names]
+
+def _small_files(urls: Sequence[str], patience: Patience) -> list[bytes | None]:
+    """What small files hold; None of those that are not there."""
+    return persistently(urls[0], patience, partial(_cat, urls, patience))
+
+
+def _cat(urls: Sequence[str], patience: Patience) -> list[bytes | None]:
+    system, _ = opened(urls[0], patience)
+    names = [system._strip_protocol(url) for url in urls]
+    found = system.cat(names, on_error="return")
+    for name, error in found.items():
+        if isinstance(error, Exception) and not is_final(name, error):
+            raise error
+    return [data if isinstance(data := found.get(name), bytes) else None for name in names]
 
 
 def expanded(location: str, spec: CacheSpec) -> list[str]:

@@ -144,24 +144,33 @@ class Shards:
         """What was wrong with the tars that have been looked into so far."""
         return tuple(printable(problem) for _, problem in sorted(self._problems.items()))
 
-    def read(self, i: int) -> tuple[str, dict[str, bytes]]:
-        """Key and fields of sample ``i``: the bytes of each member by its extension, in lower case."""
+    def read(self, i: int, only: str | None = None) -> tuple[str, dict[str, bytes]]:
+        """Key and fields of sample ``i``: the bytes of each member by its extension, in lower case.
+
+        ``only``: the one field that is wanted; of others no more than their headers is read.
+        """
         shard = int(np.searchsorted(self._offsets, i, side="right")) - 1
         place, name = i - int(self._offsets[shard]), self.files.name(shard)
         file, starts = self._file(shard), self._index(shard).starts
         if place + 1 >= len(starts):
             raise DataError(f"{name} holds {len(starts) - 1} whole samples of the {self.sizes[shard]} it should")
         start, end = int(starts[place]), int(starts[place + 1])
-        data = os.pread(file, end - start, start)
-        if len(data) < end - start:
-            raise DataError(f"{name} has become shorter since it was scanned")
+        data = os.pread(file, end - start, start) if only is None else None
+
+        def bytes_at(offset: int, size: int) -> bytes:
+            found = os.pread(file, size, start + offset) if data is None else data[offset : offset + size]
+            if len(found) < size:
+                raise DataError(f"{name} has become shorter since it was scanned")
+            return found
+
         fields, key = {}, ""
-        for member in members(lambda offset, size: data[offset : offset + size], len(data)):
+        for member in members(bytes_at, end - start):
             key, extension = split_name(member.name)
             if extension in fields:
                 raise DataError(f"{name} holds {key}.{extension} twice")
-            content = data[member.start : member.start + member.size]
-            fields[extension] = self._linked(shard, start + member.begin, member) if member.link else content
+            if only is None or extension == only:
+                linked = self._linked(shard, start + member.begin, member) if member.link else None
+                fields[extension] = bytes_at(member.start, member.size) if linked is None else linked
         return key, fields
 
     def _linked(self, shard: int, begin: int, member: Member) -> bytes:

@@ -8,6 +8,7 @@
 | a folder of images, most of them beside a ``.txt`` of the same name, or, with ``captions``, a ``.json`` | pairs |
 | ``.csv`` ``.tsv`` ``.jsonl`` ``.parquet`` | a table with an image and a caption column |
 | ``s3://bucket/{00000..00999}.tar``, ``https://...`` | remote tars, kept on disk shard by shard |
+| ``hf://datasets/org/name`` with a ``split`` | a CLIP_benchmark data set elsewhere |
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Sample(NamedTuple):
 
     ``image``: encoded bytes, a path, or a uint8 array (height, width, 3). ``captions``: none where the source has none;
     of a class, what its name makes of the templates. ``key``: names the sample in messages and results. ``keywords``:
-    words or tags that may be added to a caption.
+    words or tags that may be added to a caption. ``labels``: the classes, ascending, of an image that may show several,
+    or none of them; None where an image has one class, or none is known. ``unjudged``: those it is not judged by, as
+    what it shows of them is too small or hidden (VOC's "difficult" objects).
     """
 
     image: bytes | Path | np.ndarray
@@ -43,16 +46,18 @@ class Sample(NamedTuple):
     label: int | None
     key: str
     keywords: tuple[str, ...] = ()
+    labels: tuple[int, ...] | None = None
+    unjudged: tuple[int, ...] = ()
 
 
 class Source(Protocol):
     """What the loader and the evaluations read. A source is picklable, and cheap to open again in a worker process.
 
-    It may have ``captions_of(i)``, for captions that are cheaper to have alone, ``shard_sizes``, the number of samples
-    of each consecutive shard, ``problems``, sentences about damaged files, ``listing()`` and ``files()``, by which
-    `fingerprint` and `stamp` know the data again, ``prefetch(shards)``, which is told what is read next, and
-    ``walk(seed)``, an order of its own. ``read`` raises DataError for a sample that cannot be used, ShardLost where it
-    is not alone; `release` closes files.
+    It may have ``captions_of(i)`` and ``labels_of(i)``, for captions and labels that are cheaper to have alone,
+    ``shard_sizes``, the number of samples of each consecutive shard, ``problems``, sentences about damaged files,
+    ``listing()`` and ``files()``, by which `fingerprint` and `stamp` know the data again, ``prefetch(shards)``, which
+    is told what is read next, and ``walk(seed)``, an order of its own. ``read`` raises DataError for a sample that
+    cannot be used, ShardLost where it is not alone; `release` closes files.
     """
 
     name: str
@@ -92,6 +97,18 @@ def captions_of(source: Source, index: int) -> tuple[str, ...]:
         return sample.captions + sample.keywords
     except DataError:
         return ()
+
+
+def labels_of(source: Source, index: int) -> tuple[int, ...]:
+    """The classes of a sample, one or several; none where it has none, or cannot be read."""
+    alone = getattr(source, "labels_of", None)
+    try:
+        if alone:
+            return alone(index)
+        sample = read(source, index)
+    except (DataError, OSError):
+        return ()
+    return sample.labels or (() if sample.label is None else (sample.label,))
 
 
 def release(source: Source) -> None:
@@ -138,11 +155,13 @@ def open_source(
     locations = [location] if isinstance(location, str | Path) else list(location)
     fields = tuple(captions) if captions is not None else None
     if any(is_remote(item) for item in locations):
-        from diptych.data.remote import open_remote
+        from diptych.data.remote import open_remote, open_remote_folder
 
-        if split is not None:
-            raise DataError(f"split={split!r} is of folders here; name the split's shards instead of {locations[0]}")
-        return open_remote([str(item) for item in locations], fields, where, cache or CacheSpec())
+        if split is None:
+            return open_remote([str(item) for item in locations], fields, where, cache or CacheSpec())
+        if len(locations) > 1 or re.search(r"[*{]|\.tar$", str(locations[0])):
+            raise DataError(f"split={split!r} is of folders; name the split's shards instead of {locations[0]}")
+        return open_remote_folder(str(locations[0]), split, fields, where, cache or CacheSpec())
     paths = [path for item in locations for path in expanded(str(item))]
     if not paths or "" in map(str, locations):
         raise DataError("no location was given; pass a file, a folder or a pattern")
@@ -193,6 +212,7 @@ def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | No
 
 
 def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | None, where: str | None) -> Source:
+    from diptych.data.described import Described, described
     from diptych.data.folders import open_images, subfolders
     from diptych.data.tars import TarSource
 
@@ -208,8 +228,9 @@ def _open_folder(folder: Path, split: str | None, captions: tuple[str, ...] | No
         names = next(
             (file for file in (root / "classnames.txt", root.parent / "classnames.txt") if file.is_file()), None
         )
-        classes = names.parent if names and (folder != root or (folder / "nshards.txt").exists()) else None
-        return TarSource.open(name, tars, captions=captions, where=where, classes=classes)
+        told = names is not None and (folder != root or (folder / "nshards.txt").exists())
+        says = described(names.parent) if names and told else Described()
+        return TarSource.open(name, tars, captions=captions, where=where, says=says)
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
     if tables:
         return _open_files(name, tables, captions, where)

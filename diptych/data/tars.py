@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data import fields
+from diptych.data.described import Described
 from diptych.data.files import check_regular
+from diptych.data.multi_hot import labels_of_npy
 from diptych.data.shards import LocalFiles, ShardFiles, Shards
 from diptych.data.sources import Sample
 from diptych.errors import DataError
@@ -29,16 +31,16 @@ class TarSource:
         *,
         captions: tuple[str, ...],
         places: np.ndarray | None,
-        class_names: tuple[str, ...] | None,
-        templates: tuple[str, ...] | None,
+        says: Described,
     ) -> None:
         self.name = name
         self.shards = shards
         self.captions = captions
         self.places = places
-        self.class_names = class_names
-        self.templates = templates
-        self._class_captions = fields.class_captions(class_names or (), templates)
+        self.class_names = says.class_names
+        self.templates = says.templates
+        self.multilabel = says.multilabel
+        self._class_captions = fields.class_captions(says.class_names or (), says.templates)
         self.shard_sizes = shards.sizes
         if places is not None:
             ends = np.cumsum(shards.sizes)
@@ -52,9 +54,9 @@ class TarSource:
         *,
         captions: tuple[str, ...] | None,
         where: str | None,
-        classes: Path | None = None,
+        says: Described | None = None,
     ) -> TarSource:
-        """Open tars; ``classes`` is the folder that holds ``classnames.txt``, for samples with ``cls``."""
+        """Open tars; ``says``: what the folder that they lie in says of their classes."""
         if isinstance(files, Sequence):
             for path in files:
                 check_regular(path)
@@ -75,8 +77,7 @@ class TarSource:
             shards,
             captions=captions if captions is not None else ("txt",),
             places=places,
-            class_names=fields.class_names(classes / "classnames.txt") if classes else None,
-            templates=fields.lines(classes / "zeroshot_classification_templates.txt") if classes else None,
+            says=says or Described(),
         )
 
     def __len__(self) -> int:
@@ -108,9 +109,20 @@ class TarSource:
         self.shards.release()
 
     def read(self, i: int) -> Sample:
-        place = i if self.places is None else int(self.places[i])
-        key, content = self.shards.read(place)
-        return fields.sample_of(key, content, self.captions, self._class_captions)
+        key, content = self.shards.read(self._place(i))
+        return fields.sample_of(key, content, self.captions, self._class_captions, multilabel=self.multilabel)
+
+    def labels_of(self, i: int) -> tuple[int, ...]:
+        """The classes of a sample, whose image is not read."""
+        field = "npy" if self.multilabel else "cls"
+        key, content = self.shards.read(self._place(i), only=field)
+        if self.multilabel:
+            return labels_of_npy(key, content[field], len(self.class_names or ()) or None) if content else ()
+        label = fields.number_of_class(key, content)
+        return () if label is None else (label,)
+
+    def _place(self, i: int) -> int:
+        return i if self.places is None else int(self.places[i])
 
 
 def _readable(shards: Shards) -> Iterator[fields.Fields]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.errors import ConfigError, nearest
+from diptych.text.prompt_sets import PROMPT_SETS, PromptSet
 
 PLACEHOLDERS = ("{}", "{c}")
 
@@ -123,7 +124,26 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "a little picture of {}",
         "a symbol: {}",
     ),
+    **{name: domain.ensemble for name, domain in PROMPT_SETS.items()},
 }
+
+_PHOTOS = PromptSet("a photo of a {}.", "a photo of a {}, a thing or a living being.", _PHOTO_ENSEMBLE)
+
+
+def ablation(prompts: str) -> dict[str, tuple[str, ...]]:
+    """What the paper's prompt study compares (its section 3.1.4), for a domain of ``PROMPT_SETS`` or photographs: the
+    ``name`` alone, one ``template``, one with a ``hint`` of the domain, the ``ensemble``.
+
+    Raises ConfigError for a domain that is not there.
+
+    >>> ablation("pets")["hint"]
+    ('a photo of a {}, a breed of pet.',)
+    """
+    domains = {"photo-ensemble": _PHOTOS, **PROMPT_SETS}
+    if prompts not in domains:
+        raise ConfigError(f"there is no prompt set {prompts!r}; {nearest(prompts, domains)}")
+    domain = domains[prompts]
+    return {"name": ("{}",), "template": (domain.one,), "hint": (domain.hint,), "ensemble": domain.ensemble}
 
 
 def templates(choice: str | Path | Sequence[str]) -> tuple[str, ...]:

@@ -229,7 +229,7 @@ class Unread(Colours):
 
 def test_mistakes_are_found_before_the_images_are_read(clip: Clip) -> None:
     with pytest.raises(ConfigError, match="did you mean 'photo'"):
-        evaluate(clip, Unread(), templates="foto")
+        evaluate(clip, Unread(), templates="phtoo")
     for task in ("zero-shot", "retrieval"):
         with pytest.raises(TokenizerError, match="came without a tokenizer"):
             evaluate(Clip(clip.model), Unread(), task)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from diptych.errors import ConfigError
-from diptych.text.prompts import TEMPLATES, fill, templates
+from diptych.text.prompt_sets import PROMPT_SETS
+from diptych.text.prompts import TEMPLATES, ablation, fill, templates
 
 
 def test_every_set_is_valid_and_without_repetition() -> None:
@@ -48,3 +49,34 @@ def test_wrong_files(tmp_path: Path) -> None:
     path.write_text("a {}\na cat\n")
     with pytest.raises(ConfigError, match="number 2, 'a cat'"):
         templates(path)
+
+
+@pytest.mark.parametrize("name", ["photo-ensemble", *PROMPT_SETS])
+def test_an_ablation_goes_from_the_name_to_the_ensemble(name: str) -> None:
+    found = ablation(name)
+    assert list(found) == ["name", "template", "hint", "ensemble"]
+    assert found["name"] == ("{}",)
+    assert [len(found[part]) for part in ("template", "hint")] == [1, 1]
+    assert found["template"] != found["hint"]
+    assert found["ensemble"] == templates(name)
+    assert len(found["ensemble"]) >= 4
+    for part in found.values():
+        assert templates(part) == part  # each has a placeholder
+
+
+def test_an_ablation_of_what_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'pets'"):
+        ablation("pest")
+
+
+def test_the_templates_are_of_our_own_writing(shared_data: Path) -> None:
+    """None of the sentences that the paper and CLIP_benchmark publish is in an ensemble of a domain."""
+    folder = shared_data / "prompts"
+    if not folder.is_dir():
+        pytest.skip(f"the published prompts are not at {folder}")
+    theirs = "\n".join(
+        path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.suffix in (".md", ".json")
+    ).replace("{c}", "{}")
+    ours = {template for domain in PROMPT_SETS.values() for template in domain.ensemble}
+    same = {template for template in ours if f"'{template}'" in theirs or f'"{template}"' in theirs}
+    assert not same

@@ -1,8 +1,9 @@
 """A pickle machine that can build data and nothing else.
 
 Python's own unpickler resolves names, calls what they stand for and sets attributes of what comes out; restricting it
-means closing each of these doors. This one has no such doors: it knows the two dozen opcodes that TorchScript writes,
-makes modules, lists, dicts and numbers itself, and asks its caller what a name or a storage stands for.
+means closing each of these doors. This one has no such doors: it knows the two dozen opcodes that TorchScript and the
+Python 2 of old data sets write, makes modules, lists, dicts and numbers itself, and asks its caller what a name or a
+storage stands for.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ class Function:
 
 @dataclass(eq=False)
 class Module:
-    """An instance of any class: the name of the class, and its attributes."""
+    """An instance of any class: the name of the class, and its attributes.
+
+    ``takes``: what its state must be; a tuple where the class has a form of its own, as NumPy's arrays have.
+    """
 
     kind: str
-    state: dict[Any, Any] = field(default_factory=dict)
+    state: Any = field(default_factory=dict)
+    takes: type = dict
 
 
 _MARK = object()
@@ -90,8 +95,8 @@ def rebuild(pickled: bytes, names: Names) -> Any:
                 arguments = _expect(stack.pop(), tuple)
                 stack.append(_expect(stack.pop(), Function).call(*arguments))
             case "BUILD":
-                state = _expect(stack.pop(), dict)
-                _expect(stack[-1], Module).state = state
+                state, module = stack.pop(), _expect(stack[-1], Module)
+                module.state = _expect(state, module.takes)
             case _:
                 raise pickle.UnpicklingError(f"opcode {opcode.name} at byte {position}")
     raise pickle.UnpicklingError("it has no end")
@@ -99,6 +104,8 @@ def rebuild(pickled: bytes, names: Names) -> Any:
 
 _VALUES: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), lambda value: value),
+    # Bytes to Python 2, as many characters of Latin-1 here.
+    **dict.fromkeys(("BINSTRING", "SHORT_BINSTRING"), lambda value: value),
     "NONE": lambda _: None,
     "NEWTRUE": lambda _: True,
     "NEWFALSE": lambda _: False,

@@ -1,0 +1,113 @@
+"""The forms in which data sets are published, one row each: what tells a form, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.data import published_arrays as arrays
+from diptych.data import published_lists as lists
+from diptych.data import published_tables as tables
+from diptych.data import video
+from diptych.data.files import printable
+from diptych.data.folders import subfolders
+from diptych.data.sources import Source
+from diptych.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``marks``: paths in the folder of which one must be there, a folder's ending in a slash; patterns may be among
+    them. ``splits``: what may be asked for, and what the files call it. ``read``: takes the folder and the latter."""
+
+    marks: tuple[str, ...]
+    splits: Mapping[str, str]
+    read: Callable[[Path, str], Source]
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+_TRAIN_TEST = _same("train", "test")
+_TRAIN_VAL_TEST = _same("train", "val", "test")
+
+LAYOUTS: dict[str, Layout] = {
+    "cifar10-python": Layout(("batches.meta",), _TRAIN_TEST, arrays.cifar10_python),
+    "cifar10-binary": Layout(("batches.meta.txt",), _TRAIN_TEST, arrays.cifar10_binary),
+    "cifar100-python": Layout(("meta",), _TRAIN_TEST, arrays.cifar100_python),
+    "cifar100-binary": Layout(("fine_label_names.txt",), _TRAIN_TEST, arrays.cifar100_binary),
+    "idx": Layout(("t10k-images*", "train-images*"), _TRAIN_TEST, arrays.idx),
+    "stl10-binary": Layout(("test_X.bin", "train_X.bin"), _TRAIN_TEST, arrays.stl10_binary),
+    "food101": Layout(("meta/classes.txt",), _TRAIN_TEST, lists.food101),
+    "dtd": Layout(("labels/test1.txt", "labels/train1.txt"), _TRAIN_VAL_TEST, lists.dtd),
+    "sun397": Layout(
+        ("ClassName.txt", "Partitions/ClassName.txt"), {"train": "Training", "test": "Testing"}, lists.sun397
+    ),
+    "pets": Layout(
+        ("annotations/trainval.txt", "annotations/test.txt"),
+        {"train": "trainval", **_same("trainval", "test")},
+        lists.pets,
+    ),
+    "aircraft": Layout(("variants.txt",), _same("train", "val", "trainval", "test"), lists.aircraft),
+    "gtsrb": Layout(
+        ("GT-final_test.csv", "Final_Test/", "Final_Training/", "Training/00000/"), _TRAIN_TEST, lists.gtsrb
+    ),
+    "voc2007": Layout(("ImageSets/Main/",), _same("train", "val", "trainval", "test"), lists.voc2007),
+    "fer2013-csv": Layout(
+        ("fer2013.csv",), {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}, tables.fer2013
+    ),
+    "hateful-memes": Layout(
+        ("train.jsonl", "dev.jsonl", "dev_seen.jsonl"),
+        {"val": "dev", **_same("train", "dev", "test")},
+        tables.hateful_memes,
+    ),
+    "synsets": Layout(("val/n*/", "train/n*/", "n*/"), {"test": "val", **_same("train", "val")}, tables.synset_folders),
+    "country-codes": Layout(
+        ("test/AD/", "train/AD/"), {"val": "valid", **_same("train", "valid", "test")}, lists.coded_folders
+    ),
+    "numbered-folders": Layout(("0/",), _same("test"), lists.numbered_folders),
+    "karpathy": Layout(("dataset_*.json",), _TRAIN_VAL_TEST, lists.karpathy),
+    "ucf101": Layout(("classInd.txt", "ucfTrainTestlist/"), _TRAIN_TEST, video.ucf101),
+    "video-folders": Layout(
+        tuple(f"*/*/*{extension}" for extension in video.EXTENSIONS), _TRAIN_VAL_TEST, video.split_folders
+    ),
+}
+
+_AROUND = 8  # subfolders of a folder that is looked into for the one in which an archive was unpacked
+
+
+def found(layout: str, folder: Path) -> Path | None:
+    """Where the files of a layout lie: in the folder, or one or two levels down, as archives unpack; else None."""
+    for base in _candidates(folder):
+        if any(_there(base, mark) for mark in LAYOUTS[layout].marks):
+            return base
+    return None
+
+
+def open_layout(layout: str, folder: Path, split: str) -> Source:
+    """A split of a data set that is published in this form. Raises DataError where it is not there, or corrupt."""
+    form, base = LAYOUTS[layout], found(layout, folder)
+    if base is None:
+        raise DataError(f"{printable(folder)} has none of {', '.join(form.marks)}, which the form {layout!r} has")
+    if split not in form.splits:
+        raise DataError(f"{printable(folder)} has no split {split!r}; {nearest(split, form.splits)}")
+    return form.read(base, form.splits[split])
+
+
+def _candidates(folder: Path) -> list[Path]:
+    inner = _few(folder)
+    return [folder, *inner, *(below for path in inner for below in _few(path))]
+
+
+def _few(folder: Path) -> list[Path]:
+    names = subfolders(folder)
+    return [folder / name for name in names] if len(names) <= _AROUND else []
+
+
+def _there(base: Path, mark: str) -> bool:
+    wanted = Path.is_dir if mark.endswith("/") else Path.is_file
+    if "*" not in mark:
+        return wanted(base / mark)
+    return next((True for path in base.glob(mark.rstrip("/")) if wanted(path)), False)

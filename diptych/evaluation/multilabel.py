@@ -1,0 +1,159 @@
+"""Images that show several classes: 11-point interpolated average precision, as Pascal VOC 2007 defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diptych.errors import DataError
+from diptych.evaluation.intervals import LEVEL
+from diptych.evaluation.result import Interval, Scores
+
+DRAWS = 1000
+_AT_ONCE = 8_000_000  # weights of images in draws: 32 MB
+
+
+def score(
+    images_NE: np.ndarray,
+    labels_NC: np.ndarray,
+    weights_CE: np.ndarray,
+    *,
+    judged_NC: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
+    seed: int = 0,
+) -> Scores:
+    """Average precision of image embeddings against one weight vector a class, where images show any number of them.
+
+    labels_NC:   whether an image shows a class. ``judged_NC``: whether it counts for that class; VOC leaves out images
+                 in which only objects marked as difficult are of it.
+    ``map11``:   mean over the classes that occur of the 11-point average precision, with an interval by a bootstrap
+                 over images; with ``class_names`` also ``ap11 NAME`` of each. ``mean_average_precision``,
+                 CLIP_benchmark's, is the mean of precision at every right image. Chance is a model that scores all
+                 images alike.
+
+    Images of one score count together, so their order does not matter. A score that is not a number is the lowest.
+    Raises DataError where there is no image, or none shows a class.
+    """
+    labels_NC = np.asarray(labels_NC, bool)
+    if labels_NC.shape != (len(images_NE), len(weights_CE)):
+        raise DataError(
+            f"labels of shape {labels_NC.shape} are not of {len(images_NE)} images, {len(weights_CE)} classes"
+        )
+    judged_NC = np.ones_like(labels_NC) if judged_NC is None else np.asarray(judged_NC, bool)
+    rankings: dict[int, _Ranking] = {}
+    for c, weights_E in enumerate(weights_CE):
+        if (labels_NC[:, c] & judged_NC[:, c]).any():
+            rankings[c] = _ranking(images_NE @ weights_E, labels_NC[:, c], judged_NC[:, c])
+    if not rankings:
+        raise DataError("no image shows a class, so there is no precision")
+    once = np.ones((len(images_NE), 1), np.int32)
+    ap11_K, whole_K = (np.array([of(one, once)[0] for one in rankings.values()]) for of in (_eleven_points, _whole))
+    metrics = {"map11": float(ap11_K.mean()), "mean_average_precision": float(whole_K.mean())}
+    shares_K = np.array([one.share for one in rankings.values()])
+    chance = dict.fromkeys(metrics, float(shares_K.mean()))
+    drawn_DK = np.concatenate(
+        [
+            np.stack([_eleven_points(one, times_ND) for one in rankings.values()], axis=1)
+            for times_ND in _draws(len(images_NE), seed)
+        ]
+    )
+    some_D = ~np.isnan(drawn_DK).all(axis=1)  # a draw of few images may have none that shows a class
+    limits = {"map11": _limits(np.nanmean(drawn_DK[some_D], axis=1))}
+    for place, c in enumerate(rankings if class_names else ()):
+        name = f"ap11 {class_names[c]}"
+        metrics[name], chance[name], limits[name] = (
+            float(ap11_K[place]),
+            float(shares_K[place]),
+            _limits(drawn_DK[:, place]),
+        )
+    return Scores(
+        metrics=metrics, intervals=limits, chance=chance, predictions=_predictions(images_NE, labels_NC, weights_CE)
+    )
+
+
+def average_precision(scores_N: np.ndarray, labels_N: np.ndarray) -> float:
+    """The 11-point interpolated average precision of one class: the mean, over recalls of 0, 0.1 ... 1, of the best
+    precision at that recall or a higher one. Raises DataError where no image shows the class."""
+    labels_N = np.asarray(labels_N, bool)
+    if not labels_N.any():
+        raise DataError("no image shows the class, so there is no precision")
+    ranking = _ranking(np.asarray(scores_N), labels_N, np.ones_like(labels_N))
+    return float(_eleven_points(ranking, np.ones((len(labels_N), 1), np.int32))[0])
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """The J images judged, best score first, and the R among them that show the class, as places in J.
+
+    Only scores that right images have matter, since precision is best there: G of them. ``first_G``: where in J the
+    images begin that count from one of these scores to the next. ``right_G``: where in R the
+    right images of each begin. ``share``: right ones of all.
+    """
+
+    image_J: np.ndarray
+    right_R: np.ndarray
+    first_G: np.ndarray
+    right_G: np.ndarray
+    share: float
+
+
+def _ranking(scores_N: np.ndarray, labels_N: np.ndarray, judged_N: np.ndarray) -> _Ranking:
+    scores_N = np.where(np.isnan(scores_N), -np.inf, scores_N)
+    [image_J] = np.nonzero(judged_N)
+    image_J = image_J[np.argsort(-scores_N[image_J], kind="stable")]
+    ordered_J = scores_N[image_J]
+    [right_R] = np.nonzero(labels_N[image_J])
+    values_G, right_G = np.unique(-ordered_J[right_R], return_index=True)
+    ends_G = np.searchsorted(-ordered_J, values_G, side="right")
+    first_G = np.concatenate([[0], ends_G[:-1]])
+    return _Ranking(image_J[: ends_G[-1]], right_R, first_G, right_G, len(right_R) / len(image_J))
+
+
+def _counts(ranking: _Ranking, times_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """In D draws, in which an image counts so many times: right images, and all, down to each score (G, D)."""
+    times_JD = times_ND[ranking.image_J]
+    right_GD = np.add.reduceat(times_JD[ranking.right_R], ranking.right_G, axis=0).cumsum(axis=0)
+    return right_GD, np.add.reduceat(times_JD, ranking.first_G, axis=0).cumsum(axis=0)
+
+
+def _eleven_points(ranking: _Ranking, times_ND: np.ndarray) -> np.ndarray:
+    """11-point average precision (D); not a number in a draw without a right image."""
+    right_GD, all_GD = _counts(ranking, times_ND)
+    precision_GD = right_GD / np.maximum(all_GD, 1)
+    best_DG = np.maximum.accumulate(precision_GD[::-1], axis=0)[::-1].T
+    found_D = np.full(len(best_DG), np.nan)
+    for d, (right_G, best_G) in enumerate(zip(right_GD.T, best_DG, strict=True)):
+        if right_G[-1]:
+            # In whole numbers, since 3 of 10 is not 0.3 in binary: right / all >= t / 10.
+            places = np.searchsorted(10 * right_G, np.arange(11) * right_G[-1], side="left")
+            found_D[d] = best_G[places].mean()
+    return found_D
+
+
+def _whole(ranking: _Ranking, times_ND: np.ndarray) -> np.ndarray:
+    """Precision at each right image, averaged (D)."""
+    right_GD, all_GD = _counts(ranking, times_ND)
+    new_GD = np.diff(right_GD, axis=0, prepend=0)
+    return (new_GD * right_GD / np.maximum(all_GD, 1)).sum(axis=0) / right_GD[-1]
+
+
+def _draws(images: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each image is drawn, in several draws at a time (N, D): as many as there are, with replacement."""
+    generator = np.random.default_rng(seed)
+    at_once = max(1, min(DRAWS, _AT_ONCE // images))
+    for start in range(0, DRAWS, at_once):
+        chosen = generator.integers(images, size=(min(at_once, DRAWS - start), images))
+        yield np.stack([np.bincount(row, minlength=images).astype(np.int32) for row in chosen], axis=1)
+
+
+def _limits(values_D: np.ndarray) -> Interval:
+    low, high = np.nanquantile(values_D, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _predictions(images_NE: np.ndarray, labels_NC: np.ndarray, weights_CE: np.ndarray) -> dict[str, tuple]:
+    """The classes that each image shows, and the one that scores highest."""
+    shown = tuple(tuple(np.flatnonzero(row_C).tolist()) for row_C in labels_NC)
+    return {"labels": shown, "predicted": tuple((images_NE @ weights_CE.T).argmax(axis=1).tolist())}

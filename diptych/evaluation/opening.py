@@ -1,0 +1,203 @@
+"""A row's data wherever they lie, and whether they are the paper's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.data import published
+from diptych.data.files import printable
+from diptych.data.locations import expanded
+from diptych.data.renamed import Renamed
+from diptych.data.source_spec import CacheSpec
+from diptych.data.sources import Sample, Source, is_remote, labels_of, open_source, read
+from diptych.errors import DataError
+from diptych.evaluation.datasets import LAYOUTS, Row
+from diptych.progress import progress
+from diptych.text import class_names, prompts
+
+_SAID = {"clip_benchmark": "as in CLIP_benchmark's copy", "published": "as published"}
+
+
+def open_dataset(row: Row, location: str | Path, split: str | None, *, cache: CacheSpec | None = None) -> Source:
+    """The split of a data set at a location: a CLIP_benchmark folder, the form it is published in, or class folders.
+
+    ``location``: a folder, or one elsewhere: ``hf:clip-benchmark/wds_mnist``, or any that fsspec knows; then it must be
+    a CLIP_benchmark folder. ``split``: None for a set that has none. ``cache``: where remote shards are kept. Raises
+    DataError that names what is missing and what there is.
+    """
+    location = remote_location(str(location))
+    if is_remote(location):
+        return _named(row, open_source(location, split=split, cache=cache))
+    folder = _folder(location)
+    if not _is_tars(folder):
+        for layout in row.published:
+            if published.found(layout, folder):
+                return _named(row, published.open_layout(layout, folder, _asked(row, folder, split)))
+    try:
+        return _named(row, open_source(folder, split=split))
+    except DataError as problem:
+        if not row.published or _is_tars(folder):
+            raise
+        forms = " or ".join(f"{name} ({', '.join(published.LAYOUTS[name].marks)})" for name in row.published)
+        raise DataError(f"{problem}; nor is it {row.title} in its published form, {forms}") from problem
+
+
+def remote_location(location: str) -> str:
+    """``hf:org/name`` as fsspec has it, ``hf://datasets/org/name``; any other location as it is."""
+    if location.startswith("hf:") and "://" not in location:
+        return f"hf://datasets/{location.removeprefix('hf:').strip('/')}"
+    return location
+
+
+def names_of(row: Row, source: Source) -> tuple[tuple[str, ...], ...]:
+    """The names, one or several, of each class of a source: the row's own, else those that come with Diptych for
+    it, else the source's. Raises DataError where there are none, or not as many as the source has classes."""
+    known = row.class_names or (class_names.packaged(row.names) if row.names else ())
+    own = source.class_names
+    if row.class_names:
+        if own is not None and len(own) != len(known):
+            raise DataError(f"{source.name} has {len(own)} classes, but the row of {row.name} names {len(known)}")
+        return known
+    if own is None and not known:
+        raise DataError(
+            f"{source.name} only numbers its classes; put their names into classnames.txt beside the data, a line each"
+        )
+    if own is None:
+        return known
+    # A folder or file that names a class by its number means the one of that number.
+    numbers = [known[int(name)] if name.isdecimal() and int(name) < len(known) else (name,) for name in own]
+    matched = class_names.matched(own, known)
+    return tuple(
+        names if names != (name,) else number for name, names, number in zip(own, matched, numbers, strict=True)
+    )
+
+
+def templates_of(row: Row) -> tuple[str, ...]:
+    """The templates of a row: its own, or the ensemble of its prompt set."""
+    return row.templates or prompts.templates(row.prompts)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``layouts``: those whose sizes a split has. ``note``: empty, or a sentence on why it is not the paper's."""
+
+    layouts: tuple[str, ...]
+    note: str
+
+
+def check(row: Row, source: Source, split: str | None) -> Verdict:
+    """Whose split this is, by the number of its samples and classes.
+
+    Every label is looked at, and no image. Raises DataError for an empty split, a wrong number of classes, a label that
+    is none of them, and labels of another kind than the row's.
+    """
+    if not len(source):
+        raise DataError(f"{row.title} has no samples in the split {split!r} ({source.name})")
+    if row.kind != "retrieval":
+        _check_classes(row, source)
+        _check_labels(row, source)
+    elif not read(source, 0).captions:
+        raise DataError(f"{read(source, 0).key} of {source.name} has no caption, which {row.title} is about")
+    layouts = tuple(
+        layout for layout in LAYOUTS if _size(row, layout, split) == len(source) and _fits(row, layout, source)
+    )
+    return Verdict(layouts, "" if "paper" in layouts else _note(row, source, split, layouts))
+
+
+def _check_classes(row: Row, source: Source) -> None:
+    known = {number for number in (row.classes, *row.classes_in.values()) if number is not None}
+    classes = len(source.class_names or row.class_names)
+    if not classes:
+        raise DataError(f"{source.name} has no class names; put them into classnames.txt beside the data, a line each")
+    if known and classes not in known:
+        expected = " or ".join(f"{number:,}" for number in sorted(known))
+        raise DataError(f"{source.name} has {classes:,} classes, but {row.title} has {expected}")
+
+
+def _check_labels(row: Row, source: Source) -> None:
+    classes = len(source.class_names or row.class_names)
+    several = next((sample.labels is not None for sample in _readable(source)), False)
+    if several != (row.kind == "multi-label"):
+        has = "several labels an image" if several else "one label an image"
+        raise DataError(f"{source.name} has {has}, but {row.title} is {row.kind}")
+    seen: Counter[int] = Counter()
+    for i in progress(range(len(source)), f"looking at the labels of {source.name}"):
+        seen.update(labels_of(source, i))
+    if not seen:
+        raise DataError(f"no sample of {source.name} has a label")
+    if min(seen) < 0 or max(seen) >= classes:
+        wrong = sum(count for label, count in seen.items() if not 0 <= label < classes)
+        hint = "; are they numbered from 1?" if min(seen) == 1 and max(seen) == classes else ""
+        raise DataError(
+            f"the labels of {source.name} go from {min(seen)} to {max(seen)}, but there are {classes} classes, from 0 "
+            f"on: {wrong} of {sum(seen.values())} are none of them{hint}"
+        )
+
+
+def _readable(source: Source) -> Iterator[Sample]:
+    for i in range(min(len(source), 20)):
+        try:
+            yield read(source, i)
+        except DataError:
+            continue
+
+
+def _size(row: Row, layout: str, split: str | None) -> int | None:
+    """The samples that a layout has; None where that is not known. The paper's test split is the one evaluated."""
+    named = "test" if layout == "paper" and split == row.split else split or "all"
+    return row.sizes.get(layout, {}).get(named)
+
+
+def _fits(row: Row, layout: str, source: Source) -> bool:
+    classes = row.classes_in.get(layout, row.classes)
+    return row.kind == "retrieval" or classes is None or classes == len(source.class_names or row.class_names)
+
+
+def _note(row: Row, source: Source, split: str | None, layouts: Sequence[str]) -> str:
+    known = {layout: size for layout in LAYOUTS if (size := _size(row, layout, split)) is not None}
+    what = f"{row.title} {split}" if split else row.title
+    there = f"{what} has {len(source):,} images here"
+    if source.class_names and row.classes and len(source.class_names) != row.classes:
+        there += f" of {len(source.class_names):,} classes"
+    if layouts:
+        there += f", {' and '.join(_SAID[layout] for layout in layouts)}"
+    if "paper" in known:
+        classes = f" of {row.classes:,} classes" if " classes" in there else ""
+        return f"not the paper's split: {there}; the paper's has {known['paper']:,}{classes}"
+    if "paper" in row.sizes:
+        return f"not the paper's split: {there}; the paper has train and test alone"
+    if layouts or not known:
+        return ""
+    expected = ", ".join(f"{size:,} {_SAID[layout]}" for layout, size in known.items())
+    return f"not a split that is known: {there}; it has {expected}"
+
+
+def _named(row: Row, source: Source) -> Source:
+    """The source with the names that it lacks, or that it writes as numbers or codes."""
+    if row.kind == "retrieval" or (source.class_names is None and not (row.names or row.class_names)):
+        return source
+    describes_itself = source.class_names is not None and source.templates is not None
+    names = tuple(several[0] for several in names_of(row, source))
+    if names == source.class_names or (describes_itself and not row.class_names):
+        return source
+    return Renamed(source, names)
+
+
+def _asked(row: Row, folder: Path, split: str | None) -> str:
+    if split is None:
+        raise DataError(f"{printable(folder)} has {row.title} in several splits; say which with split= (--split)")
+    return split
+
+
+def _folder(location: str) -> Path:
+    paths = expanded(location)
+    if len(paths) != 1 or not paths[0].is_dir():
+        raise DataError(f"{location} is no folder, in which a data set lies")
+    return paths[0]
+
+
+def _is_tars(folder: Path) -> bool:
+    return any(next(folder.glob(pattern), None) for pattern in ("*.tar", "*/*.tar", "*/nshards.txt"))

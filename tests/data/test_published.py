@@ -1,0 +1,509 @@
+"""Data sets in the forms in which they are published: small ones written here, damaged and hostile ones."""
+
+import gzip
+import json
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import jpeg
+from PIL import Image
+
+from diptych.data import published
+from diptych.data.published import LAYOUTS, found, open_layout
+from diptych.data.sources import labels_of, read
+from diptych.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def python2(value: object) -> bytes:
+    """What Python 2's cPickle writes of it in protocol 2: text as bytes, arrays by their three names."""
+    match value:
+        case np.ndarray():
+            shape = b"(" + b"".join(b"J" + struct.pack("<i", size) for size in value.shape) + b"t"
+            begin = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01" + shape
+            kind = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+            data = value.tobytes()
+            return begin + kind + b"T" + struct.pack("<i", len(data)) + data + b"tb"
+        case dict():
+            return b"}(" + b"".join(python2(key) + python2(item) for key, item in value.items()) + b"u"
+        case list():
+            return b"](" + b"".join(map(python2, value)) + b"e"
+        case int():
+            return b"J" + struct.pack("<i", value)
+        case str():
+            return b"U" + bytes([len(value)]) + value.encode()
+    raise AssertionError(value)
+
+
+def pickled(path: Path, value: object) -> None:
+    path.write_bytes(b"\x80\x02" + python2(value) + b".")
+
+
+def pixels(count: int) -> np.ndarray:
+    return RNG.integers(0, 256, (count, 3072), np.uint8)
+
+
+@pytest.fixture
+def cifar10(tmp_path):
+    pickled(tmp_path / "batches.meta", {"label_names": ["cat", "big_dog"], "num_vis": 3072})
+    rows = pixels(12)
+    for batch in range(5):
+        part = rows[2 * batch : 2 * batch + 2]
+        pickled(tmp_path / f"data_batch_{batch + 1}", {"batch_label": "training", "labels": [0, 1], "data": part})
+    pickled(tmp_path / "test_batch", {"labels": [1, 0], "data": rows[10:], "filenames": ["a.png", "b.png"]})
+    return tmp_path, rows
+
+
+def test_cifar10_as_pickles(cifar10):
+    folder, rows = cifar10
+    source = open_layout("cifar10-python", folder, "test")
+    assert source.class_names == ("cat", "big dog")
+    assert [read(source, i).label for i in range(len(source))] == [1, 0]
+    sample = read(source, 0)
+    assert sample.key == "test_batch 0"
+    assert sample.captions == ("big dog",)
+    assert (sample.image == rows[10].reshape(3, 32, 32).transpose(1, 2, 0)).all()
+    train = open_layout("cifar10-python", folder, "train")
+    assert len(train) == 10
+    assert (read(train, 9).image == rows[9].reshape(3, 32, 32).transpose(1, 2, 0)).all()
+
+
+def test_cifar100_as_pickles_and_binary(tmp_path):
+    rows = pixels(2)
+    names = ["apple", "aquarium_fish"]
+    for part in ("python", "binary"):
+        (tmp_path / part).mkdir()
+    pickled(tmp_path / "python/meta", {"fine_label_names": names, "coarse_label_names": ["x"]})
+    pickled(tmp_path / "python/test", {"fine_labels": [1, 0], "coarse_labels": [0, 0], "data": rows})
+    (tmp_path / "binary/fine_label_names.txt").write_text("\n".join(names) + "\n\n")
+    (tmp_path / "binary/test.bin").write_bytes(b"\0\1" + rows[0].tobytes() + b"\0\0" + rows[1].tobytes())
+    one, other = (open_layout(f"cifar100-{part}", tmp_path / part, "test") for part in ("python", "binary"))
+    assert one.class_names == other.class_names == ("apple", "aquarium fish")
+    for i in range(2):
+        assert (read(one, i).image == read(other, i).image).all()
+        assert read(one, i).label == read(other, i).label == 1 - i
+
+
+def test_cifar10_binary_of_five_batches(tmp_path):
+    (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
+    for batch in range(5):
+        (tmp_path / f"data_batch_{batch + 1}.bin").write_bytes(bytes([batch % 2]) + bytes([batch]) * 3072)
+    source = open_layout("cifar10-binary", tmp_path.parent, "train")  # found one folder down
+    assert [(read(source, i).label, read(source, i).image[0, 0, 0]) for i in range(5)] == [(i % 2, i) for i in range(5)]
+    (tmp_path / "data_batch_3.bin").unlink()
+    with pytest.raises(DataError, match=r"data_batch_3.bin: no such file"):
+        open_layout("cifar10-binary", tmp_path, "train")
+
+
+class Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no pickle"),
+        (b"\x80\x02}q\x01", "no pickle"),  # cut off
+        (b"\x80\x02cos\nsystem\nU\x04true\x85R.", "asks to load os.system"),
+        (b"\x80\x02cnumpy\nload\nU\x04true\x85R.", "asks to load numpy.load"),
+        (b"\x80\x02X\x01\x00\x00\x00aQ.", "outside of itself"),  # a persistent id
+        (b"\x80\x02\x82\x01.", "no pickle"),  # an extension's code
+        (b"\x80\x02}.", "has no 'data'"),
+        (b"\x80\x02](K\x01e.", "has no 'data'; it has list"),
+        (b"\x80\x02}U\x04dataK\x07s.", "something else where there should be an array"),
+        (b"\x80\x02" + python2({"data": pixels(2), "labels": [0]}) + b".", "'labels' are not 2 numbers"),
+        (b"\x80\x02" + python2({"data": pixels(1), "labels": ["a"]}) + b".", "'labels' are not 1 numbers"),
+        (b"\x80\x02" + python2({"data": pixels(1), "labels": [-1]}) + b".", "'labels' are not 1 numbers"),
+        (b"\x80\x02" + python2({"data": pixels(1)[:, 1:], "labels": [0]}) + b".", "not rows of 3,072"),
+        (
+            (b"\x80\x02" + python2({"data": pixels(1), "labels": [0]}) + b".").replace(
+                struct.pack("<i", 3072) + b"t", struct.pack("<i", 2**31 - 1) + b"t"
+            ),
+            "2147483647.* of bytes, but 3,072 are there",
+        ),
+        ((b"\x80\x02" + python2({"data": pixels(1), "labels": [0]}) + b".").replace(b"U\x02u1", b"U\x02O8"), "u1"),
+        (gzip.compress(b"hello"), "no pickle"),
+    ],
+)
+def test_pickles_that_are_none_of_cifars_end_in_an_error_and_run_nothing(cifar10, content, message):
+    folder, _ = cifar10
+    (folder / "test_batch").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        open_layout("cifar10-python", folder, "test")
+    assert "test_batch" in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_that_would_run_something_does_not(cifar10, tmp_path, protocol):
+    folder, _ = cifar10
+    (folder / "test_batch").write_bytes(pickle.dumps({"data": Hostile(tmp_path / "ran")}, protocol))
+    with pytest.raises(DataError, match="test_batch"):
+        open_layout("cifar10-python", folder, "test")
+    assert not (tmp_path / "ran").exists()
+
+
+def idx(path: Path, array: np.ndarray) -> None:
+    content = bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">I", size) for size in array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize(("suffix", "dot"), [("", "-"), (".gz", "-"), ("", ".")])
+def test_mnist(tmp_path, suffix, dot):
+    digits = RNG.integers(0, 256, (3, 28, 28), np.uint8)
+    (tmp_path / "MNIST/raw").mkdir(parents=True)
+    idx(tmp_path / f"MNIST/raw/t10k-images{dot}idx3-ubyte{suffix}", digits)
+    idx(tmp_path / f"MNIST/raw/t10k-labels{dot}idx1-ubyte{suffix}", np.array([7, 2, 1], np.uint8))
+    source = open_layout("idx", tmp_path, "test")
+    assert source.class_names is None
+    sample = read(source, 1)
+    assert (sample.label, sample.image.shape) == (2, (28, 28, 3))
+    assert (sample.image == digits[1][..., None]).all()
+    with pytest.raises(DataError, match="train-images"):
+        open_layout("idx", tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-1], r"is to hold 3 x 28 x 28 bytes, but 2,351 follow"),
+        (lambda data: data[:9], "has 9 bytes, fewer than the 16 of its header"),
+        (lambda data: b"", "has 0 bytes"),
+        (lambda data: b"\0\0\x0d\3" + data[4:], "begins with 00 00 0d 03"),
+        (lambda data: data[:4] + b"\xff" * 12 + data[16:], "4,294,967,295 x"),
+        (lambda data: data + b"\0", "2,353 follow"),
+    ],
+)
+def test_damaged_idx_files(tmp_path, damage, message):
+    file = tmp_path / "t10k-images-idx3-ubyte"
+    idx(file, np.zeros((3, 28, 28), np.uint8))
+    idx(tmp_path / "t10k-labels-idx1-ubyte", np.zeros(3, np.uint8))
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError, match=message) as caught:
+        open_layout("idx", tmp_path, "test")
+    assert str(file) in str(caught.value)
+
+
+def test_damaged_idx_archives_and_other_labels(tmp_path, monkeypatch):
+    file = tmp_path / "t10k-images-idx3-ubyte.gz"
+    idx(file, np.zeros((3, 28, 28), np.uint8))
+    idx(tmp_path / "t10k-labels-idx1-ubyte", np.zeros(2, np.uint8))
+    with pytest.raises(DataError, match="3 images, but 2 labels"):
+        open_layout("idx", tmp_path, "test")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4])
+    with pytest.raises(DataError, match="is cut off"):
+        open_layout("idx", tmp_path, "test")
+    file.write_bytes(b"not gzip")
+    with pytest.raises(DataError, match="no gzip file"):
+        open_layout("idx", tmp_path, "test")
+    file.write_bytes(whole)
+    monkeypatch.setattr("diptych.data.published_arrays._LARGEST_IDX", 1000)
+    with pytest.raises(DataError, match="unpacks to more"):
+        open_layout("idx", tmp_path, "test")
+
+
+def test_stl10(tmp_path):
+    images = RNG.integers(0, 256, (2, 96, 96, 3), np.uint8)
+    (tmp_path / "test_X.bin").write_bytes(images.transpose(0, 3, 2, 1).tobytes())
+    (tmp_path / "test_y.bin").write_bytes(bytes([2, 1]))
+    (tmp_path / "class_names.txt").write_text("airplane\nbird\n")
+    source = open_layout("stl10-binary", tmp_path, "test")
+    assert [read(source, i).captions for i in range(2)] == [("bird",), ("airplane",)]
+    assert (read(source, 1).image == images[1]).all()
+    (tmp_path / "test_y.bin").write_bytes(bytes([0, 1]))
+    with pytest.raises(DataError, match="from 1"):
+        open_layout("stl10-binary", tmp_path, "test")
+    (tmp_path / "test_X.bin").write_bytes(images.tobytes()[:-1])
+    with pytest.raises(DataError, match=r"1 images of 27,648 bytes and 27,647 more"):
+        open_layout("stl10-binary", tmp_path, "test")
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(jpeg(1) if name.endswith(("jpg", "JPEG", "png", "ppm")) else text.encode())
+    return folder
+
+
+LISTED = {
+    "food101": (
+        {
+            "meta/classes.txt": "apple_pie\nwaffles\n",
+            "meta/test.txt": "waffles/7\napple_pie/3\n",
+            "images/waffles/7.jpg": "",
+            "images/apple_pie/3.jpg": "",
+        },
+        ["waffles/7.jpg", "apple_pie/3.jpg"],
+        [1, 0],
+        ("apple pie", "waffles"),
+    ),
+    "dtd": (
+        {
+            "labels/test1.txt": "banded/banded_2.jpg\nzigzagged/z.jpg\n",
+            "images/banded/banded_2.jpg": "",
+            "images/zigzagged/z.jpg": "",
+        },
+        ["banded/banded_2.jpg", "zigzagged/z.jpg"],
+        [0, 1],
+        ("banded", "zigzagged"),
+    ),
+    "sun397": (
+        {
+            "Partitions/ClassName.txt": "/a/abbey\n/a/apse/indoor\n",
+            "Partitions/Testing_01.txt": "/a/apse/indoor/sun_1.jpg\n/a/abbey/sun_2.jpg\n",
+            "a/apse/indoor/sun_1.jpg": "",
+            "a/abbey/sun_2.jpg": "",
+        },
+        ["a/apse/indoor/sun_1.jpg", "a/abbey/sun_2.jpg"],
+        [1, 0],
+        ("abbey", "apse indoor"),
+    ),
+    "pets": (
+        {
+            "annotations/test.txt": "#Image CLASS-ID SPECIES\nAbyssinian_1 1 1 1\nBritish_Shorthair_10 2 1 5\n",
+            "images/Abyssinian_1.jpg": "",
+            "images/British_Shorthair_10.jpg": "",
+        },
+        ["Abyssinian_1.jpg", "British_Shorthair_10.jpg"],
+        [0, 1],
+        ("Abyssinian", "British Shorthair"),
+    ),
+    "aircraft": (
+        {
+            "data/variants.txt": "707-320\nFalcon 900\n",
+            "data/images_variant_test.txt": "0034309 Falcon 900\n0034958 707-320\n",
+            "data/images/0034309.jpg": "",
+            "data/images/0034958.jpg": "",
+        },
+        ["0034309.jpg", "0034958.jpg"],
+        [1, 0],
+        ("707-320", "Falcon 900"),
+    ),
+    "gtsrb": (
+        {
+            "GT-final_test.csv": "Filename;Width;Height;ClassId\n00000.ppm;53;54;16\n00001.ppm;42;45;1\n",
+            "Final_Test/Images/00000.ppm": "",
+            "Final_Test/Images/00001.ppm": "",
+        },
+        ["00000.ppm", "00001.ppm"],
+        [16, 1],
+        None,
+    ),
+    "hateful-memes": (
+        {
+            "test.jsonl": '{"id": 1, "img": "img/1.png", "label": 1, "text": "x"}\n{"img": "img/2.png", "label": 0}\n',
+            "dev.jsonl": "",
+            "img/1.png": "",
+            "img/2.png": "",
+        },
+        ["img/1.png", "img/2.png"],
+        [1, 0],
+        None,
+    ),
+    "synsets": (
+        {
+            "LOC_synset_mapping.txt": "n01440764 tench, Tinca tinca\nn01443537 goldfish, Carassius auratus\n",
+            "val/n01440764/a.JPEG": "",
+            "val/n01443537/b.JPEG": "",
+        },
+        ["n01440764/a.JPEG", "n01443537/b.JPEG"],
+        [0, 1],
+        ("tench", "goldfish"),
+    ),
+    "country-codes": (
+        {"test/AD/1.jpg": "", "test/AE/2.jpg": ""},
+        ["AD/1.jpg", "AE/2.jpg"],
+        [0, 1],
+        None,
+    ),
+    "numbered-folders": (
+        {"0/a.jpg": "", "10/c.jpg": "", "2/b.jpg": ""},
+        ["0/a.jpg", "10/c.jpg", "2/b.jpg"],
+        [0, 10, 2],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LISTED)
+def test_listed_images(layout, tmp_path):
+    files, names, labels, classes = LISTED[layout]
+    folder = write(tmp_path / "deep" / "er", files)
+    assert found(layout, folder) is not None
+    source = open_layout(layout, tmp_path / "deep", "test")  # as an archive in it is unpacked
+    samples = [read(source, i) for i in range(len(source))]
+    assert [sample.key for sample in samples] == names
+    assert [sample.label for sample in samples] == labels
+    assert [labels_of(source, i) for i in range(len(source))] == [(label,) for label in labels]
+    assert all(sample.image.is_file() for sample in samples)
+    assert source.class_names == classes
+    if classes:
+        assert [sample.captions for sample in samples] == [(classes[label],) for label in labels]
+    assert len(list(source.listing())) > len(samples)
+
+
+@pytest.mark.parametrize("layout", LISTED)
+def test_no_layout_is_taken_for_another(layout, tmp_path):
+    files, *_ = LISTED[layout]
+    folder = write(tmp_path / "data", files)
+    assert [name for name in LAYOUTS if found(name, folder) is not None] == [layout]
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "content", "message"),
+    [
+        ("food101", "meta/test.txt", "", "is empty"),
+        ("food101", "meta/test.txt", None, "no such file"),
+        ("food101", "meta/test.txt", "wafles/7\n", r"line 1: there is no class 'wafles'; did you mean 'waffles'"),
+        ("food101", "meta/test.txt", "waffles/../../../etc/x\n", "no class"),
+        ("dtd", "labels/test1.txt", "../x/y.jpg\n", "leads out of it"),
+        ("dtd", "labels/test1.txt", b"\xff\xfe", "not UTF-8"),
+        ("sun397", "Partitions/ClassName.txt", "/a/abbey\n", "no class 'a/apse/indoor'"),
+        ("pets", "annotations/test.txt", "Abyssinian_1\n", "line 1: .* has 1 fields"),
+        ("pets", "annotations/test.txt", "Abyssinian_1 one 1 1\n", "'one' is not the number"),
+        (
+            "pets",
+            "annotations/test.txt",
+            "Abyssinian_1 1\nBeagle_1 1\n",
+            "class 1 is Beagle here and Abyssinian before",
+        ),
+        ("pets", "annotations/test.txt", "Abyssinian_1 1\nBeagle_1 3\n", "none with the number 2"),
+        ("aircraft", "data/images_variant_test.txt", "0034309 Falcon 90\n", "did you mean 'Falcon 900'"),
+        ("gtsrb", "GT-final_test.csv", "Filename;Width\n0.ppm;3\n", "no 'ClassId'"),
+        ("hateful-memes", "test.jsonl", '{"img": "img/1.png"}\n', "has no label"),
+        ("hateful-memes", "test.jsonl", '{"img": "img/1.png", "label": 2}\n', "not 0 or 1"),
+        ("hateful-memes", "test.jsonl", '{"img": "img/1.png", "lab', "line 1 is no object"),
+        ("hateful-memes", "test.jsonl", '{"img": "/etc/passwd", "label": 1}\n', "leads out of it"),
+        ("synsets", "LOC_synset_mapping.txt", "n01440764 tench\n", "does not name the synset n01443537"),
+        ("numbered-folders", "x/a.jpg", "", "folder 'x' among those"),
+    ],
+)
+def test_damaged_lists(layout, file, content, message, tmp_path):
+    folder = write(tmp_path, LISTED[layout][0])
+    (folder / file).parent.mkdir(exist_ok=True)
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message) as caught:
+        open_layout(layout, folder, "test")
+    assert str(folder) in str(caught.value)
+
+
+def test_a_split_or_a_layout_that_is_not_there(tmp_path):
+    folder = write(tmp_path, LISTED["dtd"][0])
+    with pytest.raises(DataError, match="no split 'tests'; did you mean 'test'"):
+        open_layout("dtd", folder, "tests")
+    with pytest.raises(DataError, match=r"has none of meta/classes\.txt"):
+        open_layout("food101", folder, "test")
+
+
+def test_synsets_are_named_by_what_lies_beside_them(tmp_path):
+    folder = write(tmp_path, {"n01440764/a.JPEG": "", "n01443537/b.JPEG": "", "README.txt": ""})
+    assert open_layout("synsets", folder, "test").class_names is None
+    (folder / "README.txt").write_text("The classes:\n\nn01443537 goldfish\nn01440764\ttench\n")
+    assert open_layout("synsets", folder, "test").class_names == ("tench", "goldfish")
+    (folder / "classnames.txt").write_text("a fish\na golden fish\n")
+    assert open_layout("synsets", folder, "test").class_names == ("a fish", "a golden fish")
+
+
+def test_gtsrb_training_images_and_country_codes_have_numbers(tmp_path):
+    folder = write(tmp_path, {"Final_Training/Images/00002/1.ppm": "", "Final_Training/Images/00000/1.ppm": ""})
+    source = open_layout("gtsrb", folder, "train")
+    assert [read(source, i).label for i in range(2)] == [0, 2]
+    with pytest.raises(DataError, match="no such file"):
+        open_layout("gtsrb", folder, "test")
+
+
+def test_voc_2007(tmp_path):
+    lists = {
+        "cat_test.txt": "000001  1\n000002 -1\n000004  0\n",
+        "dog_test.txt": "000001 -1\n000002 -1\n000004  1\n",
+        "cat_trainval.txt": "000009 1\n",
+    }
+    files = {f"VOCdevkit/VOC2007/ImageSets/Main/{name}": text for name, text in lists.items()}
+    folder = write(tmp_path, {**files, "VOCdevkit/VOC2007/JPEGImages/000001.jpg": ""})
+    source = open_layout("voc2007", folder, "test")
+    assert source.class_names == ("cat", "dog")
+    samples = [read(source, i) for i in range(3)]
+    assert [(sample.label, sample.labels, sample.unjudged) for sample in samples] == [
+        (None, (0,), ()),
+        (None, (), ()),
+        (None, (1,), (0,)),
+    ]
+    assert samples[0].image.is_file()
+    file = folder / "VOCdevkit/VOC2007/ImageSets/Main/dog_test.txt"
+    for content, message in (("000001 2\n", "none of 1, 0 and -1"), ("000001 1\n000003 1\n", "lists 2 images")):
+        file.write_text(content)
+        with pytest.raises(DataError, match=message):
+            open_layout("voc2007", folder, "test")
+    with pytest.raises(DataError, match="no lists of the split 'val'"):
+        open_layout("voc2007", folder, "val")
+
+
+def test_fer2013(tmp_path):
+    faces = RNG.integers(0, 256, (3, 48, 48), np.uint8)
+    rows = [
+        f"{label},{' '.join(map(str, face.ravel()))},{usage}"
+        for label, face, usage in zip((0, 6, 3), faces, ("Training", "PrivateTest", "PrivateTest"), strict=True)
+    ]
+    file = tmp_path / "fer2013.csv"
+    file.write_text("emotion,pixels,Usage\n" + "\n".join(rows) + "\n")
+    source = open_layout("fer2013-csv", tmp_path, "test")
+    assert [read(source, i).label for i in range(2)] == [6, 3]
+    assert (read(source, 0).image == faces[1][..., None]).all()
+    for text, message in (
+        ("emotion,pixels\n0,1 2\n", "no column 'Usage'"),
+        ("emotion,pixels,Usage\n0,1 2,PrivateTest\n", "line 2: its 2 pixels are not 2304"),
+        ("emotion,pixels,Usage\n0,1 -2,PrivateTest\n", "no row of numbers"),
+        ("emotion,pixels,Usage\n" + rows[1].replace("6,", "7,", 1) + "\n", "its emotion is '7'"),
+        ("emotion,pixels,Usage\n" + rows[0] + "\n", "no line whose Usage is 'PrivateTest'"),
+        ("emotion,pixels,Usage\n" + rows[0] + "\n6,1 2 3", "line 3 has too few columns"),
+    ):
+        file.write_text(text)
+        with pytest.raises(DataError, match=message):
+            open_layout("fer2013-csv", tmp_path, "test")
+
+
+def test_captions_by_karpathys_splits(tmp_path):
+    images = [
+        {"filename": "a.jpg", "split": "test", "sentences": [{"raw": "one"}, {"raw": "two"}]},
+        {"filename": "b.jpg", "filepath": "val2014", "split": "restval", "sentences": [{"raw": "three"}]},
+    ]
+    file = tmp_path / "dataset_coco.json"
+    file.write_text(json.dumps({"images": images}))
+    source = open_layout("karpathy", tmp_path, "test")
+    assert source.class_names is None
+    assert (source.name, read(source, 0).captions) == ("coco", ("one", "two"))
+    assert read(open_layout("karpathy", tmp_path, "train"), 0).key == "val2014/b.jpg"
+    with pytest.raises(DataError, match="no image of the split 'val'"):
+        open_layout("karpathy", tmp_path, "val")
+    file.write_text('{"images": [{"filename": "a.jpg"}]}')
+    with pytest.raises(DataError, match="KeyError"):
+        open_layout("karpathy", tmp_path, "test")
+
+
+def test_grey_images_of_lists_and_arrays_are_decoded_alike(tmp_path):
+    """An array's pixels are what a file with them would give."""
+    digits = RNG.integers(0, 256, (1, 28, 28), np.uint8)
+    idx(tmp_path / "t10k-images-idx3-ubyte", digits)
+    idx(tmp_path / "t10k-labels-idx1-ubyte", np.zeros(1, np.uint8))
+    from diptych.data.preprocess import decode_image
+
+    Image.fromarray(digits[0]).save(tmp_path / "0.png")
+    array = decode_image(read(open_layout("idx", tmp_path, "test"), 0).image)
+    assert array.tobytes() == decode_image(tmp_path / "0.png").tobytes()
+
+
+def test_every_layout_says_what_tells_it() -> None:
+    for name, layout in published.LAYOUTS.items():
+        assert layout.marks, name
+        assert layout.splits, name

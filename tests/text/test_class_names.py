@@ -1,0 +1,67 @@
+"""Files of class names, the names that come with Diptych, and the mean of several names."""
+
+import numpy as np
+import pytest
+
+from diptych.errors import DataError
+from diptych.text import class_names
+
+
+def test_a_line_is_a_class_and_may_hold_several_names(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufeffhappy | glad\r\nsad\r\nso-called  thing\u2028x\r\n\r\n".encode())
+    assert class_names.read(path) == (("happy", "glad"), ("sad",), ("so-called  thing\u2028x",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no class name"),
+        (b"\n \n", "no class name"),
+        (b"a\n\nb\n", "line 2: '' has a blank name"),
+        (b"a|\nb\n", r"line 1: 'a\|' has a blank name"),
+        (b"a\nb|b\n", "line 2: .* has a name twice"),
+        (b"\xff\xfe", "cannot read"),
+        (None, "cannot read"),
+    ],
+)
+def test_files_that_are_wrong(tmp_path, content, message):
+    path = tmp_path / "names.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        class_names.read(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("mnist", 10), ("gtsrb", 43), ("fer2013", 7), ("eurosat", 10), ("country211", 211), ("clevr-count", 8),
+        ("kitti-distance", 4), ("patch-camelyon", 2), ("hateful-memes", 2),
+    ],
+)  # fmt: skip
+def test_names_that_come_with_diptych(name, classes):
+    found = class_names.packaged(name)
+    assert len(found) == classes
+    every = [one for names in found for one in names]
+    assert len(set(every)) == len(every)  # a name of two classes could not be told apart
+
+
+def test_names_that_do_not_come_with_diptych():
+    with pytest.raises(DataError, match="did you mean 'mnist'"):
+        class_names.packaged("nmist")
+
+
+def test_classes_are_matched_whatever_their_names_are_written_like():
+    known = (("sea lake", "a lake"), ("forest",))
+    assert class_names.matched(["SeaLake", "FOREST", "Desert"], known) == (*known, ("Desert",))
+
+
+def test_several_names_are_averaged_class_by_class():
+    names_ME = np.array([[1, 0], [0, 1], [0, 1], [1, 0], [-1, 0]], np.float32)
+    means_CE = class_names.averaged(names_ME, [("a", "b"), ("c",), ("d", "e")])
+    assert means_CE.dtype == np.float32
+    np.testing.assert_allclose(means_CE, [[0.5**0.5, 0.5**0.5], [0, 1], [0, 0]], atol=1e-7)
+    with pytest.raises(ValueError, match="5 vectors"):
+        class_names.averaged(names_ME, [("a",)])
