@@ -73,7 +73,7 @@ class Asked:
     ablate_prompts: bool = False
     distinct_captions: bool = False
     shots: tuple[int, ...] | None = None
-    draws: int = 3
+    draws: int = 5
     solver: Literal["diptych", "scikit-learn"] = "diptych"
     seed: int = 0
 
@@ -110,7 +110,8 @@ def evaluate(
         A folder, a .pt or .safetensors file, or hf:org/name[@revision]; for probes also an encoder of timm or
         Transformers.
     sources
-        Class folders, CLIP_benchmark folders, webdataset tars, or CSV, TSV, JSONL or Parquet files.
+        Class folders, CLIP_benchmark folders, webdataset tars, or CSV, TSV, JSONL or Parquet files; cifar10=FOLDER for
+        a data set of the paper, by its metric and prompts; or a TOML file with data sets of one's own.
     also
         Another model to measure on the same data. May be repeated.
     task
@@ -125,7 +126,7 @@ def evaluate(
     """
     from diptych import distributed
     from diptych.cli.output import check_writable
-    from diptych.evaluation.runner import Data, Model, run
+    from diptych.evaluation.runner import Model, data_at, run
     from diptych.evaluation.tasks import check_task
 
     if not sources:
@@ -139,10 +140,9 @@ def evaluate(
     models = [
         Model(location, opening.tokenizer, opening.activation, opening.precision) for location in (model, *(also or ()))
     ]
+    taken = {"split": reading.split, "captions": reading.captions or None, "where": reading.where}
     data = [
-        Data(source, reading.split, reading.captions or None, reading.where, spoken)
-        for source in sources
-        for spoken in language or ("en",)
+        at for source in sources for spoken in language or ("en",) for at in data_at(source, language=spoken, **taken)
     ]
     with distributed.started():
         outcomes = []

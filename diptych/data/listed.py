@@ -52,6 +52,10 @@ class ListedSource:
         yield from (self._records[i] for i in range(len(self)))
         yield from glances(self.folder / self._item(i).file for i in some(len(self)))
 
+    def files(self) -> Iterator[Path]:
+        """All that is read."""
+        return (self.folder / self._item(i).file for i in range(len(self)))
+
     def labels_of(self, i: int) -> tuple[int, ...]:
         """The classes of a sample, whose image is not looked at."""
         item = self._item(i)

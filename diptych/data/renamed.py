@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from diptych.data.fields import class_captions
 from diptych.data.fingerprint import fingerprint
@@ -54,6 +55,10 @@ class Renamed:
     def listing(self) -> Iterator[str]:
         """What tells these samples from others: see `fingerprint`."""
         yield from (*(self.class_names or ()), fingerprint(self.source))
+
+    def files(self) -> Iterator[Path]:
+        """All that is read, where the source tells."""
+        yield from getattr(self.source, "files", tuple)()
 
     def prefetch(self, shards: Sequence[int]) -> None:
         """These shards are read next."""

@@ -4,64 +4,92 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from diptych.data.sources import Source
 from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError, DataError
-from diptych.evaluation import zero_shot
+from diptych.errors import ConfigError
 from diptych.evaluation.features import Features
+from diptych.evaluation.judging import Judge, class_names_of
+from diptych.evaluation.opening import names_of, templates_of
 from diptych.evaluation.plan import Options, Plan, Splits
 from diptych.evaluation.result import Scores
 from diptych.evaluation.subjects import Subject
-from diptych.text import prompts
+from diptych.text import class_names, prompts
+from diptych.text.class_names import Names, averaged
 
 _LISTED = 4  # names in a warning
 
 
 def plan(subject: Subject, data: Splits, options: Options) -> Plan:
     """Everything but the images: whether there are classes, and their weights."""
-    source = data.test
     if not isinstance(subject, Clip | Captioner):
         raise ConfigError(f"{subject.name} has no text tower, so it classifies nothing without examples")
-    if not source.class_names:
-        raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
-    names = source.class_names
-    templates = prompts.templates(options.templates or source.templates or "photo")
-    first_C = _first_of_name(subject, source)
-    weights_CE = _weights(subject, names, templates)
+    source, names, templates = data.test, _names(data, options), _templates(data, options)
+    first_C = _first_of_name(subject, source, names)
+    weights_CE = weights(subject, names, templates)
+    judge = Judge.of(data)  # looks into the data, once all else is known to be right
 
     def score(features: Features) -> Scores:
+        images_NE, scale = features.embeddings_NE, 1.0
         if isinstance(subject, Captioner):
-            scores_NC = subject.class_scores(features.embeddings_NE, names, templates)
+            images_NE = subject.class_scores(images_NE, [own[0] for own in names], templates)
         else:
-            scores_NC = features.embeddings_NE
-        return zero_shot.score(scores_NC, np.array(features.labels, np.int64), weights_CE, first_C=first_C)
+            scale = subject.similarity_scale
+        truth = judge.truth(features, source)
+        return judge.score(images_NE, weights_CE, truth, features, scale=scale, first_C=first_C)
 
     return Plan(
         need="label",
         wanted=("embeddings",),
         splits={"test": source},
         score=lambda features: score(features["test"]),
-        texts=[*templates, *names],
+        texts=[*templates, *("|".join(own) for own in names)],
+        metric=judge.metric,
     )
 
 
-def _weights(subject: Clip | Captioner, names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+def weights(subject: Clip | Captioner, names: Sequence[Names], templates: Sequence[str]) -> np.ndarray:
+    """One unit-norm vector a class (C, E): the mean of those of its names. Of a model that writes captions, whose
+    scores are of classes already, the unit matrix."""
     if isinstance(subject, Clip):
-        return subject.classifier(names, templates).weights_CE
-    return np.eye(len(names), dtype=np.float32)  # the scores themselves are ranked
+        each_ME = subject.classifier([name for own in names for name in own], templates).weights_CE
+        return averaged(each_ME, names)
+    if any(len(own) > 1 for own in names):
+        raise ConfigError(f"{subject.spec.name} writes captions, so its classes have one name each")
+    return np.eye(len(names), dtype=np.float32)
 
 
-def _first_of_name(subject: Clip | Captioner, source: Source) -> np.ndarray:
+def _names(data: Splits, options: Options) -> tuple[Names, ...]:
+    own, given = class_names_of(data), options.class_names
+    if given is None:
+        return names_of(data.row, data.test) if data.row else tuple((name,) for name in own)
+    if isinstance(given, str | Path):
+        found = class_names.read(given)
+    else:
+        found = tuple((names,) if isinstance(names, str) else tuple(names) for names in given)
+    if len(found) != len(own):
+        raise ConfigError(f"{len(found)} class names are given, and {data.test.name} has {len(own)} classes")
+    return found
+
+
+def _templates(data: Splits, options: Options) -> tuple[str, ...]:
+    """What was asked for, else what the table of data sets has for it, else the data's own, else a photo."""
+    if options.templates is not None:
+        return prompts.templates(options.templates)
+    return templates_of(data.row) if data.row else prompts.templates(data.test.templates or "photo")
+
+
+def _first_of_name(subject: Clip | Captioner, source: Source, classes: Sequence[Names]) -> np.ndarray:
     """Of each class the first one of the same name, as the tokenizer reads it, so that case, spaces and ways to write
     an accent do not matter where they do not to the model. Warns where there are two of a name."""
-    names, tokenizer = source.class_names or (), subject.require_tokenizer()
-    numbers: dict[tuple[int, ...], list[int]] = {}
-    for number, name in enumerate(names):
-        numbers.setdefault(tuple(tokenizer.encode(name)), []).append(number)
+    names, tokenizer = [" | ".join(own) for own in classes], subject.require_tokenizer()
+    numbers: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for number, own in enumerate(classes):
+        numbers.setdefault(tuple(tuple(tokenizer.encode(name)) for name in own), []).append(number)
     first_C = np.arange(len(names))
     several = [same for same in numbers.values() if len(same) > 1]
     for same in several:

@@ -86,6 +86,8 @@ class _Growing:
             places_n=np.array(self.places, np.int64),
             keys=tuple(printable(sample.key) for sample in samples),
             labels=tuple(sample.label for sample in samples),
+            label_sets=tuple(sample.labels for sample in samples),
+            unjudged=tuple(sample.unjudged for sample in samples),
             captions=tuple(sample.captions for sample in samples),
             digests=tuple(item.digest for item in self.decoded),
             arrays={"embeddings": _stacked(self.embeddings), "features": _stacked(self.features)},

@@ -23,6 +23,7 @@ class Part:
     """Some consecutive samples of a source: of the n that could be read all that is known, of the others why not.
 
     places_n: where in the source; the places of failures are not among them.
+    label_sets, unjudged: of images that may show several classes, as in ``Sample``.
     digests:  SHA-256 of what was read of each.
     arrays:   embeddings (n, E), of no width where there are none, and features (n, D); those that were wanted.
     failures: place in the source, and what was wrong.
@@ -32,6 +33,8 @@ class Part:
     places_n: np.ndarray
     keys: tuple[str, ...]
     labels: tuple[int | None, ...]
+    label_sets: tuple[tuple[int, ...] | None, ...]
+    unjudged: tuple[tuple[int, ...], ...]
     captions: tuple[tuple[str, ...], ...]
     digests: tuple[bytes, ...]
     arrays: dict[Wanted, np.ndarray]
@@ -52,6 +55,10 @@ def write(part: Part, path: Path) -> None:
         "place": pyarrow.array(part.places_n, pyarrow.int64()),
         "key": pyarrow.array(part.keys, pyarrow.string()),
         "label": pyarrow.array(part.labels, pyarrow.int64()),
+        "labels": pyarrow.array(
+            [None if own is None else list(own) for own in part.label_sets], pyarrow.list_(pyarrow.int64())
+        ),
+        "unjudged": pyarrow.array([list(own) for own in part.unjudged], pyarrow.list_(pyarrow.int64())),
         "captions": pyarrow.array([list(own) for own in part.captions], pyarrow.list_(pyarrow.string())),
         "digest": pyarrow.array(part.digests, pyarrow.binary(32)),
     }
@@ -87,13 +94,15 @@ def _read(path: Path, wanted: tuple[Wanted, ...]) -> Part:
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         told = json.loads((file.schema_arrow.metadata or {})[b"diptych"])
         widths = told["widths"]
-        names = ["place", "key", "label", "captions", "digest"]
+        names = ["place", "key", "label", "labels", "unjudged", "captions", "digest"]
         table = file.read([*names, *(name for name in wanted if widths[name])])
     rows = table.num_rows
     return Part(
         places_n=table["place"].to_numpy(),
         keys=tuple(table["key"].to_pylist()),
         labels=tuple(table["label"].to_pylist()),
+        label_sets=tuple(own if own is None else tuple(own) for own in table["labels"].to_pylist()),
+        unjudged=tuple(map(tuple, table["unjudged"].to_pylist())),
         captions=tuple(map(tuple, table["captions"].to_pylist())),
         digests=tuple(table["digest"].to_pylist()),
         arrays={name: _array(table, name, rows, widths[name]) for name in wanted},

@@ -38,6 +38,7 @@ class Features:
 
     embeddings_NE: as ``Clip.encode_images`` gives them; features_ND: before the projection. Each (N, 0) where it was
                    not wanted, or there is none.
+    label_sets, unjudged: of images that may show several classes, as in ``Sample``.
     failures:      why other images could not; fingerprint: SHA-256 over keys, captions, labels and bytes of what was
                    read.
     """
@@ -46,6 +47,8 @@ class Features:
     features_ND: np.ndarray
     captions: tuple[tuple[str, ...], ...]
     labels: tuple[int | None, ...]
+    label_sets: tuple[tuple[int, ...] | None, ...]
+    unjudged: tuple[tuple[int, ...], ...]
     keys: tuple[str, ...]
     failures: tuple[str, ...]
     fingerprint: str
@@ -133,6 +136,8 @@ def _joined(parts: Sequence[Part], source: Source, need: Need | None, wanted: tu
         features_ND=arrays["features"],
         captions=tuple(part.captions[i] for part, i in rows),
         labels=tuple(part.labels[i] for part, i in rows),
+        label_sets=tuple(part.label_sets[i] for part, i in rows),
+        unjudged=tuple(part.unjudged[i] for part, i in rows),
         keys=tuple(part.keys[i] for part, i in rows),
         failures=(*problems, *(why for part in parts for why in _unusable(part, need))),
         fingerprint=hashlib.sha256(b"".join(part.digests[i] for part, i in rows)).hexdigest(),
@@ -141,7 +146,7 @@ def _joined(parts: Sequence[Part], source: Source, need: Need | None, wanted: tu
 
 def _has(part: Part, i: int, need: Need | None) -> bool:
     if need == "label":
-        return part.labels[i] is not None
+        return part.labels[i] is not None or part.label_sets[i] is not None
     return need is None or bool(part.captions[i])
 
 

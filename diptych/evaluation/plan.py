@@ -13,11 +13,12 @@ from diptych.errors import ConfigError, DataError, nearest
 if TYPE_CHECKING:
     from diptych.data.sources import Source
     from diptych.encoder.clip import Templates
+    from diptych.evaluation.datasets import Row
     from diptych.evaluation.feature_files import Wanted
     from diptych.evaluation.features import Features, Need
     from diptych.evaluation.result import Scores
 
-SHOTS = (1, 2, 4, 8, 16)
+SHOTS, DRAWS = (1, 2, 4, 8, 16), 5
 Split = Literal["test", "train", "validation"]
 
 
@@ -43,7 +44,7 @@ class Options:
     ablate_prompts: bool = False
     distinct_captions: bool = False
     shots: tuple[int, ...] = SHOTS
-    draws: int = 3
+    draws: int = DRAWS
     solver: Literal["diptych", "scikit-learn"] = "diptych"
     seed: int = 0
 
@@ -71,12 +72,15 @@ class Splits:
     """A data set to evaluate on: what is measured, and, for tasks that learn, what is learned from and chosen by.
 
     name: of the split that is measured; "" where the data have none.
+    row:  of the table of data sets, where it is one of them; ``note``: why this is not the paper's split.
     """
 
     test: Source
     train: Source | None = None
     validation: Source | None = None
     name: str = ""
+    row: Row | None = None
+    note: str = ""
 
     def required_train(self, task: str) -> Source:
         """What is learned from. Raises DataError where there is none."""
@@ -94,6 +98,7 @@ class Plan:
     splits: whose images it needs.
     score:  from their features to what was measured.
     texts:  what the numbers depend on beside the data, such as prompts.
+    metric: the one that the data set is known by in this task; by default the task's.
     """
 
     need: Need
@@ -101,3 +106,4 @@ class Plan:
     splits: Mapping[Split, Source]
     score: Callable[[Mapping[Split, Features]], Scores]
     texts: Sequence[str] = ()
+    metric: str = ""

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 from diptych import distributed
 from diptych.data.fingerprint import stamp
 from diptych.errors import DiptychError
+from diptych.evaluation.own_datasets import read_rows
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Result
-from diptych.evaluation.splits import open_splits
+from diptych.evaluation.splits import named, open_splits
 from diptych.evaluation.subjects import Subject
 from diptych.evaluation.tasks import TASKS, evaluate
 
 if TYPE_CHECKING:
     from diptych.encoder.clip import Precision
+    from diptych.evaluation.datasets import Row
     from diptych.tower_specs import Activation
 
 FEATURES = "features"  # the folder of embeddings among the results
@@ -57,9 +59,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Data:
-    """Where a data set is, and which of its samples and texts are taken: see ``diptych.data.sources.open_source``."""
+    """Where a data set is, and which of its samples and texts are taken: see ``diptych.data.sources.open_source``.
+
+    row: of the table of data sets, where it is one of them.
+    """
 
     location: str
+    row: Row | None = None
     split: str | None = None
     captions: tuple[str, ...] | None = None
     where: str | None = None
@@ -68,7 +74,17 @@ class Data:
     def open(self, *, training: bool) -> Splits:
         """Its splits; those that are learned from where that is asked for."""
         captions = self.captions and tuple(field.replace(LANGUAGE, self.language) for field in self.captions)
-        return open_splits(self.location, split=self.split, training=training, captions=captions, where=self.where)
+        asked = {"split": self.split, "captions": captions, "where": self.where}
+        return open_splits(self.location, self.row, training=training, **asked)
+
+
+def data_at(text: str, **taken: Any) -> list[Data]:
+    """The data sets that a text names: a place, ``cifar10=PLACE`` for one of the table, or a TOML file with rows of
+    one's own. ``taken``: what else `Data` has. Raises ConfigError or DataError."""
+    if text.endswith(".toml"):
+        return [Data(row.location, row, **taken) for row in read_rows(text)]
+    location, row = named(text)
+    return [Data(location, row, **taken)]
 
 
 @dataclass(frozen=True)
@@ -148,7 +164,8 @@ def _name(model: Model, data: Data, splits: Splits, task: str, options: dict[str
     sources = {part: stamp(source) for part in ("test", "train", "validation") if (source := getattr(splits, part))}
     told = [model.state(), asdict(data), sources, task, {name: repr(value) for name, value in options.items()}]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
-    words = [_slug(Path(model.location)), splits.test.name, splits.name, data.language, task, digest]
+    name = data.row.name if data.row else splits.test.name
+    words = [_slug(Path(model.location)), name, splits.name, data.language, task, digest]
     return "__".join(re.sub(r"[^\w.-]+", "-", word).strip("-.")[:60] for word in words if word) + ".json"
 
 

@@ -16,11 +16,11 @@ from diptych.config import to_dict
 from diptych.data.sources import Source
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, nearest
-from diptych.evaluation import classification, retrieval
+from diptych.evaluation import classification, probing, retrieval
 from diptych.evaluation.features import Features, embed
 from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.result import Result
-from diptych.evaluation.splits import open_splits
+from diptych.evaluation.splits import named, open_splits
 from diptych.evaluation.subjects import Subject, check_subject, cost, identity, name_of
 
 
@@ -44,6 +44,11 @@ TASKS: dict[str, Task] = {
         classification.plan,
         ("templates", "class_names", "none_of_these", "ablate_prompts"),
     ),
+    "linear-probe": Task("linear_probe", "lp_acc1", probing.plan_linear_probe, ("solver", "seed"), learns=True),
+    "few-shot": Task(
+        "few_shot", "fs16_acc1", probing.plan_few_shot, ("templates", "shots", "draws", "seed"), learns=True
+    ),
+    "nearest-neighbours": Task("nearest_neighbours", "knn_acc1", probing.plan_neighbours, ("seed",), learns=True),
     "retrieval": Task("zeroshot_retrieval", "text_retrieval_recall@1", retrieval.plan, ("distinct_captions",)),
 }
 
@@ -60,7 +65,8 @@ def evaluate(
 ) -> Result:
     """Evaluate a CLIP, a model that writes captions or an image encoder on a data set.
 
-    source:           a Source, ``Splits``, or a location as ``diptych.data.sources.open_source`` takes it.
+    source:           a Source, ``Splits``, a location as ``diptych.data.sources.open_source`` takes it, or
+                      ``cifar10=PLACE`` for a data set of the paper.
     task:             a name of ``TASKS``; by default what the source is made for: ``zero-shot`` where it has class
                       names, ``retrieval`` where it has captions only.
     language:         of the texts, noted in the result.
@@ -73,10 +79,12 @@ def evaluate(
     option, DataError for a source that lacks what the task needs.
     """
     check_subject(subject)
-    given = source if isinstance(source, Splits) else Splits(source) if not isinstance(source, str | Path) else None
     if task is not None:
         check_task(task)
-    data = given or open_splits(str(source), training=task is not None and TASKS[task].learns)
+    if isinstance(source, str | Path):
+        location, row = named(str(source))
+        source = open_splits(location, row, training=task is not None and TASKS[task].learns)
+    data = source if isinstance(source, Splits) else Splits(source)
     name = task or ("zero-shot" if data.test.class_names else "retrieval")
     chosen = Options.of(options)
     _check_options(chosen, name)
@@ -113,14 +121,15 @@ def _result(
 ) -> Result:
     scores, test = plan.score(features), features["test"]
     return Result(
-        dataset=data.test.name,
+        dataset=data.row.name if data.row else data.test.name,
         model=name_of(subject),
         pretrained=str(subject.provenance.get("weights_from", "")),
         task=task.published,
         metrics=scores.metrics,
         language=language,
-        metric=task.metric,
+        metric=plan.metric or task.metric,
         split=data.name,
+        remarks=(data.note,) if data.note else (),
         intervals=scores.intervals,
         chance=scores.chance,
         samples=len(test.keys),

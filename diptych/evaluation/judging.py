@@ -1,0 +1,122 @@
+"""What images truly show, and how scores of classes are judged by it: one class each, several, or one looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from diptych.data.labelled import class_rows
+from diptych.data.sources import Sample, Source, read
+from diptych.errors import DataError
+from diptych.evaluation import binary, intervals, multilabel, zero_shot
+from diptych.evaluation.datasets import Kind
+from diptych.evaluation.features import Features
+from diptych.evaluation.plan import Splits
+from diptych.evaluation.result import Scores
+
+_LOOKED_AT = 20  # samples, to see what labels are like
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Of a data set: the kind of its labels, the names of its classes, as the split has them that is measured, and the
+    metric that it is known by."""
+
+    kind: Kind
+    class_names: tuple[str, ...]
+    metric: str
+
+    @classmethod
+    def of(cls, data: Splits) -> Judge:
+        """By the row of the data set, or by what its labels are like. Raises DataError for data without classes."""
+        names = class_names_of(data)
+        if data.row:
+            return cls(data.row.kind, names, data.row.metric)
+        several = next((sample.labels is not None for sample in _readable(data.test)), False)
+        return cls("multi-label", names, "map11") if several else cls("single label", names, "acc1")
+
+    def truth(self, features: Features, source: Source) -> np.ndarray:
+        """Class numbers (N), or whether an image shows each class (N, C), numbered as in the measured split."""
+        rows = class_rows(source, self.class_names)
+        shown: list[list[int]] = []
+        for own, label, key in zip(features.label_sets, features.labels, features.keys, strict=True):
+            labels = own if own is not None else () if label is None else (label,)
+            if any(not 0 <= number < len(rows) for number in labels):
+                raise DataError(f"{key} of {source.name} is of class {labels}, but there are {len(rows)} classes")
+            shown.append([rows[number] for number in labels])
+        if self.kind != "multi-label":
+            return np.array([numbers[0] for numbers in shown], np.int64)
+        shown_NC = np.zeros((len(shown), len(self.class_names)), bool)
+        for i, numbers in enumerate(shown):
+            shown_NC[i, numbers] = True
+        return shown_NC
+
+    def score(
+        self,
+        images_NE: np.ndarray,
+        weights_CE: np.ndarray,
+        truth: np.ndarray,
+        features: Features,
+        *,
+        scale: float = 1.0,
+        first_C: np.ndarray | None = None,
+    ) -> Scores:
+        """Everything that is measured of images against a weight vector a class."""
+        if self.kind == "binary":
+            return binary.score(images_NE, truth, weights_CE)
+        if self.kind != "multi-label":
+            return self._with_mean(zero_shot.score(images_NE, truth, weights_CE, scale=scale, first_C=first_C))
+        judged_NC = np.ones(truth.shape, bool)
+        for i, classes in enumerate(features.unjudged):
+            judged_NC[i, list(classes)] = False
+        names = self.class_names
+        scores = multilabel.score(images_NE, truth, weights_CE, judged_NC=judged_NC, class_names=names)
+        own = {name: value for name, value in scores.metrics.items() if name in ("map11", "mean_average_precision")}
+        each = {name.removeprefix("ap11 "): value for name, value in scores.metrics.items() if name not in own}
+        return replace(scores, metrics=own, details={"average_precision": each})
+
+    def quality(self, scores_NC: np.ndarray, truth: np.ndarray) -> float:
+        """The metric that the data set is known by, alone, to choose by."""
+        if self.kind == "binary":
+            return binary.roc_auc(scores_NC[:, 1] - scores_NC[:, 0], truth == 1)[0]
+        if self.kind == "multi-label":
+            shown = np.flatnonzero(truth.any(axis=0))
+            return float(np.mean([multilabel.average_precision(scores_NC[:, c], truth[:, c]) for c in shown]))
+        ranks_N = zero_shot.ranks_of(scores_NC, truth, np.arange(len(self.class_names)))
+        if self.metric == "mean_per_class_recall":
+            return float(np.mean([(ranks_N[truth == c] == 0).mean() for c in np.unique(truth)]))
+        if self.metric == "mean_acc1_acc5":
+            return float(((ranks_N < 1).mean() + (ranks_N < 5).mean()) / 2)
+        return float((ranks_N == 0).mean())
+
+    def _with_mean(self, scores: Scores) -> Scores:
+        """With the mean of top-1 and top-5 accuracy, where the data set is known by that (Kinetics)."""
+        if self.metric != "mean_acc1_acc5" or "acc5" not in scores.metrics:
+            return scores
+        ranks_N = np.array(scores.predictions["rank"])
+        values_N = ((ranks_N <= 1).astype(float) + (ranks_N <= 5)) / 2
+        mean, limits = float(values_N.mean()), intervals.bootstrap(values_N, np.arange(len(values_N)), 0)
+        chance = (scores.chance["acc1"] + scores.chance["acc5"]) / 2
+        return replace(
+            scores,
+            metrics={**scores.metrics, self.metric: mean},
+            intervals={**scores.intervals, self.metric: limits},
+            chance={**scores.chance, self.metric: chance},
+        )
+
+
+def class_names_of(data: Splits) -> tuple[str, ...]:
+    """Of the split that is measured. Raises DataError where there are none."""
+    if not data.test.class_names:
+        raise DataError(f"{data.test.name} has no class names, so there is nothing to classify into")
+    return data.test.class_names
+
+
+def _readable(source: Source) -> Iterator[Sample]:
+    for i in range(min(len(source), _LOOKED_AT)):
+        try:
+            yield read(source, i)
+        except DataError:
+            continue

@@ -1,0 +1,160 @@
+"""The tasks that learn, and data sets of the table, end to end on small folders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.encoder.clip import Clip
+from diptych.encoder.loading import create
+from diptych.encoder.subject import ImageSubject
+from diptych.errors import ConfigError, DataError
+from diptych.evaluation.datasets import DATASETS
+from diptych.evaluation.splits import named, open_splits
+from diptych.evaluation.tasks import evaluate
+from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
+from diptych.text.tokenizer import Tokenizer
+
+# Of a handful of images any strength of the penalty may be the best, and the weakest does not converge.
+pytestmark = pytest.mark.filterwarnings("ignore:the best strength", "ignore:.*did not reach the tolerance")
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), "grey": (128, 128, 128)}
+SPEC = ModelSpec(
+    name="tiny",
+    embedding=16,
+    image=VisionTransformerSpec(image_size=16, patch_size=8, width=24, layers=1, heads=2),
+    text=TextTransformerSpec(width=16, layers=1, heads=2),
+    preprocess=PreprocessSpec(size=16),
+)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    tokenizer = Tokenizer.train(["a photo of a red green blue grey"], vocabulary_size=530, context_length=60)
+    return create(SPEC, seed=0, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four colours with some noise: a linear probe of any features tells them apart."""
+    folder = tmp_path_factory.mktemp("data") / "colours"
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 10), ("val", 5), ("test", 6)):
+        for name, colour in COLOURS.items():
+            for i in range(count):
+                pixels = np.clip(np.array(colour) + generator.normal(0, 25, (16, 16, 3)), 0, 255).astype(np.uint8)
+                file = folder / split / name / f"{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(file)
+    return folder
+
+
+def test_a_probe_learns_from_train_is_chosen_on_val_and_measured_on_test(clip: Clip, data: Path) -> None:
+    result = evaluate(clip, data, "linear-probe")
+    assert (result.task, result.split, result.metric, result.samples) == ("linear_probe", "test", "lp_acc1", 24)
+    assert result.metrics["lp_acc1"] > 0.9
+    assert result.chance["lp_acc1"] == 0.25
+    assert result.details["probe"]["chosen_on"] == "20 samples given"
+    assert len(result.details["probe"]["tried"]) == 15
+    assert set(result.fingerprints) == {
+        "weights",
+        "tokenizer",
+        "preprocessing",
+        "data",
+        "data of train",
+        "data of validation",
+    }
+    alone = evaluate(ImageSubject.of(clip), data, "linear-probe")
+    assert alone.metrics == result.metrics
+    assert alone.predictions["predicted"] == result.predictions["predicted"]
+
+
+def test_few_shots_are_set_against_zero_shot(clip: Clip, data: Path) -> None:
+    result = evaluate(clip, data, "few-shot", shots=(1, 4), draws=2)
+    assert result.metric == "fs4_acc1"
+    assert result.details["shots"] == [1, 4]
+    assert np.shape(result.details["accuracies"]) == (2, 2)
+    assert result.metrics["fs4_acc1"] == pytest.approx(np.mean(result.details["accuracies"][1]))
+    assert result.details["zero_shot"] == evaluate(clip, data, "zero-shot").metrics["acc1"]
+    assert result.details["full"] == {"examples": 15, "accuracy": result.metrics["lp_acc1"]}
+    assert result.details["shots_to_match"]["kind"] == "extrapolated"
+    bare = evaluate(ImageSubject.of(clip), data, "few-shot", shots=(1,), draws=1)
+    assert "shots_to_match" not in bare.details
+
+
+def test_neighbours_vote(clip: Clip, data: Path) -> None:
+    result = evaluate(clip, data, "nearest-neighbours")
+    assert result.metrics["knn_acc1"] > 0.9
+    assert result.details["neighbours"] in result.details["tried"]
+
+
+def test_a_class_that_one_split_has_not_does_not_shift_the_others(clip: Clip, data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(data, tmp_path / "fewer")
+    shutil.rmtree(tmp_path / "fewer" / "val" / "blue")
+    result = evaluate(clip, tmp_path / "fewer", "linear-probe")
+    pairs = zip(result.predictions["label"], result.predictions["predicted"], strict=True)
+    assert np.mean([label == predicted for label, predicted in pairs if label != 0]) > 0.9  # 0 is blue
+    shutil.rmtree(tmp_path / "fewer" / "test" / "blue")
+    with pytest.raises(DataError, match="blue"):
+        evaluate(clip, tmp_path / "fewer", "linear-probe")
+
+
+def test_what_learns_needs_examples(clip: Clip, data: Path) -> None:
+    with pytest.raises(DataError, match="no split 'train'"):
+        evaluate(clip, data / "test", "linear-probe")
+    with pytest.raises(DataError, match="learns from examples"):
+        evaluate(clip, open_splits(str(data)), "few-shot")
+    with pytest.raises(ConfigError, match="no text tower"):
+        evaluate(ImageSubject.of(clip), data, "zero-shot")
+    with pytest.raises(ConfigError, match="solver applies to linear-probe, not to zero-shot"):
+        evaluate(clip, data, "zero-shot", solver="scikit-learn")
+
+
+def test_classes_may_have_several_names(clip: Clip, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("blue | navy\ngreen\ngrey|gray\nred\n")
+    named_twice = evaluate(clip, data, "zero-shot", class_names=tmp_path / "names.txt", templates="{}")
+    names = [("blue", "navy"), ("green",), ("grey", "gray"), ("red",)]
+    weights_CE = np.stack([clip.encode_texts(list(own)).mean(axis=0) for own in names])
+    weights_CE /= np.linalg.norm(weights_CE, axis=1, keepdims=True)
+    files = [data / "test" / key for key in named_twice.predictions["key"]]
+    assert (clip.encode_images(files) @ weights_CE.T).argmax(axis=1).tolist() == list(
+        named_twice.predictions["predicted"]
+    )
+    (tmp_path / "names.txt").write_text("blue\ngreen\n")
+    with pytest.raises(ConfigError, match="2 class names are given, and colours has 4"):
+        evaluate(clip, data, "zero-shot", class_names=tmp_path / "names.txt")
+
+
+def test_a_data_set_of_the_table_has_its_prompts_and_metric_and_says_when_it_is_not_the_papers(
+    clip: Clip, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        for i, name in enumerate(f"breed {number:02}" for number in range(37)):
+            for number in range(2):
+                file = tmp_path / "pets" / split / name / f"{number}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (16, 16), (i * 6, 90, 200 - i * 5)).save(file)
+    result = evaluate(clip, f"pets={tmp_path / 'pets'}", "zero-shot")
+    assert (result.dataset, result.metric) == ("pets", "mean_per_class_recall")
+    assert len(result.remarks) == 1
+    assert "not the paper's split" in result.remarks[0]
+    assert "3,669" in result.remarks[0]
+    assert "not the paper's split" in str(result)
+    assert evaluate(clip, f"pets={tmp_path / 'pets'}", "linear-probe").metric == "lp_mean_per_class_recall"
+    with pytest.raises(DataError, match="37"):
+        evaluate(clip, f"dtd={tmp_path / 'pets'}", "zero-shot")
+    with pytest.raises(DataError, match="pets=FOLDER"):
+        evaluate(clip, "pets", "zero-shot")
+    with pytest.raises(ConfigError, match="did you mean 'pets'"):
+        evaluate(clip, f"pest={tmp_path / 'pets'}", "zero-shot")
+
+
+def test_a_place_is_taken_for_a_place(tmp_path: Path) -> None:
+    odd = tmp_path / "dtd=x"
+    odd.mkdir()
+    assert named(str(odd)) == (str(odd), None)
+    assert named(f"dtd={odd}") == (str(odd), DATASETS["dtd"])
+    assert named("s3://bucket/a=b/{0..3}.tar") == ("s3://bucket/a=b/{0..3}.tar", None)
