@@ -87,7 +87,9 @@ def rebuild(pickled: bytes, names: Names) -> Any:
                 _expect(stack[-1], list).extend(items)
             case "SETITEM" | "SETITEMS":
                 items = [stack.pop(-2), stack.pop()] if opcode.name == "SETITEM" else _since_mark(stack)
-                _expect(stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
+                # Tuples in tuples could take for ever to hash.
+                keys = [_expect(key, (str, int)) for key in items[::2]]
+                _expect(stack[-1], dict).update(zip(keys, items[1::2], strict=True))
             case "NEWOBJ":
                 stack.pop()  # a module's constructor takes nothing
                 stack.append(Module(_expect(stack.pop(), Kind).name))
@@ -122,7 +124,8 @@ def _since_mark(stack: list[Any]) -> list[Any]:
     return items[::-1]
 
 
-def _expect(value: Any, kind: type[T]) -> T:
+def _expect(value: Any, kind: type[T] | tuple[type[T], ...]) -> T:
     if not isinstance(value, kind):
-        raise pickle.UnpicklingError(f"{kind.__name__} expected, {type(value).__name__} found")
+        expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise pickle.UnpicklingError(f"{expected} expected, {type(value).__name__} found")
     return value

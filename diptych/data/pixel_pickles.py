@@ -31,16 +31,16 @@ def read_pickle(path: Path) -> Any:
 
 
 def array(path: Path, value: Any) -> np.ndarray:
-    """An array of bytes as uint8. Raises DataError for anything else, and for more or fewer bytes than its shape says.
+    """An array of rows of bytes as uint8. Raises DataError for anything else, and where bytes are missing or too many.
 
     The state of an array is a version, its shape, its type, whether it lies by columns, and its bytes.
     """
     if not isinstance(value, Module) or value.kind != "ndarray" or len(value.state) != 5:
         raise DataError(f"{path} holds something else where there should be an array")
     _, shape, kind, by_columns, content = value.state
-    sizes = isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)
+    sizes = isinstance(shape, tuple) and len(shape) == 2 and all(type(size) is int and size >= 0 for size in shape)
     if not sizes or not isinstance(content, str) or not isinstance(kind, Module) or kind.kind != "dtype u1":
-        raise DataError(f"{path} holds an array whose shape, type (bytes, u1) or content is none")
+        raise DataError(f"{path} holds an array whose shape (rows, columns), type (bytes, u1) or content is none")
     try:
         data = content.encode("latin-1")
     except UnicodeEncodeError as error:

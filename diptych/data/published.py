@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diptych.data import published_arrays as arrays
 from diptych.data import published_lists as lists
+from diptych.data import published_mat as mat
 from diptych.data import published_tables as tables
 from diptych.data import video
 from diptych.data.files import printable
@@ -51,6 +52,8 @@ LAYOUTS: dict[str, Layout] = {
         lists.pets,
     ),
     "aircraft": Layout(("variants.txt",), _same("train", "val", "trainval", "test"), lists.aircraft),
+    "flowers": Layout(("imagelabels.mat",), {"train": "trnid", "val": "valid", "test": "tstid"}, mat.flowers),
+    "cars": Layout(("devkit/cars_meta.mat",), _TRAIN_TEST, mat.cars),
     "gtsrb": Layout(
         ("GT-final_test.csv", "Final_Test/", "Final_Training/", "Training/00000/"), _TRAIN_TEST, lists.gtsrb
     ),

@@ -25,7 +25,7 @@ from diptych.errors import DataError
 _CIFAR_SHAPE = (3, 32, 32)
 _STL_SHAPE = (3, 96, 96)
 _MOST_CLASSES = 1000
-_LARGEST_IDX = 4 << 30  # bytes of one file once it is unpacked
+_BEST_PACKING = 1032  # bytes that one byte of gzip can unpack to
 
 
 def cifar10_python(base: Path, split: str) -> ArraySource:
@@ -133,36 +133,37 @@ def _idx_file(base: Path, name: str) -> Path:
 
 
 def _idx(path: Path, axes: int) -> np.ndarray:
-    content = read_bytes(path)
-    if path.suffix == ".gz":
-        content = _unpacked(path, content)
-    header = 4 + 4 * axes
-    if len(content) < header:
-        raise DataError(f"{path} has {len(content)} bytes, fewer than the {header} of its header; is it cut off?")
-    if content[:4] != bytes([0, 0, 8, axes]):
+    content, header = read_bytes(path), 4 + 4 * axes
+    packed = path.suffix == ".gz"
+    start = _unpacked(path, content, header)[0] if packed else content[:header]
+    if len(start) < header:
+        raise DataError(f"{path} has {len(start)} bytes, fewer than the {header} of its header; is it cut off?")
+    if start[:4] != bytes([0, 0, 8, axes]):
         raise DataError(
-            f"{path} begins with {content[:4].hex(' ')}, not with 00 00 08 0{axes} as an idx file with "
-            f"{axes} axes of bytes"
+            f"{path} begins with {start[:4].hex(' ')}, not with 00 00 08 0{axes} as bytes with {axes} axes do in idx"
         )
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
-    there = len(content) - header
-    if math.prod(shape) != there:
-        sizes = " x ".join(f"{size:,}" for size in shape)
+    shape = tuple(int(size) for size in np.frombuffer(start[4:], ">u4"))
+    promised, sizes = header + math.prod(shape), " x ".join(f"{size:,}" for size in shape)
+    if packed and promised > _BEST_PACKING * len(content):
+        raise DataError(f"{path} is to hold {sizes} bytes, more than {len(content):,} bytes of gzip can unpack to")
+    whole = True
+    if packed:
+        content, whole = _unpacked(path, content, promised + 1)
+    if len(content) == promised and not whole:
+        raise DataError(f"{path} is cut off: the checksum at its end is not there")
+    if len(content) != promised:
+        there = len(content) - header
         raise DataError(f"{path} is to hold {sizes} bytes, but {there:,} follow its header; is it cut off?")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _unpacked(path: Path, content: bytes) -> bytes:
+def _unpacked(path: Path, content: bytes, most: int) -> tuple[bytes, bool]:
+    """The beginning of what gzip packed, so many bytes at most, and whether it is all, by its checksum."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
-        unpacked = unpacker.decompress(content, _LARGEST_IDX)
+        return unpacker.decompress(content, most), unpacker.eof
     except zlib.error as error:
         raise DataError(f"{path} is no gzip file, or a damaged one: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise DataError(f"{path} unpacks to more than {_LARGEST_IDX >> 30} GB, which no set of its kind has")
-    if not unpacker.eof:
-        raise DataError(f"{path} is cut off")
-    return unpacked
 
 
 def _entry(path: Path, content: Any, name: str) -> Any:

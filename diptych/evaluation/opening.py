@@ -91,8 +91,8 @@ class Verdict:
 def check(row: Row, source: Source, split: str | None) -> Verdict:
     """Whose split this is, by the number of its samples and classes.
 
-    Every label is looked at, and no image. Raises DataError for an empty split, a wrong number of classes, a label that
-    is none of them, and labels of another kind than the row's.
+    Every label is looked at; images are not decoded. Raises DataError for an empty split, a wrong number of classes, a
+    label that is none of them, and labels of another kind than the row's.
     """
     if not len(source):
         raise DataError(f"{row.title} has no samples in the split {split!r} ({source.name})")

@@ -4,12 +4,14 @@ import gzip
 import json
 import pickle
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from making import jpeg
 from PIL import Image
+from scipy.io import savemat
 
 from diptych.data import published
 from diptych.data.published import LAYOUTS, found, open_layout
@@ -130,6 +132,11 @@ class Hostile:
             "2147483647.* of bytes, but 3,072 are there",
         ),
         ((b"\x80\x02" + python2({"data": pixels(1), "labels": [0]}) + b".").replace(b"U\x02u1", b"U\x02O8"), "u1"),
+        # Tuples of two of the one before, forty deep: to hash or print such a key would take for ever.
+        (
+            b"\x80\x02}))\x86" + b"".join(b"q%cq%ch%c\x86" % (i, i, i) for i in range(40)) + b"K\x01s.",
+            "str or int expected",
+        ),
         (gzip.compress(b"hello"), "no pickle"),
     ],
 )
@@ -191,7 +198,7 @@ def test_damaged_idx_files(tmp_path, damage, message):
     assert str(file) in str(caught.value)
 
 
-def test_damaged_idx_archives_and_other_labels(tmp_path, monkeypatch):
+def test_damaged_idx_archives_and_other_labels(tmp_path):
     file = tmp_path / "t10k-images-idx3-ubyte.gz"
     idx(file, np.zeros((3, 28, 28), np.uint8))
     idx(tmp_path / "t10k-labels-idx1-ubyte", np.zeros(2, np.uint8))
@@ -199,15 +206,30 @@ def test_damaged_idx_archives_and_other_labels(tmp_path, monkeypatch):
         open_layout("idx", tmp_path, "test")
     whole = file.read_bytes()
     file.write_bytes(whole[:-4])
-    with pytest.raises(DataError, match="is cut off"):
+    with pytest.raises(DataError, match="cut off: the checksum"):
+        open_layout("idx", tmp_path, "test")
+    file.write_bytes(whole[:25])
+    with pytest.raises(DataError, match=r"is to hold 3 x 28 x 28 bytes, but .* follow|more than 25 bytes"):
         open_layout("idx", tmp_path, "test")
     file.write_bytes(b"not gzip")
     with pytest.raises(DataError, match="no gzip file"):
         open_layout("idx", tmp_path, "test")
-    file.write_bytes(whole)
-    monkeypatch.setattr("diptych.data.published_arrays._LARGEST_IDX", 1000)
-    with pytest.raises(DataError, match="unpacks to more"):
+
+
+def test_what_a_packed_header_promises_is_checked_before_it_is_unpacked(tmp_path):
+    file = tmp_path / "t10k-images-idx3-ubyte.gz"
+    idx(tmp_path / "t10k-labels-idx1-ubyte", np.zeros(2, np.uint8))
+    header = bytes([0, 0, 8, 3]) + struct.pack(">III", 10**6, 28, 28)
+    file.write_bytes(gzip.compress(header + bytes(1000)))
+    with pytest.raises(DataError, match=r"1,000,000 x 28 x 28 bytes, more than .* bytes of gzip can unpack to"):
         open_layout("idx", tmp_path, "test")
+    file.write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">III", 2, 28, 28) + bytes(50_000_000)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="but 1,569 follow"):  # one more than promised is all that is unpacked
+        open_layout("idx", tmp_path, "test")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_stl10(tmp_path):
@@ -471,6 +493,52 @@ def test_fer2013(tmp_path):
         file.write_text(text)
         with pytest.raises(DataError, match=message):
             open_layout("fer2013-csv", tmp_path, "test")
+
+
+def mat(path: Path, **entries) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, entries)
+
+
+def test_flowers(tmp_path):
+    mat(tmp_path / "imagelabels.mat", labels=np.array([[77, 1, 2]], np.uint8))
+    mat(tmp_path / "setid.mat", trnid=np.array([[2]], np.uint16), tstid=np.array([[3, 1]], np.uint16))
+    source = open_layout("flowers", write(tmp_path, {"jpg/image_00001.jpg": ""}), "test")
+    assert [(read(source, i).key, read(source, i).label) for i in range(2)] == [
+        ("image_00003.jpg", 1),
+        ("image_00001.jpg", 76),
+    ]
+    assert read(source, 1).image.is_file()
+    assert read(open_layout("flowers", tmp_path, "train"), 0).label == 0  # of a single image
+    with pytest.raises(DataError, match=r"setid\.mat has no 'valid'; it has trnid, tstid"):
+        open_layout("flowers", tmp_path, "val")
+    mat(tmp_path / "setid.mat", tstid=np.array([[4]]))
+    with pytest.raises(DataError, match="names image 4 of 3"):
+        open_layout("flowers", tmp_path, "test")
+    mat(tmp_path / "setid.mat", tstid=np.array([[1.5]]))
+    with pytest.raises(DataError, match="no whole numbers"):
+        open_layout("flowers", tmp_path, "test")
+    whole = (tmp_path / "imagelabels.mat").read_bytes()
+    for content in (b"", b"MATLAB", whole[:150], whole[:-3], bytes(200)):
+        (tmp_path / "imagelabels.mat").write_bytes(content)
+        with pytest.raises(DataError, match=r"imagelabels\.mat (is no MATLAB file|has no 'labels')"):
+            open_layout("flowers", tmp_path, "test")
+
+
+def test_cars(tmp_path):
+    rows = [{"class": 2, "fname": "00001.jpg", "bbox_x1": 3}, {"class": 1, "fname": "00002.jpg", "bbox_x1": 4}]
+    table = np.array([[tuple(row.values()) for row in rows]], [("class", "O"), ("fname", "O"), ("bbox_x1", "O")])
+    mat(tmp_path / "devkit/cars_train_annos.mat", annotations=table)
+    mat(tmp_path / "devkit/cars_meta.mat", class_names=np.array([["AM General Hummer", "Acura RL"]], object))
+    source = open_layout("cars", write(tmp_path, {"cars_train/00001.jpg": ""}), "train")
+    assert source.class_names == ("AM General Hummer", "Acura RL")
+    assert [(read(source, i).key, read(source, i).label) for i in range(2)] == [("00001.jpg", 1), ("00002.jpg", 0)]
+    assert read(source, 0).image.is_file()
+    with pytest.raises(DataError, match=r"cars_test_annos_withlabels\.mat: no such file"):
+        open_layout("cars", tmp_path, "test")
+    mat(tmp_path / "devkit/cars_train_annos.mat", annotations=np.array([[1, 2]]))
+    with pytest.raises(DataError, match="annotation 1 has no 'fname'"):
+        open_layout("cars", tmp_path, "train")
 
 
 def test_captions_by_karpathys_splits(tmp_path):

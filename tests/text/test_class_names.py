@@ -39,6 +39,7 @@ def test_files_that_are_wrong(tmp_path, content, message):
     [
         ("mnist", 10), ("gtsrb", 43), ("fer2013", 7), ("eurosat", 10), ("country211", 211), ("clevr-count", 8),
         ("kitti-distance", 4), ("patch-camelyon", 2), ("hateful-memes", 2),
+        ("flowers102", 102),
     ],
 )  # fmt: skip
 def test_names_that_come_with_diptych(name, classes):
