@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diptych.errors import DataError, MissingExtra, nearest
+from diptych.errors import DataError, nearest
 
 IMAGE_COLUMNS = ("image", "filepath", "path", "file_name", "filename", "image_path", "file")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "txt")
@@ -167,11 +167,9 @@ def _parquet_cells(table: Any) -> Iterator[dict[str, Any] | str]:
 
 
 def parquet_file(path: Path) -> Any:
-    """A Parquet file, opened. Raises MissingExtra without pyarrow, DataError where it is none."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtra(f"{path.name} is Parquet, which needs pyarrow: pip install 'diptych[data]'") from error
+    """A Parquet file, opened. Raises DataError where it is none."""
+    import pyarrow.parquet
+
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:

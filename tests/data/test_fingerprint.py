@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pyarrow
 import pytest
 from making import jpeg, pairs, tar
+from pyarrow import parquet
 
 from diptych.data.fingerprint import GLANCES, fingerprint, some
 from diptych.data.scenes import Scenes
@@ -25,7 +27,6 @@ def write_csv(folder: Path, captions: Mapping[int, str] | None = None, *, images
 
 
 def write_parquet(folder: Path, captions: Mapping[int, str] | None = None, *, images: int = 0) -> None:
-    parquet, pyarrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
     texts = captions or {i: f"image {i}" for i in range(SAMPLES)}
     rows = [{"image": jpeg(i + images), "caption": text} for i, text in texts.items()]
     folder.mkdir(parents=True)

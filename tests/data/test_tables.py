@@ -4,13 +4,15 @@ import os
 import pickle
 from pathlib import Path
 
+import pyarrow
 import pytest
 from making import jpeg, tar
+from pyarrow import parquet
 
 from diptych.data.loader import Loader
 from diptych.data.preprocess import decode_image
 from diptych.data.sources import open_source, read
-from diptych.errors import DataError, MissingExtra
+from diptych.errors import DataError
 from diptych.specs import PreprocessSpec
 
 
@@ -22,8 +24,6 @@ def write_table(path: Path, table: list[dict[str, str]]) -> Path:
     if path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in table))
     elif path.suffix == ".parquet":
-        pyarrow = pytest.importorskip("pyarrow")
-        parquet = pytest.importorskip("pyarrow.parquet")
         parquet.write_table(pyarrow.Table.from_pylist(table), path, row_group_size=3)
     else:
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -85,14 +85,6 @@ def test_parquet_may_hold_the_images_themselves(tmp_path):
     assert open_source(write_table(tmp_path / "b.parquet", table)).read(1).image == jpeg(1)
 
 
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    path = write_table(tmp_path / "a.parquet", rows(2))
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
-    with pytest.raises(MissingExtra, match=r"diptych\[data\]"):
-        open_source(path)
-
-
 def test_odd_rows_do_not_spoil_a_table(tmp_path):
     (tmp_path / "a.png").write_bytes(jpeg(0))
     (tmp_path / "deep.jsonl").write_text("[" * 100_000 + '\n{"image": "a.png", "caption": "one"}\n')
@@ -152,7 +144,6 @@ def test_a_column_that_is_there_twice_is_refused_where_it_is_read(tmp_path, kind
         if kind == "csv":
             path.write_text(f"{','.join(columns)}\n" + ",".join("abcd"[: len(columns)]) + "\n")
         else:
-            pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
             parquet.write_table(pyarrow.Table.from_arrays([["a"]] * len(columns), names=columns), path)
         return path
 
@@ -165,7 +156,6 @@ def test_a_column_that_is_there_twice_is_refused_where_it_is_read(tmp_path, kind
 
 
 def test_a_parquet_cell_that_is_not_utf8_costs_one_row(tmp_path):
-    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     captions = pyarrow.array([b"one", b"caf\xe9", b"three"], pyarrow.binary()).view(pyarrow.string())
     table = pyarrow.table({"image": ["0.png", "1.png", "2.png"], "caption": captions, "other": captions})
     parquet.write_table(table, tmp_path / "a.parquet")
@@ -178,7 +168,6 @@ def test_a_parquet_cell_that_is_not_utf8_costs_one_row(tmp_path):
 
 @pytest.mark.parametrize("kind", ["string", "large_string", "dictionary"])
 def test_parquet_paths_may_be_text_of_any_kind(tmp_path, kind):
-    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     paths = pyarrow.array(["0.png", "1.png", "0.png"])
     paths = paths.dictionary_encode() if kind == "dictionary" else paths.cast(kind)
     parquet.write_table(pyarrow.table({"image": paths, "caption": ["a", "b", "c"]}), tmp_path / "a.parquet")
@@ -189,7 +178,6 @@ def test_parquet_paths_may_be_text_of_any_kind(tmp_path, kind):
 
 def test_a_parquet_file_that_is_spoiled_inside_gives_its_other_rows(tmp_path):
     path = write_table(tmp_path / "a.parquet", rows(12))
-    parquet = pytest.importorskip("pyarrow.parquet")
     column = parquet.ParquetFile(path).metadata.row_group(1).column(0)
     data = bytearray(path.read_bytes())
     start = column.dictionary_page_offset or column.data_page_offset
@@ -250,8 +238,6 @@ def test_a_filter_that_no_sample_passes_names_the_fields_there_are(tmp_path):
 
 
 def test_a_parquet_column_filters_too(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     columns = {"image": ["0.png", "1.png"], "caption": ["a", "b"], "good": [False, True]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
     source = open_source(tmp_path / "t.parquet", where="good")

@@ -1,0 +1,171 @@
+"""Classifiers without training: nearest neighbours, and a cache of examples beside zero-shot weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from diptych.errors import ConfigError, DataError
+from diptych.evaluation.probes import Metric, accuracy
+from diptych.evaluation.split import Labelled, joined
+
+COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)  # neighbours that are tried
+WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the cache beside zero-shot; 0 leaves zero-shot alone
+SHARPNESSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of how similarity to an example falls off
+_SIMILARITIES_AT_ONCE = 16_000_000
+_NEARNESS = 1e-3  # times the similarity: decides between classes of as many votes, and between no others
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The chosen number of neighbours, the metric of each on the validation split, and the samples that vote."""
+
+    count: int
+    metrics: dict[int, float]
+    samples: Labelled
+    classes: int
+
+    def scores(self, features_QD: np.ndarray | Tensor) -> np.ndarray:
+        """Votes (Q, C) of the nearest samples for their classes."""
+        return vote(self.samples, features_QD, (self.count,), self.classes)[0]
+
+
+def nearest_neighbours(
+    train: Labelled,
+    validation: Labelled,
+    metric: Metric = accuracy,
+    *,
+    classes: int | None = None,
+    counts: Sequence[int] = COUNTS,
+) -> Neighbours:
+    """Choose by the validation split how many neighbours vote, by cosine; afterwards those of both splits do.
+
+    Numbers above that of the training samples are left out; of equal metrics the fewest neighbours are taken.
+    """
+    possible = [count for count in sorted(set(counts)) if 1 <= count <= len(train.truth)]
+    if not possible:
+        raise ConfigError(f"none of {list(counts)} neighbours can be had of {len(train.truth)} samples")
+    both = joined(train, validation)
+    classes = _classes(both, classes)
+    scores = vote(train, validation.features_ND, possible, classes)
+    metrics = {
+        count: float(metric(scores_QC, validation.truth)) for count, scores_QC in zip(possible, scores, strict=True)
+    }
+    best = max(possible, key=lambda count: (metrics[count], -count))
+    return Neighbours(best, metrics, both, classes)
+
+
+def vote(samples: Labelled, features_QD: np.ndarray | Tensor, counts: Sequence[int], classes: int) -> list[np.ndarray]:
+    """Scores (Q, C) for each number of neighbours: a vote of each for its class, or for each of its classes.
+
+    Classes of as many votes are told apart by how near their voters are, in sum. Memory does not grow with Q x N.
+    """
+    keys_NE, queries_QE = unit(samples.features_ND), unit(features_QD)
+    targets_NC = _targets(samples.truth, classes)
+    most = max(counts)
+    if not 1 <= min(counts) <= most <= len(keys_NE):
+        raise ConfigError(f"{list(counts)} neighbours cannot be had of {len(keys_NE)} samples")
+    results = [np.zeros((len(queries_QE), classes), np.float32) for _ in counts]
+    at_once = max(1, _SIMILARITIES_AT_ONCE // max(len(keys_NE), most * classes))
+    for start in range(0, len(queries_QE), at_once):
+        similarity_BN = queries_QE[start : start + at_once] @ keys_NE.T
+        near_BK = np.argpartition(-similarity_BN, most - 1, axis=1)[:, :most]
+        similarity_BK = np.take_along_axis(similarity_BN, near_BK, axis=1)
+        order_BK = np.argsort(-similarity_BK, axis=1, kind="stable")
+        near_BK = np.take_along_axis(near_BK, order_BK, axis=1)
+        # In sum below half a vote, however many the neighbours.
+        nearness_BK = np.take_along_axis(similarity_BK, order_BK, axis=1) * min(_NEARNESS, 0.25 / most)
+        votes_BKC = targets_NC[near_BK] * (1 + nearness_BK)[:, :, None]
+        for result_QC, count in zip(results, counts, strict=True):
+            result_QC[start : start + at_once] = votes_BKC[:, :count].sum(axis=1)
+    return results
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """Zero-shot logits, and ``weight`` times what examples near by say, with a ``sharpness``, both chosen.
+
+    metrics: of each (weight, sharpness) on the validation split.
+    """
+
+    weight: float
+    sharpness: float
+    metrics: dict[tuple[float, float], float]
+    samples: Labelled
+    weights_CE: np.ndarray
+    scale: float
+
+    def scores(self, features_QE: np.ndarray | Tensor) -> np.ndarray:
+        """Logits (Q, C)."""
+        logits_QC = self.scale * unit(features_QE) @ unit(self.weights_CE).T
+        return logits_QC + self.weight * recall(self.samples, features_QE, self.sharpness, len(self.weights_CE))
+
+
+def cache(
+    samples: Labelled,
+    validation: Labelled,
+    weights_CE: np.ndarray,
+    metric: Metric = accuracy,
+    *,
+    scale: float = 100.0,
+    weights: Sequence[float] = WEIGHTS,
+    sharpnesses: Sequence[float] = SHARPNESSES,
+) -> Cache:
+    """A key-value cache of few examples beside zero-shot weights (Tip-Adapter, Zhang et al. 2022), without training.
+
+    Features and weights are of the joint space. Nothing but weight and sharpness is chosen, by the validation split; of
+    equal metrics the smallest weight, then the smallest sharpness. scale: of zero-shot logits, the model's own.
+    """
+    if weights_CE.shape[1:] != samples.features_ND.shape[1:]:
+        raise DataError(
+            f"zero-shot weights are {weights_CE.shape[1]} wide and features {samples.features_ND.shape[1]}; the cache "
+            "needs features after the projection"
+        )
+    logits_QC = scale * unit(validation.features_ND) @ unit(weights_CE).T
+    metrics: dict[tuple[float, float], float] = {}
+    for sharpness in sharpnesses:
+        recalled_QC = recall(samples, validation.features_ND, sharpness, len(weights_CE))
+        for weight in weights:
+            metrics[weight, sharpness] = float(metric(logits_QC + weight * recalled_QC, validation.truth))
+    weight, sharpness = max(metrics, key=lambda pair: (metrics[pair], -pair[0], -pair[1]))
+    return Cache(weight, sharpness, metrics, samples, weights_CE, scale)
+
+
+def recall(samples: Labelled, features_QE: np.ndarray | Tensor, sharpness: float, classes: int) -> np.ndarray:
+    """What a cache says (Q, C): the sum over examples of a class of exp(-sharpness (1 - cosine))."""
+    keys_NE, queries_QE = unit(samples.features_ND), unit(features_QE)
+    targets_NC = _targets(samples.truth, classes)
+    result_QC = np.empty((len(queries_QE), classes), np.float32)
+    at_once = max(1, _SIMILARITIES_AT_ONCE // len(keys_NE))
+    for start in range(0, len(queries_QE), at_once):
+        similarity_BN = queries_QE[start : start + at_once] @ keys_NE.T
+        result_QC[start : start + at_once] = np.exp(sharpness * (similarity_BN - 1)) @ targets_NC
+    return result_QC
+
+
+def unit(features_ND: np.ndarray | Tensor) -> np.ndarray:
+    """Rows of unit norm in fp32, in main memory; zeros stay. Raises DataError for what is no finite number."""
+    if isinstance(features_ND, Tensor):
+        features_ND = features_ND.cpu().numpy()
+    features_ND = np.asarray(features_ND, np.float32)
+    if not np.isfinite(features_ND).all():
+        raise DataError("features are no finite numbers")
+    norms_N1 = np.linalg.norm(features_ND, axis=1, keepdims=True)
+    return features_ND / np.where(norms_N1 > 0, norms_N1, 1)
+
+
+def _targets(truth: np.ndarray, classes: int) -> np.ndarray:
+    if truth.ndim == 2:
+        return truth.astype(np.float32)
+    if truth.min() < 0 or truth.max() >= classes:
+        raise DataError(f"labels go from {truth.min()} to {truth.max()}, but there are {classes} classes")
+    return np.eye(classes, dtype=np.float32)[truth]
+
+
+def _classes(both: Labelled, classes: int | None) -> int:
+    if both.truth.ndim == 2:
+        return both.truth.shape[1]
+    return int(both.truth.max()) + 1 if classes is None else classes

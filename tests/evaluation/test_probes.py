@@ -1,0 +1,256 @@
+"""The search over strengths, draws of few examples, crossings, and classifiers without training."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from diptych.errors import ConfigError, DataError, MissingExtra
+from diptych.evaluation import few_shot, neighbours, probes
+from diptych.evaluation.linear import Linear
+from diptych.evaluation.logistic import Probe, fit
+from diptych.evaluation.split import Labelled, held_out, joined
+from tests.evaluation.test_logistic import drawn, several
+
+
+def split(samples: int = 60, dimensions: int = 6, classes: int = 3, seed: int = 0, start: int = 0) -> Labelled:
+    """Samples of the same classes from ``start`` on."""
+    features_ND, labels_N = drawn(start + samples, dimensions, classes, seed)
+    return Labelled(features_ND[start:], labels_N[start:])
+
+
+def fake(strength: float, features: int = 6) -> Probe:
+    """A probe that tells its strength by its scores."""
+    weights_CD, bias_C = np.zeros((3, features)), np.full(3, math.log10(strength))
+    return Probe(
+        weights_CD, bias_C, strength=strength, objective=0.0, gradient=0.0, iterations=1, evaluations=1, converged=True
+    )
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Strengths that the search tries, by a solver that does nothing."""
+    strengths: list[float] = []
+
+    def solve(strength: float, start: Linear | None) -> Probe:
+        strengths.append(strength)
+        return fake(strength)
+
+    monkeypatch.setitem(probes.SOLVERS, "diptych", lambda train, classes: solve)
+    return strengths
+
+
+@pytest.mark.parametrize("best", [-5.875, -2.0, 0.0, 1.375, 3.25, 5.875])
+def test_the_search_finds_the_best_of_the_grid(tried: list[float], best: float) -> None:
+    found = probes.select(split(), split(), lambda scores_NC, _: -abs(scores_NC[0, 0] - best))
+    assert math.log10(found.chosen.strength) == pytest.approx(best)
+    assert not found.at_edge
+    assert len(tried) == len(set(tried)) <= 15
+    steps = np.log10(tried) * probes.STEPS_PER_DECADE
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
+    assert [trial.strength for trial in found.trials] == sorted(tried, reverse=True)
+    assert tried[:7] == pytest.approx([1e6, 1e4, 1e2, 1, 1e-2, 1e-4, 1e-6])
+
+
+def test_of_equals_the_strongest_and_the_edge_is_told(tried: list[float]) -> None:
+    plateau = probes.select(split(), split(), lambda scores_NC, _: float(scores_NC[0, 0] <= 2.6))
+    assert math.log10(plateau.chosen.strength) == pytest.approx(2.5)
+    for metric, edge in ((lambda scores_NC, _: 0.5, "1e\\+06"), (lambda scores_NC, _: -scores_NC[0, 0], "1e-06")):
+        with pytest.warns(UserWarning, match=f"the best strength, {edge}, lies at the edge"):
+            found = probes.search(split(), split(), metric)
+        assert found.selection.at_edge
+    assert len(tried) == 15 + 2 * 12  # at an edge four neighbours are missing; then the refit
+
+
+def test_a_search_on_real_features_refits_on_all() -> None:
+    train, validation = split(120), split(60, start=120)
+    found = probes.search(train, validation)
+    by_hand = {
+        trial.strength: probes.accuracy(
+            fit(train.features_ND, train.truth, trial.strength).scores(validation.features_ND), validation.truth
+        )
+        for trial in found.selection.trials
+    }
+    assert {trial.strength: trial.metric for trial in found.selection.trials} == pytest.approx(by_hand, abs=0.04)
+    assert found.selection.chosen.metric == max(trial.metric for trial in found.selection.trials)
+    both = joined(train, validation)
+    again = fit(both.features_ND, both.truth, found.selection.chosen.strength)
+    assert found.probe.objective == pytest.approx(again.objective, rel=1e-4)
+    assert found.validation == "60 samples given"
+
+
+def test_scikit_learn_chooses_alike() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn, the reference, is not installed (extra `eval`)")
+    train, validation = split(90), split(60, start=90)
+    ours, theirs = (
+        probes.select(train, validation, _likelihood, solver=solver) for solver in ("diptych", "scikit-learn")
+    )
+    assert ours.chosen.strength == theirs.chosen.strength
+    assert ours.chosen.metric == pytest.approx(theirs.chosen.metric, abs=1e-3)
+
+
+def _likelihood(scores_NC: np.ndarray, labels_N: np.ndarray) -> float:
+    """Smooth, so that the choice does not hang on single samples."""
+    return float((scores_NC[np.arange(len(labels_N)), labels_N] - np.logaddexp.reduce(scores_NC, axis=1)).mean())
+
+
+def test_several_classes_a_sample_and_tensors() -> None:
+    plain = split(90)
+    truth = several(plain.truth, 3)
+    data = Labelled(torch.from_numpy(plain.features_ND), truth)
+    found = probes.search(data, data, lambda scores_NC, truth_NC: float(((scores_NC > 0) == truth_NC).mean()))
+    assert found.probe.weights_CD.shape == (3, 6)
+    assert found.selection.chosen.metric > 0.75
+
+
+def test_without_a_validation_split_a_share_of_train_is_held_out() -> None:
+    found = probes.search(split(100, classes=4))
+    assert found.validation == "20 samples held out of train, 20% of each class, seed 0"
+    train, validation = held_out(split(103, classes=4), 0.2, 7)
+    assert np.bincount(validation.truth).tolist() == [5, 5, 5, 5]
+    again = held_out(split(103, classes=4), 0.2, 7)[1]
+    other = held_out(split(103, classes=4), 0.2, 8)[1]
+    np.testing.assert_array_equal(again.features_ND, validation.features_ND)
+    assert not np.array_equal(other.features_ND, validation.features_ND)
+    rows = np.concatenate([train.features_ND, validation.features_ND])
+    assert len(np.unique(rows, axis=0)) == 103
+    with pytest.raises(DataError, match="no class has two samples"):
+        held_out(split(3), 0.2, 0)
+
+
+def test_fits_that_do_not_converge_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        probes.SOLVERS,
+        "diptych",
+        lambda train, classes: (
+            lambda strength, start: Probe(**{**vars(fake(strength)), "converged": strength > 1e-3, "iterations": 1000})
+        ),
+    )
+    with pytest.warns(
+        UserWarning, match=r"2 of 16 fits .* in 1000 iterations, those of strength 1e-06, 0.0001"
+    ) as told:
+        probes.search(split(), split(), lambda scores_NC, _: -abs(float(scores_NC[0, 0])))
+    assert len(told) == 1
+
+
+def test_what_a_search_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'scikit-learn'"):
+        probes.select(split(), split(), solver="scikitlearn")
+    with pytest.raises(DataError, match="5 features a sample, and the probe takes 6"):
+        probes.search(split(dimensions=6), split(dimensions=5))
+    with pytest.raises(DataError, match=r"\(6,\).* wide, of the other .*\(5,\)"):
+        joined(split(dimensions=6), split(dimensions=5))
+    with pytest.raises(DataError, match="no number"):
+        probes.select(split(), split(), lambda *_: math.nan)
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(MissingExtra, match=r"diptych\[eval\]"):
+        probes.select(split(), split(), solver="scikit-learn")
+
+
+def test_accuracy_counts_ties_against_the_model() -> None:
+    scores_NC = np.array([[1.0, 1.0], [0.0, 2.0], [3.0, -np.inf], [np.nan, np.nan]])
+    assert probes.accuracy(scores_NC, np.array([0, 1, 0, 0])) == 0.5
+
+
+def test_draws_are_balanced_nested_and_keyed() -> None:
+    labels_N = np.array([0] * 20 + [1] * 3 + [2] * 30)
+    one, four, sixteen = (few_shot.draw(labels_N, shots, 5) for shots in (1, 4, 16))
+    assert np.bincount(labels_N[four]).tolist() == [4, 3, 4]
+    assert np.bincount(labels_N[sixteen]).tolist() == [16, 3, 16]
+    assert set(one) < set(four) < set(sixteen)
+    np.testing.assert_array_equal(few_shot.draw(labels_N, 4, 5), four)
+    assert not np.array_equal(few_shot.draw(labels_N, 4, 6), four)
+    np.testing.assert_array_equal(few_shot.draw(labels_N[:23], 4, 5), four[four < 23])  # a class more changes no other
+    with pytest.raises(ConfigError, match="one example or more, not 0"):
+        few_shot.draw(labels_N, 0, 0)
+
+
+def test_few_shots_learn_and_are_reproducible() -> None:
+    train, test = split(90, seed=3), split(600, seed=3, start=90)
+    points = few_shot.few_shot(train, test, 1.0, shots=(1, 4, 64), draws=3)
+    assert points == few_shot.few_shot(train, test, 1.0, shots=(1, 4, 64), draws=3)
+    assert [point.examples for point in points] == [1, 4, 30]
+    assert [point.short for point in points] == [0, 0, 3]
+    assert points[0].mean < points[1].mean < points[2].mean
+    assert points[2].spread == pytest.approx(0, abs=0.01)  # every draw has all there are
+    assert points[0].spread == pytest.approx(np.std(points[0].metrics, ddof=1))
+    assert math.isnan(few_shot.few_shot(train, test, 1.0, shots=(1,), draws=1)[0].spread)
+    (searched,) = few_shot.few_shot(train, test, split(60, seed=3, start=690), shots=(4,), draws=2)
+    assert set(searched.strengths) <= {probes.strength_of(number) for number in range(97)}
+    with pytest.raises(DataError, match="one class"):
+        few_shot.few_shot(Labelled(train.features_ND, several(train.truth, 3)), test, 1.0)
+
+
+def test_examples_to_match() -> None:
+    curve = [(1, 0.2), (2, 0.3), (4, 0.5), (8, 0.45), (16, 0.6), (100, 0.8)]
+    for target, shots, kind in (
+        (0.2, 1, "between"),
+        (0.4, 2 * math.sqrt(2), "between"),
+        (0.5, 4, "between"),
+        (0.525, 8 * math.sqrt(2), "between"),  # the first crossing, though the curve falls before it
+        (0.7, math.sqrt(16 * 100), "between"),
+        (0.1, 0.5, "extrapolated"),
+        (0.81, math.inf, "never"),
+    ):
+        found = few_shot.shots_to_match(curve, target)
+        assert (found.shots, found.kind) == (pytest.approx(shots), kind)
+    assert few_shot.shots_to_match([(1, 0.5), (2, 0.4), (4, 0.7)], 0.4).shots == pytest.approx(0.5)
+    assert few_shot.shots_to_match([(1, 0.5), (2, 0.4)], 0.3) == few_shot.Match(0.0, "extrapolated")
+    for curve, target in (([], 0.1), ([(0, 0.1)], 0.1), ([(1, 0.1), (1, 0.2)], 0.1), ([(1, math.nan)], 0.1)):
+        with pytest.raises(DataError):
+            few_shot.shots_to_match(curve, target)
+
+
+@pytest.mark.parametrize("at_once", [1, 10**7])
+def test_neighbours_are_brute_force(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(neighbours, "_SIMILARITIES_AT_ONCE", at_once)
+    train, queries = split(40, classes=4), split(25, classes=4, start=40)
+    found = neighbours.vote(train, queries.features_ND, (1, 3, 40), 4)
+    for number, query in enumerate(queries.features_ND):
+        norms = np.linalg.norm(train.features_ND, axis=1) * np.linalg.norm(query)
+        similarity = train.features_ND @ query / norms
+        nearest = np.argsort(-similarity)
+        for scores_QC, count in zip(found, (1, 3, 40), strict=True):
+            votes = np.bincount(train.truth[nearest[:count]], minlength=4)
+            np.testing.assert_array_equal(np.round(scores_QC[number]), votes)
+            sums = np.bincount(train.truth[nearest[:count]], similarity[nearest[:count]], minlength=4)
+            expected = max(range(4), key=lambda label, v=votes, s=sums: (v[label], s[label]))
+            assert scores_QC[number].argmax() == expected
+
+
+def test_neighbours_are_chosen_by_the_validation_split() -> None:
+    train, validation, test = split(90), split(60, start=90), split(100, start=150)
+    found = neighbours.nearest_neighbours(train, validation)
+    assert list(found.metrics) == [1, 2, 5, 10, 20, 50]  # no more than there are samples
+    best = max(found.metrics.values())
+    assert found.count == min(count for count, value in found.metrics.items() if value == best)
+    assert len(found.samples.truth) == 150
+    assert probes.accuracy(found.scores(test.features_ND), test.truth) > 0.5
+    with pytest.raises(ConfigError, match="of 90 samples"):
+        neighbours.nearest_neighbours(train, validation, counts=(91,))
+    both = neighbours.vote(Labelled(train.features_ND, several(train.truth, 3)), test.features_ND, (5,), 3)[0]
+    assert both.shape == (100, 3)
+
+
+def test_a_cache_adds_what_examples_say() -> None:
+    generator = np.random.default_rng(0)
+    weights_CE = generator.standard_normal((3, 8)).astype(np.float32)
+    labels_N = np.arange(90) % 3
+    true_CE = weights_CE + 1.5 * generator.standard_normal((3, 8))
+    features_NE = true_CE[labels_N] + 0.7 * generator.standard_normal((90, 8))
+    samples, validation = (Labelled(features_NE[rows], labels_N[rows]) for rows in (slice(30), slice(30, 90)))
+    found = neighbours.cache(samples, validation, weights_CE, scale=20.0)
+    zero_shot = found.metrics[0.0, 1.0]
+    assert found.metrics[found.weight, found.sharpness] == max(found.metrics.values()) > zero_shot
+    query = neighbours.unit(validation.features_ND[:1])[0]
+    keys = neighbours.unit(samples.features_ND)
+    logits = 20 * neighbours.unit(weights_CE) @ query
+    for key, label in zip(keys, samples.truth, strict=True):
+        logits[label] += found.weight * math.exp(-found.sharpness * (1 - key @ query))
+    np.testing.assert_allclose(found.scores(validation.features_ND[:1])[0], logits, rtol=1e-4)
+    with pytest.raises(DataError, match="after the projection"):
+        neighbours.cache(samples, validation, weights_CE[:, :5])
+    nothing = neighbours.cache(samples, validation, weights_CE, lambda *_: 0.5)
+    assert (nothing.weight, nothing.sharpness) == (0.0, 1.0)
