@@ -56,7 +56,7 @@ def test_a_probe_learns_from_train_is_chosen_on_val_and_measured_on_test(clip: C
     assert result.metrics["lp_acc1"] > 0.9
     assert result.chance["lp_acc1"] == 0.25
     assert result.details["probe"]["chosen_on"] == "20 samples given"
-    assert len(result.details["probe"]["tried"]) == 15
+    assert len(result.details["probe"]["tried"]) in range(11, 16)
     assert set(result.fingerprints) == {
         "weights",
         "tokenizer",
