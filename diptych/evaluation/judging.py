@@ -84,7 +84,8 @@ class Judge:
         if self.kind == "multi-label":
             shown = np.flatnonzero(truth.any(axis=0))
             return float(np.mean([multilabel.average_precision(scores_NC[:, c], truth[:, c]) for c in shown]))
-        ranks_N = zero_shot.ranks_of(scores_NC, truth, np.arange(len(self.class_names)))
+        own_N1 = np.take_along_axis(scores_NC, truth[:, None], axis=1)
+        ranks_N = (~(scores_NC < own_N1)).sum(axis=1) - 1  # ties count against the probe
         if self.metric == "mean_per_class_recall":
             return float(np.mean([(ranks_N[truth == c] == 0).mean() for c in np.unique(truth)]))
         if self.metric == "mean_acc1_acc5":

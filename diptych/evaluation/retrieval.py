@@ -12,7 +12,7 @@ from diptych.errors import ConfigError, DataError
 from diptych.evaluation import intervals
 from diptych.evaluation.features import Features
 from diptych.evaluation.plan import Options, Plan, Splits
-from diptych.evaluation.ranks import chance_of_recall, ranks
+from diptych.evaluation.ranks import chance_of_recall, ranks_both_ways
 from diptych.evaluation.result import Scores
 from diptych.evaluation.subjects import Subject, name_of
 
@@ -71,18 +71,20 @@ def score(
 
     ``text_retrieval_recall@k``: share of images that have one of their texts among the k nearest.
     ``image_retrieval_recall@k``: share of texts that have their image, or one of them, among the k nearest.
-    Ties count against the model. Intervals are a bootstrap over images, each with all of its texts; where texts have
-    several images, over texts. ``texts``: what they say, for the predictions.
+    Ties count against the model. Intervals of recalls are exact ones for as many trials as the images are worth, each
+    with all of its texts; where texts have several images, the texts. Those of median ranks are a bootstrap over them.
+    ``texts``: what they say, for the predictions.
     """
     if not len(pairs_P2):
         raise DataError("there is no pair of image and text to retrieve")
     text_image_P2 = pairs_P2[np.argsort(pairs_P2[:, 1], kind="stable")][:, ::-1]
     texts_own_one = len(text_image_P2) == len(texts_ME)
+    ranks_N, ranks_M = ranks_both_ways(images_NE, texts_ME, pairs_P2)
     sides = (
-        ("text", ranks(images_NE, texts_ME, pairs_P2), np.arange(len(images_NE)), pairs_P2[:, 0], len(texts_ME)),
+        ("text", ranks_N, np.arange(len(images_NE)), pairs_P2[:, 0], len(texts_ME)),
         (
             "image",
-            ranks(texts_ME, images_NE, text_image_P2),
+            ranks_M,
             text_image_P2[:, 1] if texts_own_one else np.arange(len(texts_ME)),
             text_image_P2[:, 0],
             len(images_NE),
@@ -95,9 +97,11 @@ def score(
             name = f"{side}_retrieval_recall@{k}"
             hits_Q = ranks_Q < k
             metrics[name] = float(hits_Q.mean())
-            limits[name] = intervals.bootstrap(hits_Q, clusters_Q, seed)
+            limits[name] = intervals.proportion(hits_Q, clusters_Q)
             chance[name] = chance_of_recall(right_Q, gallery, k)
-        metrics[f"{side}_retrieval_median_rank"] = float(np.median(ranks_Q) + 1)
+        name = f"{side}_retrieval_median_rank"
+        metrics[name] = float(np.median(ranks_Q) + 1)
+        limits[name] = intervals.median(ranks_Q + 1, clusters_Q, seed)
     images_of: list[list[int]] = [[] for _ in range(len(texts_ME))]
     for image, text in pairs_P2.tolist():
         images_of[text].append(image)

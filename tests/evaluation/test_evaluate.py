@@ -87,7 +87,8 @@ def test_retrieval_end_to_end(clip: Clip) -> None:
     with pytest.warns(UserWarning, match="72 of the 156 captions .*--distinct-captions"):
         result = evaluate(clip, Captioned(), language="de")
     assert (result.task, result.language, result.samples) == ("zeroshot_retrieval", "de", 78)
-    assert set(result.intervals) == {f"{side}_retrieval_recall@{k}" for side in ("text", "image") for k in (1, 5, 10)}
+    measured = {f"recall@{k}" for k in (1, 5, 10)} | {"median_rank"}
+    assert set(result.intervals) == {f"{side}_retrieval_{name}" for side in ("text", "image") for name in measured}
     assert len(result.text_predictions["rank"]) == 2 * 78
     merged = evaluate(clip, Captioned(), distinct_captions=True)
     assert len(merged.text_predictions["rank"]) == 78 + 6

@@ -1,0 +1,199 @@
+"""Calibration errors, temperatures and thresholds against hand-computed cases and plain definitions."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diptych.errors import DataError
+from diptych.evaluation import intervals
+from diptych.evaluation.abstention import at_threshold, risk_coverage, threshold_for
+from diptych.evaluation.calibration import calibration, calibration_of_answers
+from diptych.evaluation.temperature import fit_temperature, scaled, softmax
+
+
+def drawn(samples: int, classes: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits ``scale`` times too large, and labels that follow them."""
+    generator = np.random.default_rng(seed)
+    logits_NC = generator.normal(size=(samples, classes)) * 2
+    labels_N = (generator.random(samples)[:, None] > softmax(logits_NC).cumsum(axis=1)).sum(axis=1)
+    return logits_NC * scale, labels_N.clip(0, classes - 1)
+
+
+def test_a_case_by_hand() -> None:
+    confidence, correct = [0.55, 0.6, 0.9, 0.95, 1.0], [1, 0, 1, 1, 0]
+    found = calibration_of_answers(np.array(confidence), np.array(correct), bins=2)
+    low, high = found.equal_width
+    assert (low.count, low.confidence, high.edges) == (0, None, (0.5, 1.0))
+    assert low.interval == (0, 1)
+    assert (high.count, high.confidence, high.accuracy) == (5, pytest.approx(0.8), 0.6)
+    assert high.interval == intervals.exact(3, 5)
+    assert found.metrics["ece"] == found.metrics["mce"] == pytest.approx(0.2)
+    first, second = found.equal_mass  # the median, 0.9, is in the lower one
+    assert (first.count, second.count, first.edges) == (3, 2, (0, 0.9))
+    expected = 3 / 5 * abs(2 / 3 - 2.05 / 3) + 2 / 5 * abs(0.5 - 0.975)
+    assert found.metrics["ece_equal_mass"] == pytest.approx(expected)
+    assert found.metrics["brier"] == pytest.approx((0.45**2 + 0.6**2 + 0.1**2 + 0.05**2 + 1) / 5)
+    nll = -(math.log(0.55) + math.log(0.4) + math.log(0.9) + math.log(0.95) + math.log(1e-12)) / 5
+    assert found.metrics["nll"] == pytest.approx(nll)
+
+
+def test_scores_of_all_classes_by_hand() -> None:
+    found = calibration(np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.4, 0.4, 0.2]]), np.array([0, 1, 0]), bins=1)
+    assert found.metrics["brier"] == pytest.approx((0.14 + (0.09 + 0.49 + 0.16) + (0.36 + 0.16 + 0.04)) / 3)
+    assert found.metrics["nll"] == pytest.approx(-(math.log(0.7) + math.log(0.3) + math.log(0.4)) / 3)
+    assert found.equal_width[0].accuracy == 1 / 3  # the third shares its probability with a wrong class
+    assert found.metrics["ece"] == pytest.approx(0.5 - 1 / 3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 60), st.integers(1, 20))
+def test_tables_are_of_all_samples(seed: int, samples: int, bins: int) -> None:
+    generator = np.random.default_rng(seed)
+    confidence_N = generator.choice([0.0, 0.2, 0.5, 0.99, 1.0], samples)
+    correct_N = generator.random(samples) < confidence_N
+    found = calibration_of_answers(confidence_N, correct_N, bins=bins, seed=seed)
+    for name, table in (("ece", found.equal_width), ("ece_equal_mass", found.equal_mass)):
+        filled = [row for row in table if row.count]
+        assert sum(row.count for row in filled) == samples
+        assert sum(row.count * row.accuracy for row in filled) == pytest.approx(correct_N.sum())
+        error = sum(row.count * abs(row.accuracy - row.confidence) for row in filled) / samples
+        assert found.metrics[name] == pytest.approx(error)
+        assert all(row.edges[0] - 1e-9 <= row.confidence <= row.edges[1] + 1e-9 for row in filled)
+    for name, (low, high) in found.intervals.items():
+        assert low - 1e-9 <= found.metrics[name] <= high + 1e-9
+
+
+def test_a_perfect_model_is_not_blamed_and_a_proud_one_is() -> None:
+    logits_NC, labels_N = drawn(1500, 5, 1)
+    good = calibration(softmax(logits_NC), labels_N)
+    assert good.intervals["ece"][0] == 0
+    assert good.metrics["ece"] < 2 * good.calibrated["ece"]
+    proud = calibration(softmax(3 * logits_NC), labels_N)
+    assert proud.intervals["ece"][0] > 0.1 > 3 * proud.calibrated["ece"]
+    assert proud.intervals["nll"][0] > good.intervals["nll"][1]
+
+
+def test_an_answer_that_is_always_right_and_sure_may_yet_be_wrong() -> None:
+    found = calibration_of_answers(np.ones(50), np.ones(50))
+    assert found.metrics["ece"] == 0
+    assert 0.02 < found.intervals["ece"][1] < 0.15  # three in fifty are what exact intervals allow
+
+
+@pytest.mark.parametrize(
+    ("confidence", "correct", "message"),
+    [
+        ([0.5, 1.2], [1, 0], "1 of 2 confidences"),
+        ([0.5, np.nan], [1, 0], "1 of 2 confidences"),
+        ([0.5], [1, 0], "one a sample"),
+        ([], [], "one a sample"),
+        ([0.5, 0.5], [0, 2], "true and false"),
+    ],
+)
+def test_what_is_no_confidence(confidence: list[float], correct: list[int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        calibration_of_answers(np.array(confidence), np.array(correct))
+
+
+def test_what_is_no_probability() -> None:
+    with pytest.raises(DataError, match=r"1 of 2 rows .* row 1 sums to 1\.4.*calibration_of_answers"):
+        calibration(np.array([[0.5, 0.5], [0.7, 0.7]]), np.array([0, 1]))
+    with pytest.raises(DataError, match="labels from 0 to 1"):
+        calibration(np.full((2, 2), 0.5), np.array([0, 2]))
+    with pytest.raises(DataError, match="at least one"):
+        calibration_of_answers(np.ones(2), np.ones(2), bins=0)
+
+
+def test_the_temperature_is_found() -> None:
+    logits_NC, labels_N = drawn(4000, 4, 5)
+    temperature = fit_temperature(logits_NC, labels_N)
+    assert temperature == pytest.approx(5, rel=0.08)  # the standard error of it is about 2.5 % here
+    losses = [calibrated_loss(logits_NC, labels_N, temperature * factor) for factor in (0.99, 1, 1.01)]
+    assert losses[1] == min(losses)
+    # Logarithms of probabilities are logits too.
+    assert fit_temperature(np.log(softmax(logits_NC / 5)), labels_N) == pytest.approx(temperature / 5, rel=1e-4)
+
+
+def calibrated_loss(logits_NC: np.ndarray, labels_N: np.ndarray, temperature: float) -> float:
+    return float(-np.log(softmax(logits_NC, temperature)[np.arange(len(labels_N)), labels_N]).mean())
+
+
+def test_scaling_mends_calibration_and_changes_no_answer() -> None:
+    logits_NC, labels_N = drawn(2000, 4, 5)
+    found = scaled(logits_NC, labels_N, held_out=0.25)
+    assert (found.fitted_on, found.before.samples) == (500, 1500)
+    assert found.after.metrics["ece"] < 0.3 * found.before.metrics["ece"]
+    right = [sum(row.count * row.accuracy for row in c.equal_width if row.count) for c in (found.before, found.after)]
+    assert right[0] == pytest.approx(right[1])
+    with pytest.raises(DataError, match="leaves none"):
+        scaled(logits_NC, labels_N, held_out=1)
+
+
+def test_temperatures_that_are_none() -> None:
+    with pytest.raises(DataError, match="every answer is right"):
+        fit_temperature(np.eye(3), np.arange(3))
+    with pytest.raises(DataError, match="not the likelier"):
+        fit_temperature(np.eye(3), np.array([1, 2, 0]))
+    with pytest.raises(DataError, match="no logarithm"), np.errstate(divide="ignore"):
+        fit_temperature(np.log(np.eye(3)), np.arange(3))
+    with pytest.raises(DataError, match="labels go from 0 to 3"):
+        fit_temperature(np.eye(3), np.array([0, 1, 3]))
+
+
+CONFIDENCE = np.array([0.9, 0.8, 0.8, 0.6, 0.5, 0.3])
+CORRECT = np.array([1, 1, 0, 1, 0, 0])
+
+
+def test_a_threshold_by_hand() -> None:
+    known = np.array([1, 1, 0, 1, 1, 0])
+    found = at_threshold(CONFIDENCE, CORRECT, 0.8, known)
+    assert (found.answered, found.coverage, found.accuracy, found.false_answers) == (3, 0.5, 2 / 3, 1)
+    assert (found.missed, found.refused) == (1, 0.5)
+    assert found.coverage_interval == intervals.exact(3, 6)
+    assert found.accuracy_interval == intervals.exact(2, 3)
+    nothing = at_threshold(CONFIDENCE, CORRECT, 0.95)
+    assert (nothing.answered, nothing.accuracy, nothing.accuracy_interval, nothing.refused) == (0, None, (0, 1), None)
+    with pytest.raises(DataError, match="1 samples that belong to no class count as right"):
+        at_threshold(CONFIDENCE, CORRECT, 0.8, np.array([0, 1, 1, 1, 1, 1]))
+    with pytest.raises(DataError, match="of 2 it is told"):
+        at_threshold(CONFIDENCE, CORRECT, 0.8, np.array([0, 1]))
+
+
+def test_a_curve_by_hand() -> None:
+    found = risk_coverage(CONFIDENCE, CORRECT, draws=50)
+    assert found.thresholds == (0.9, 0.8, 0.6, 0.5, 0.3)
+    assert found.coverage == pytest.approx((1 / 6, 3 / 6, 4 / 6, 5 / 6, 1))
+    assert found.risk == pytest.approx((0, 1 / 3, 1 / 4, 2 / 5, 1 / 2))
+    assert found.area == pytest.approx((0 + 0.5 / 2 + 1 / 3 + 1 / 4 + 2 / 5 + 3 / 6) / 6)
+    assert found.best == pytest.approx((1 / 4 + 2 / 5 + 3 / 6) / 6)
+    assert found.random == 0.5
+    assert found.interval[0] <= found.area <= found.interval[1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 40), st.floats(0, 1))
+def test_a_curve_is_all_thresholds(seed: int, samples: int, wanted: float) -> None:
+    generator = np.random.default_rng(seed)
+    confidence_N = generator.integers(0, 6, samples) / 5
+    correct_N = generator.random(samples) < 0.6
+    curve = risk_coverage(confidence_N, correct_N, draws=2)
+    for threshold, coverage, risk in zip(curve.thresholds, curve.coverage, curve.risk, strict=True):
+        there = at_threshold(confidence_N, correct_N, threshold)
+        assert (there.coverage, there.accuracy) == (pytest.approx(coverage), pytest.approx(1 - risk))
+    assert curve.best <= curve.area + 1e-12
+    # The area does not depend on the order of samples of one confidence.
+    order_N = generator.permutation(samples)
+    assert risk_coverage(confidence_N[order_N], correct_N[order_N], draws=2).area == pytest.approx(curve.area)
+    reaching = [c for c, risk in zip(curve.coverage, curve.risk, strict=True) if 1 - risk >= wanted + 1e-9]
+    if reaching:
+        found = at_threshold(confidence_N, correct_N, threshold_for(confidence_N, correct_N, wanted))
+        assert found.accuracy >= wanted
+        assert found.coverage >= max(reaching) - 1e-12
+
+
+def test_an_accuracy_out_of_reach() -> None:
+    assert threshold_for(CONFIDENCE, CORRECT, 0.75) == 0.6
+    with pytest.raises(DataError, match=r"accuracy of 0.9; the best, 0.6667, is that of 0.8, which answers 3 of 6"):
+        threshold_for(CONFIDENCE, np.array([0, 1, 1, 0, 0, 0]), 0.9)

@@ -1,0 +1,230 @@
+"""How often 95 % intervals hold the truth, over simulated data sets, within what so few of them can tell.
+
+The quick tests have tens to hundreds of data sets a case, the long ones several hundred, small samples, extreme rates
+and strong clusters. An interval passes where it holds the truth so often that fewer would be rarer than one in a
+thousand if it did in 95 % of cases; one that is never wrong, where it is not made to be careful, fails too.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from diptych.evaluation import calibration_intervals, intervals
+from diptych.evaluation.abstention import risk_coverage
+from diptych.evaluation.calibration import calibration
+from diptych.evaluation.calibration_intervals import Binned, error_interval, expected, largest
+from diptych.evaluation.comparison import Measured, compare
+from diptych.evaluation.result import Interval
+
+Case = Callable[[np.random.Generator, int], Interval]
+
+
+def check(truth: float, case: Case, data_sets: int, *, careful: bool = False) -> None:
+    generator = np.random.default_rng(20)
+    found = [case(generator, seed) for seed in range(data_sets)]
+    held = sum(low <= truth <= high for low, high in found)
+    assert held >= binom.ppf(0.001, data_sets, 0.95), f"{held} of {data_sets} hold {truth}"
+    if not careful:
+        # 98 % at most: what is discrete, or allows for Student's tails, is a little wider than it must be.
+        assert held <= binom.ppf(0.999, data_sets, 0.98), f"{held} of {data_sets} hold {truth}"
+
+
+def clustered(generator: np.random.Generator, clusters: int, size: int, rate: float, strength: float) -> np.ndarray:
+    """Hits in clusters whose rates follow a beta distribution; the smaller the strength, the more they are alike."""
+    rates_K = generator.beta(rate * strength, (1 - rate) * strength, clusters)
+    return generator.random(clusters * size) < np.repeat(rates_K, size)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.3, 0.9, 0.99])
+@pytest.mark.parametrize("trials", [10, 200])
+def test_exact_intervals_cover_exactly(rate: float, trials: int) -> None:
+    """No simulation: the probability of every number of hits is known."""
+    inside = [
+        hits
+        for hits in range(trials + 1)
+        if binom.pmf(hits, trials, rate) > 1e-12
+        and intervals.exact(hits, trials)[0] <= rate <= intervals.exact(hits, trials)[1]
+    ]
+    assert binom.pmf(inside, trials, rate).sum() >= 0.95 - 1e-9
+
+
+@pytest.mark.parametrize(("clusters", "size", "rate", "strength"), [(80, 5, 0.5, 1), (100, 5, 0.99, 0.5)])
+def test_shares_in_clusters(clusters: int, size: int, rate: float, strength: float) -> None:
+    def case(generator: np.random.Generator, _: int) -> Interval:
+        hits_Q = clustered(generator, clusters, size, rate, strength)
+        return intervals.proportion(hits_Q, np.repeat(np.arange(clusters), size))
+
+    check(rate, case, 300, careful=rate > 0.9)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("clusters", [15, 40, 300])
+@pytest.mark.parametrize("size", [1, 5, 20])
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("strength", [0.3, 2, 50])
+def test_shares_in_clusters_at_length(clusters: int, size: int, rate: float, strength: float) -> None:
+    def case(generator: np.random.Generator, _: int) -> Interval:
+        hits_Q = clustered(generator, clusters, size, rate, strength)
+        return intervals.proportion(hits_Q, np.repeat(np.arange(clusters), size))
+
+    check(rate, case, 400, careful=True)
+
+
+def test_clusters_taken_for_samples_would_be_too_sure() -> None:
+    generator = np.random.default_rng(0)
+    held = 0
+    for _ in range(100):
+        low, high = intervals.exact(int(clustered(generator, 80, 5, 0.5, 0.5).sum()), 400)
+        held += low <= 0.5 <= high
+    assert held < 80
+
+
+def test_means_of_values_in_clusters() -> None:
+    def case(generator: np.random.Generator, seed: int) -> Interval:
+        values_Q = np.repeat(generator.exponential(size=40), 3) + generator.normal(size=120)
+        return intervals.bootstrap(values_Q, np.repeat(np.arange(40), 3), seed, draws=400)
+
+    check(1, case, 150)
+
+
+@pytest.mark.parametrize(("rates", "trials"), [((0.9, 0.5, 0.2, 0.7), (40, 80, 60, 30)), ((0.99,) * 30, (5,) * 30)])
+def test_means_of_proportions(rates: tuple[float, ...], trials: tuple[int, ...]) -> None:
+    trials_C = np.array(trials)
+
+    def case(generator: np.random.Generator, seed: int) -> Interval:
+        return intervals.mean_of_proportions(generator.binomial(trials_C, rates), trials_C, seed, draws=300)
+
+    check(float(np.mean(rates)), case, 200, careful=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rate", [0.3, 0.9, 0.99, 0.999])
+@pytest.mark.parametrize("images", [1, 3, 30])
+@pytest.mark.parametrize("classes", [3, 40])
+def test_means_of_proportions_at_length(rate: float, images: int, classes: int) -> None:
+    trials_C = np.full(classes, images)
+
+    def case(generator: np.random.Generator, seed: int) -> Interval:
+        return intervals.mean_of_proportions(generator.binomial(trials_C, rate), trials_C, seed)
+
+    check(rate, case, 400, careful=True)
+
+
+def ranks_in_clusters(generator: np.random.Generator, clusters: int, size: int, alike: float) -> np.ndarray:
+    """Ranks whose logarithms are half above and half below that of 20, alike within clusters by so much."""
+    own = generator.normal(size=(clusters, size)) * (1 - alike) ** 0.5
+    return 20 * np.exp(own + generator.normal(size=(clusters, 1)) * alike**0.5).ravel()
+
+
+def test_median_ranks() -> None:
+    def case(generator: np.random.Generator, seed: int) -> Interval:
+        values_Q = ranks_in_clusters(generator, 60, 5, 0.6)
+        return intervals.median(values_Q, np.repeat(np.arange(60), 5), seed, draws=200)
+
+    check(20, case, 100)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("clusters", "size"), [(15, 5), (40, 1), (40, 5), (300, 5)])
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.95])
+def test_median_ranks_at_length(clusters: int, size: int, alike: float) -> None:
+    def case(generator: np.random.Generator, seed: int) -> Interval:
+        values_Q = ranks_in_clusters(generator, clusters, size, alike)
+        return intervals.median(values_Q, np.repeat(np.arange(clusters), size), seed)
+
+    check(20, case, 400, careful=True)
+
+
+CONFIDENT = {"sure": (5.0, 0.5), "surer": (30.0, 0.5), "unsure": (2.0, 1.0)}
+RIGHT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "calibrated": lambda confidence: confidence,
+    "overconfident": lambda confidence: 0.75 * confidence,
+    "slightly overconfident": lambda confidence: confidence**1.1,
+    "wavy": lambda confidence: np.clip(confidence + 0.05 * np.sin(9 * confidence), 0, 1),
+}
+EDGES = np.linspace(0, 1, 16)
+
+
+def errors_cover(confident: str, right: str, samples: int, data_sets: int) -> None:
+    """The truth is that of the bins: what infinitely many samples would show."""
+    many = np.random.default_rng(1).beta(*CONFIDENT[confident], 400_000)
+    bin_N = np.searchsorted(EDGES[1:-1], many)
+    share_B = np.bincount(bin_N, minlength=15) / len(many)
+    gap_B = np.bincount(bin_N, weights=RIGHT[right](many) - many, minlength=15) / (share_B * len(many)).clip(1e-9)
+    for statistic in (expected, largest):
+
+        def case(generator: np.random.Generator, seed: int, statistic: Callable = statistic) -> Interval:
+            confidence_N = generator.beta(*CONFIDENT[confident], samples)
+            correct_N = generator.random(samples) < RIGHT[right](confidence_N)
+            return error_interval(Binned.of(confidence_N, correct_N, EDGES), statistic, seed)[0]
+
+        check(float(statistic(gap_B, share_B)), case, data_sets, careful=True)
+
+
+@pytest.mark.parametrize("right", ["calibrated", "overconfident"])
+def test_calibration_errors(right: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration_intervals, "DRAWS", 200)
+    errors_cover("sure", right, 300, 40)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("confident", list(CONFIDENT))
+@pytest.mark.parametrize("right", list(RIGHT))
+@pytest.mark.parametrize("samples", [100, 2000])
+def test_calibration_errors_at_length(confident: str, right: str, samples: int) -> None:
+    errors_cover(confident, right, samples, 200)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["brier", "nll"])
+def test_brier_score_and_likelihood(name: str) -> None:
+    def drawn(generator: np.random.Generator, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        probabilities_NC = generator.dirichlet((0.3, 0.3, 0.3), samples)
+        # Labels by a tempered version of them: too sure, so that the likelihood has a long tail.
+        honest_NC = np.sqrt(probabilities_NC)
+        honest_NC /= honest_NC.sum(axis=1, keepdims=True)
+        return probabilities_NC, (generator.random(samples)[:, None] > honest_NC.cumsum(axis=1)).sum(axis=1).clip(0, 2)
+
+    truth = np.mean([calibration(*drawn(np.random.default_rng(seed), 3_000)).metrics[name] for seed in range(200, 300)])
+    check(truth, lambda generator, seed: calibration(*drawn(generator, 300), seed=seed).intervals[name], 200)
+
+
+def hits_of_two(generator: np.random.Generator, samples: int, only_a: float, only_b: float) -> tuple[np.ndarray, ...]:
+    drawn_N = generator.random(samples)
+    both_N = drawn_N > only_a + only_b
+    return both_N | (drawn_N < only_a), both_N | ((drawn_N >= only_a) & (drawn_N < only_a + only_b))
+
+
+def paired(samples: int, only_a: float, only_b: float, size: int = 1) -> Case:
+    def case(generator: np.random.Generator, seed: int) -> Interval:
+        a_N, b_N = (np.repeat(hits, size) for hits in hits_of_two(generator, samples // size, only_a, only_b))
+        clusters = None if size == 1 else np.repeat(np.arange(samples // size), size).tolist()
+        keys = range(len(a_N))
+        return compare(Measured("A", keys, a_N, clusters), Measured("B", keys, b_N), seed=seed).interval
+
+    return case
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0.15, 0.1), (0.01, 0.0)])
+def test_paired_differences(only_a: float, only_b: float) -> None:
+    check(only_a - only_b, paired(150, only_a, only_b), 100, careful=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("samples", [40, 500])
+@pytest.mark.parametrize(("only_a", "only_b"), [(0.2, 0.2), (0.03, 0.01), (0.01, 0.0), (0.0, 0.0)])
+@pytest.mark.parametrize("size", [1, 5])
+def test_paired_differences_at_length(samples: int, only_a: float, only_b: float, size: int) -> None:
+    check(only_a - only_b, paired(samples, only_a, only_b, size), 400, careful=True)
+
+
+@pytest.mark.long
+def test_areas_under_risk_coverage() -> None:
+    def drawn(generator: np.random.Generator, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        confidence_N = generator.beta(3, 1, samples)
+        return confidence_N, generator.random(samples) < confidence_N
+
+    truth = risk_coverage(*drawn(np.random.default_rng(1), 200_000), draws=1).area
+    check(truth, lambda generator, seed: risk_coverage(*drawn(generator, 300), seed=seed, draws=400).interval, 200)

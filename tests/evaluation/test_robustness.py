@@ -1,0 +1,173 @@
+"""Class subsets, the logit-linear fit and what lies above it, by hand, against SciPy, and by simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import expit, logit
+
+from diptych.errors import DataError
+from diptych.evaluation.comparison import Measured
+from diptych.evaluation.robustness import GROUPS, Counts, average, effective, fit, group, relative
+from diptych.evaluation.subsets import LabelledFeatures, restricted, rows_of, score, under_shift
+
+NAMES = ("cat", "dog", "bird", "fish")
+SOURCE = LabelledFeatures(
+    "photographs", np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 3, 1]], np.array([0, 1, 2, 3, 0, 2]), NAMES
+)
+# In the other order; one bird looks like a fish, which cannot be answered here.
+SHIFTED = LabelledFeatures(
+    "drawings",
+    np.array([[0, 0, 1, 0], [0, 0, 0.4, 1], [0, 1, 0, 0], [0, 0, 1, 0.5]], np.float32),
+    np.array([0, 0, 1, 1]),
+    ("bird", "dog"),
+)
+
+
+def test_classes_that_are_not_there_cannot_be_answered() -> None:
+    found = under_shift(SOURCE, SHIFTED, np.eye(4, dtype=np.float32))
+    assert found.classes == 2
+    assert found.shifted.predictions["label"] == (0, 0, 1, 1)
+    assert found.shifted.metrics["acc1"] == 0.75  # the bird that looks like a fish is a bird among birds and dogs
+    assert found.shifted.chance["acc1"] == 0.5
+    assert found.source.predictions["label"] == (1, 0, 0)  # a dog, a bird, and a bird that looks like a dog
+    assert found.source.metrics["acc1"] == 2 / 3
+    assert found.adapted is found.adaptation is None
+
+
+def test_own_class_names_are_compared_image_by_image() -> None:
+    own = np.eye(4, dtype=np.float32)[[2, 1]]
+    own[1, 3] = 3  # now all that looks like a fish is a dog
+    found = under_shift(SOURCE, SHIFTED, np.eye(4, dtype=np.float32), adapted_CE=own)
+    assert found.adapted.metrics["acc1"] == 0.75
+    assert (found.adaptation.mcnemar.only_a, found.adaptation.mcnemar.only_b) == (1, 1)
+    assert found.adaptation.difference == 0
+    assert found.adaptation.names == ("drawings by its own class names", "by those of photographs")
+
+
+def test_a_fitted_classifier_has_a_bias() -> None:
+    weights_CE, bias_C = np.eye(4, dtype=np.float32), np.array([0, 0.7, 0, 9], np.float32)
+    scores = score(SHIFTED, weights_CE, NAMES, bias_C=bias_C)
+    logits_NC = SHIFTED.features_NE @ weights_CE[[2, 1]].T + bias_C[[2, 1]]
+    assert scores.predictions["predicted"] == tuple(logits_NC.argmax(axis=1).tolist()) == (0, 1, 1, 0)
+    assert under_shift(SOURCE, SHIFTED, weights_CE, bias_C=bias_C).shifted == scores
+
+
+def test_all_classes_are_themselves_and_some_are_found_by_name() -> None:
+    assert rows_of(("crane", "crane", "bird"), ("crane", "crane", "bird"), "all").tolist() == [0, 1, 2]
+    assert rows_of(("bird", "cat"), NAMES, "some").tolist() == [2, 0]
+    with pytest.raises(DataError, match=r"2 of the 3 classes of drawings are none of the 4 .*'brid', 'cow'.*'bird'"):
+        rows_of(("brid", "cow", "cat"), NAMES, "drawings")
+    with pytest.raises(DataError, match=r"1 names of drawings are those of several classes.*'crane'"):
+        rows_of(("crane",), ("crane", "crane", "bird"), "drawings")
+
+
+def test_subsets_that_cannot_be() -> None:
+    assert restricted(SOURCE, ("fish", "cat")).labels_N.tolist() == [1, 0, 1]
+    with pytest.raises(DataError, match="weights of shape"):
+        score(SHIFTED, np.eye(4)[:3], NAMES)
+    lonely = LabelledFeatures("few", np.eye(4), np.zeros(4), NAMES)
+    with pytest.raises(DataError, match="no image of few is of one of the 1 classes"):
+        restricted(lonely, ("dog",))
+    with pytest.raises(DataError, match="labels of odd go from -1 to 2"):
+        restricted(LabelledFeatures("odd", np.eye(2), np.array([-1, 2]), NAMES), ("dog",))
+
+
+def drawn(source: float, shifted: float, images: int, generator: np.random.Generator, name: str = "model") -> Counts:
+    return Counts(
+        name, int(generator.binomial(images, source)), images, int(generator.binomial(images, shifted)), images
+    )
+
+
+def exactly(source: float, shifted: float, name: str = "model", images: int = 1_000_000) -> Counts:
+    return Counts(name, round(images * source), images, round(images * shifted), images)
+
+
+def test_a_line_by_hand() -> None:
+    line = fit(exactly(x, float(expit(0.8 * logit(x) - 1)), f"model-{x}") for x in (0.5, 0.7, 0.8))
+    assert (line.intercept, line.slope) == (pytest.approx(-1, abs=1e-4), pytest.approx(0.8, abs=1e-4))
+    assert (line.freedom, line.baselines) == (1, ("model-0.5", "model-0.7", "model-0.8"))
+    assert line(0.7) == pytest.approx(expit(0.8 * logit(0.7) - 1), abs=1e-5)
+    assert (line(0), line(1)) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
+    found = effective(exactly(0.7, 0.6), line)
+    assert found.expected == pytest.approx(line(0.7), abs=1e-5)
+    assert found.effective == pytest.approx(0.6 - line(0.7), abs=1e-5)
+    assert found.closed == pytest.approx(1 - (0.7 - 0.6) / (0.7 - line(0.7)), abs=1e-4)
+    assert found.effective_interval[0] < found.effective < found.effective_interval[1]
+    assert found.closed_interval[0] < found.closed < found.closed_interval[1]
+
+
+def test_the_line_is_scipys_where_models_scatter() -> None:
+    generator = np.random.default_rng(0)
+    x_B = generator.uniform(-1, 2, 12)
+    y_B = 0.9 * x_B - 0.5 + generator.normal(0, 0.2, 12)
+    line = fit(exactly(float(expit(x)), float(expit(y))) for x, y in zip(x_B, y_B, strict=True))
+    expected = stats.linregress(x_B, y_B)
+    assert (line.slope, line.intercept) == (
+        pytest.approx(expected.slope, abs=1e-4), pytest.approx(expected.intercept, abs=1e-4),
+    )  # fmt: skip
+    assert line.covariance[1][1] ** 0.5 == pytest.approx(expected.stderr, rel=1e-3)
+    assert line.covariance[0][0] ** 0.5 == pytest.approx(expected.intercept_stderr, rel=1e-3)
+
+
+def test_two_baselines_are_as_uncertain_as_their_counts() -> None:
+    few = fit([exactly(0.5, 0.3, images=200), exactly(0.8, 0.6, images=200)])
+    many = fit([exactly(0.5, 0.3), exactly(0.8, 0.6)])
+    assert few.freedom == 0
+    assert few.slope == pytest.approx(many.slope, rel=0.02)
+    assert few.covariance[1][1] > 1000 * many.covariance[1][1]
+    wide, narrow = (effective(exactly(0.7, 0.6), line).effective_interval for line in (few, many))
+    assert np.ptp(wide) > 20 * np.ptp(narrow)
+
+
+def test_lines_that_are_none() -> None:
+    with pytest.raises(DataError, match="two baselines or more; 1 given"):
+        fit([exactly(0.5, 0.3)])
+    with pytest.raises(DataError, match=r"2 baselines are all as accurate in distribution, 0\.5"):
+        fit([exactly(0.5, 0.3), exactly(0.5, 0.4)])
+    with pytest.raises(DataError, match="model has 5 hits of 4 images"):
+        Counts("model", 5, 4, 0, 4)
+    with pytest.raises(DataError, match="0 hits of 0 images"):
+        Counts("model", 0, 0, 0, 4)
+
+
+def test_nothing_and_everything_right_have_counts() -> None:
+    line = fit([Counts("none", 3, 100, 0, 100), Counts("all", 100, 100, 95, 100), Counts("some", 50, 100, 40, 100)])
+    assert np.isfinite([line.intercept, line.slope, line.deviation]).all()
+    for hits in (0, 100):
+        found = effective(Counts("extreme", hits, 100, hits, 100), line)
+        low, high = found.effective_interval
+        assert np.isfinite([found.effective, low, high]).all()
+        assert high - low > 0.01  # a hundred images do not make it certain
+    more = effective(Counts("extreme", 10_000, 10_000, 10_000, 10_000), line)
+    assert more.expected > found.expected  # 10,000 of 10,000 are better than 100 of 100
+
+
+def test_effective_robustness_covers() -> None:
+    generator, held = np.random.default_rng(0), 0
+    for seed in range(100):
+        rates = expit(generator.uniform(-1, 2, 8))
+        shifted = expit(0.9 * logit(rates) - 0.8 + generator.normal(0, 0.1, 8))
+        line = fit(drawn(x, y, 2000, generator) for x, y in zip(rates, shifted, strict=True))
+        low, high = effective(drawn(0.75, 0.7, 1000, generator), line, seed=seed).effective_interval
+        held += low <= 0.7 - expit(0.9 * logit(0.75) - 0.8) <= high
+    assert held >= stats.binom.ppf(0.001, 100, 0.95)
+
+
+def test_relative_robustness_and_averages() -> None:
+    keys = range(100)
+    found = relative(Measured("fine-tuned", keys, np.arange(100) < 60), Measured("before", keys, np.arange(100) < 50))
+    assert found.difference == pytest.approx(0.1)
+    assert str(found).startswith("fine-tuned is better by 10.0 points")
+    mean, (low, high) = average(np.array([50, 900]), np.array([100, 1000]))
+    assert mean == 0.7
+    assert low == pytest.approx(0.7 - 0.05, abs=0.006)
+    assert high == pytest.approx(0.7 + 0.05, abs=0.006)  # half of 1.96 standard deviations of 50 of 100
+    with pytest.raises(DataError, match="each of them an image"):
+        average(np.array([0]), np.array([0]))
+
+
+def test_the_papers_group() -> None:
+    assert len(GROUPS["natural"].shifted) == 7
+    assert group("natural").source == "imagenet1k"
+    with pytest.raises(DataError, match="'natural'"):
+        group("naturl")
