@@ -12,6 +12,7 @@ from diptych.data.sources import Source
 from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError
+from diptych.evaluation.analyses import with_ablation, with_confidence
 from diptych.evaluation.features import Features
 from diptych.evaluation.judging import Judge, class_names_of
 from diptych.evaluation.opening import names_of, templates_of
@@ -31,7 +32,9 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
     source, names, templates = data.test, _names(data, options), _templates(data, options)
     first_C = _first_of_name(subject, source, names)
     weights_CE = weights(subject, names, templates)
+    ablated = _ablated(subject, data, names) if options.ablate_prompts else {}
     judge = Judge.of(data)  # looks into the data, once all else is known to be right
+    _check_options(subject, judge, options)
 
     def score(features: Features) -> Scores:
         images_NE, scale = features.embeddings_NE, 1.0
@@ -40,7 +43,16 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
         else:
             scale = subject.similarity_scale
         truth = judge.truth(features, source)
-        return judge.score(images_NE, weights_CE, truth, features, scale=scale, first_C=first_C)
+        scores = judge.score(images_NE, weights_CE, truth, features, scale=scale, first_C=first_C)
+        if judge.kind == "single label" and isinstance(subject, Clip):
+            if subject.spec.scores == "softmax":
+                scores = with_confidence(scores, options.none_of_these)
+            others = {
+                prompt: judge.score(images_NE, other_CE, truth, features, scale=scale, first_C=first_C)
+                for prompt, other_CE in ablated.items()
+            }
+            scores = with_ablation(scores, others, features.keys) if others else scores
+        return scores
 
     return Plan(
         need="label",
@@ -61,6 +73,25 @@ def weights(subject: Clip | Captioner, names: Sequence[Names], templates: Sequen
     if any(len(own) > 1 for own in names):
         raise ConfigError(f"{subject.spec.name} writes captions, so its classes have one name each")
     return np.eye(len(names), dtype=np.float32)
+
+
+def _ablated(subject: Clip | Captioner, data: Splits, names: Sequence[Names]) -> dict[str, np.ndarray]:
+    """Weights by the name alone, one template, one with a hint of the domain, and the ensemble (paper, 3.1.4)."""
+    study = prompts.ablation(data.row.prompts if data.row else "photo-ensemble")
+    return {prompt: weights(subject, names, templates) for prompt, templates in study.items()}
+
+
+def _check_options(subject: Clip | Captioner, judge: Judge, options: Options) -> None:
+    """Refuse what would be left out in silence."""
+    wanted = {"none_of_these": options.none_of_these is not None, "ablate_prompts": options.ablate_prompts}
+    for option in (name for name, asked in wanted.items() if asked):
+        if judge.kind != "single label" or not isinstance(subject, Clip):
+            raise ConfigError(f"{option} is for images of one class each and a model that embeds texts")
+    if options.none_of_these is not None:
+        if not 0 < options.none_of_these < 1:
+            raise ConfigError(f"none_of_these is a probability between 0 and 1, not {options.none_of_these}")
+        if subject.spec.scores != "softmax":
+            raise ConfigError("none_of_these is for models whose probabilities compete; those of this one do not")
 
 
 def _names(data: Splits, options: Options) -> tuple[Names, ...]:

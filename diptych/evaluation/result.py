@@ -129,6 +129,9 @@ class Result:
             if name in self.chance:
                 line += f"  chance {self.chance[name]:.4f}"
             lines.append(line)
+        for prompt, own in self.details.get("ablation", {}).items():
+            gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(own["gain"], *own["gain_interval"])
+            lines.append(f"  prompts: {prompt:8}  {own['acc1']:.4f}, over the name alone {gain}")
         return "\n".join(lines)
 
 

@@ -138,7 +138,7 @@ def _result(
         backend=f"torch {torch.__version__}",
         fingerprints=_fingerprints(subject, features, plan.texts),
         options=to_dict(options.changed()),
-        details=scores.details,
+        details=to_dict(scores.details),  # as it will be read again
         cost=cost(subject),
         predictions={"key": test.keys, **scores.predictions},
         text_predictions=scores.text_predictions,

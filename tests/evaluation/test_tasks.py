@@ -158,3 +158,27 @@ def test_a_place_is_taken_for_a_place(tmp_path: Path) -> None:
     assert named(str(odd)) == (str(odd), None)
     assert named(f"dtd={odd}") == (str(odd), DATASETS["dtd"])
     assert named("s3://bucket/a=b/{0..3}.tar") == ("s3://bucket/a=b/{0..3}.tar", None)
+
+
+def test_how_sure_answers_are_and_what_prompts_give(clip: Clip, data: Path) -> None:
+    result = evaluate(clip, data, "zero-shot", none_of_these=0.3, ablate_prompts=True)
+    confidence_N, right_N = np.array(result.predictions["confidence"]), np.array(result.predictions["rank"]) == 1
+    files = [data / "test" / key for key in result.predictions["key"]]
+    classifier = clip.classifier(["blue", "green", "grey", "red"])
+    assert confidence_N == pytest.approx(classifier.predict_proba(files).max(axis=1), abs=1e-5)
+    answered_N = confidence_N >= 0.3
+    assert result.metrics["answered"] == answered_N.mean()
+    if answered_N.any():
+        assert result.metrics["acc1_answered"] == right_N[answered_N].mean()
+    assert sum(own["count"] for own in result.details["calibration"]["bins"]) == 24
+    assert 0 <= result.metrics["ece"] <= 1
+    study = result.details["ablation"]
+    assert list(study) == ["name", "template", "hint", "ensemble"]
+    plain = evaluate(clip, data, "zero-shot", templates="{}")
+    assert study["name"]["acc1"] == plain.metrics["acc1"]
+    assert study["name"]["gain"] == 0
+    gain = evaluate(clip, data, "zero-shot", templates="photo-ensemble").metrics["acc1"] - plain.metrics["acc1"]
+    assert study["ensemble"]["gain"] == pytest.approx(gain)
+    assert "prompts: ensemble" in str(result)
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        evaluate(clip, data, "zero-shot", none_of_these=30)

@@ -1,0 +1,60 @@
+"""What zero-shot answers tell beside their accuracy: how sure they are and rightly so, and what the prompts gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from diptych.evaluation.abstention import at_threshold, risk_coverage
+from diptych.evaluation.calibration import calibration_of_answers
+from diptych.evaluation.comparison import Measured, compare
+from diptych.evaluation.result import Scores
+
+
+def with_confidence(scores: Scores, none_of_these: float | None) -> Scores:
+    """With the expected calibration error ``ece``, and, where answers below a probability count as none, the share
+    that is ``answered`` and the accuracy of these, ``acc1_answered``."""
+    confidence_N = np.array(scores.predictions["confidence"])
+    correct_N = np.array(scores.predictions["rank"]) == 1
+    found = calibration_of_answers(confidence_N, correct_N)
+    metrics, limits = {"ece": found.metrics["ece"]}, {"ece": found.intervals["ece"]}
+    # Chance of an error is what a perfectly calibrated model would show.
+    chance = {"ece": found.calibrated["ece"]}
+    details = {"calibration": {"metrics": found.metrics, "bins": [asdict(own) for own in found.equal_width]}}
+    if none_of_these is not None:
+        kept = at_threshold(confidence_N, correct_N, none_of_these)
+        metrics["answered"], limits["answered"] = kept.coverage, kept.coverage_interval
+        if kept.accuracy is not None:
+            metrics["acc1_answered"], limits["acc1_answered"] = kept.accuracy, kept.accuracy_interval
+        curve = risk_coverage(confidence_N, correct_N)
+        told = {"area": curve.area, "interval": curve.interval, "best": curve.best, "random": curve.random}
+        details["none_of_these"] = {**asdict(kept), "risk_coverage": told}
+    return replace(
+        scores,
+        metrics=scores.metrics | metrics,
+        intervals=scores.intervals | limits,
+        chance=scores.chance | chance,
+        details=scores.details | details,
+    )
+
+
+def with_ablation(scores: Scores, others: Mapping[str, Scores], keys: Sequence[str]) -> Scores:
+    """With what each way to prompt gives, and its gain over the first, the name alone, image by image."""
+
+    def hits(name: str) -> Measured:
+        return Measured(name, range(len(keys)), np.array(others[name].predictions["rank"]) == 1)
+
+    first = next(iter(others))
+    study = {}
+    for name, own in others.items():
+        gain = compare(hits(name), hits(first))
+        study[name] = {
+            "acc1": own.metrics["acc1"],
+            "interval": own.intervals["acc1"],
+            "gain": gain.difference,
+            "gain_interval": gain.interval,
+            "p": gain.p,
+        }
+    return replace(scores, details=scores.details | {"ablation": study})
