@@ -38,7 +38,7 @@ parity: .venv-parity/installed  ## compare with OpenCLIP, in an environment of i
 .venv-parity/installed: pyproject.toml constraints.txt constraints-parity.txt
 	@echo "Installing PyTorch, OpenCLIP and the rest into .venv-parity: some minutes."
 	$(PYTHON) -m venv --clear .venv-parity
-	PIP_CONSTRAINT=constraints.txt .venv-parity/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	PIP_CONSTRAINT=constraints.txt .venv-parity/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]" requests
 	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-parity.txt
 	touch $@
 

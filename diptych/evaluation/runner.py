@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from diptych import distributed
 from diptych.data.fingerprint import stamp
-from diptych.errors import DiptychError
+from diptych.errors import ConfigError, DiptychError
 from diptych.evaluation.own_datasets import read_rows
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Result
@@ -114,8 +114,11 @@ def run(
     out: the folder of the results, in which what is done is found and read instead of made; embeddings and features
          are kept there too. None: nothing is kept.
 
-    A model is loaded when a result of it is missing. What fails is an outcome too, and the others are made.
+    A model is loaded when a result of it is missing. What fails is an outcome too, and the others are made. Of several
+    tasks each is told the options that it takes; ConfigError for one that none of them does.
     """
+    if len(tasks) > 1:
+        _check_taken(options, tasks)
     for model in models:
         loaded = _Loaded(model)
         for where, task in itertools.product(data, tasks):
@@ -124,16 +127,24 @@ def run(
                 splits = where.open(training=task is not None and TASKS[task].learns)
                 name = task or ("zero-shot" if splits.test.class_names else "retrieval")
                 outcome = replace(outcome, task=name)
-                file = out / _name(model, where, splits, name, options) if out else None
+                chosen = {key: options[key] for key in options if len(tasks) == 1 or key in TASKS[name].options}
+                file = out / _name(model, where, splits, name, chosen) if out else None
                 if kept := distributed.from_main(partial(_kept, file)):
                     yield replace(outcome, result=kept, file=file)
                     continue
-                told = {"language": where.language, "folder": out / FEATURES if out else None, **options}
+                told = {"language": where.language, "folder": out / FEATURES if out else None, **chosen}
                 result = evaluate(loaded.subject, splits, name, allowed_failures=allowed_failures, **told)
             except DiptychError as problem:
                 yield replace(outcome, problem=problem)
             else:
                 yield _saved(replace(outcome, result=result, made=True), file)
+
+
+def _check_taken(options: dict[str, Any], tasks: Sequence[str | None]) -> None:
+    for option in options:
+        if not any(option in TASKS[task].options for task in tasks if task):
+            takers = ", ".join(name for name, row in TASKS.items() if option in row.options)
+            raise ConfigError(f"{option} applies to {takers or 'no task'}, which is not asked for")
 
 
 def _saved(outcome: Outcome, file: Path | None) -> Outcome:
