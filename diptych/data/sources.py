@@ -171,7 +171,13 @@ def open_source(
         raise DataError(
             f"split={split!r} needs one folder, but {location} is {len(paths)} file(s); name the split's files"
         )
-    return _open_files(printable(paths[0].stem), paths, fields, where)
+    return _open_files(_name(paths[0]), paths, fields, where)
+
+
+def _name(file: Path) -> str:
+    """What data are called by their first file: by its folder where it is only numbered, or called after a split."""
+    numbered = re.fullmatch(rf"({'|'.join(SPLITS)})?[-_.]?\d*", file.stem)
+    return printable((file.absolute().parent if numbered else file).stem)
 
 
 def is_remote(location: str | Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diptych.errors import DataError, DiptychError
@@ -22,10 +22,14 @@ _HEADLINES = {"zeroshot_retrieval": "text_retrieval_recall@1", "linear_probe": "
 
 @dataclass(frozen=True)
 class Entry:
-    """A result with the name by which its model is told from the others."""
+    """A result with the name by which its model is told from the others.
+
+    variant: what it was told that others of this model, data set and task were not.
+    """
 
     model: str
     result: Result
+    variant: str = ""
 
     @property
     def task(self) -> str:
@@ -34,8 +38,10 @@ class Entry:
 
     @property
     def data(self) -> str:
-        """The data set, and the language where it is not English."""
-        return self.result.dataset + (f" ({self.result.language})" if self.result.language != "en" else "")
+        """The data set, and what tells it from others: the language where it is not English, a variant."""
+        told = [self.result.language] if self.result.language != "en" else []
+        told += [self.variant] if self.variant else []
+        return self.result.dataset + (f" ({', '.join(told)})" if told else "")
 
     @property
     def metric(self) -> str:
@@ -73,7 +79,26 @@ def collect(places: Sequence[Path]) -> list[Entry]:
     if not found:
         raise DataError(f"there are no results in {', '.join(map(str, places))}; diptych evaluate --out makes some")
     results = list(found.values())
-    return [Entry(name, result) for name, result in zip(_names(results), results, strict=True)]
+    entries = [Entry(name, result) for name, result in zip(_names(results), results, strict=True)]
+    alike: dict[tuple[str, str, str, str], list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault((entry.model, entry.task, entry.data, entry.metric), []).append(entry)
+    same = {id(entry): own for own in alike.values() for entry in own}
+    return [replace(entry, variant=_variant(entry, same[id(entry)])) for entry in entries]
+
+
+def _variant(entry: Entry, alike: Sequence[Entry]) -> str:
+    """Split and options of an entry, where those of others that would stand in its place differ."""
+    if len(alike) < 2:
+        return ""
+    told = [{"split": other.result.split, **other.result.options} for other in alike]
+    own = {"split": entry.result.split, **entry.result.options}
+    differing = [
+        name
+        for name in dict.fromkeys(name for one in told for name in one)
+        if any(one.get(name) != own.get(name) for one in told)
+    ]
+    return ", ".join(f"{name}={own[name]}" for name in differing if own.get(name))
 
 
 def _names(results: Sequence[Result]) -> list[str]:

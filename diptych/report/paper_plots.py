@@ -111,7 +111,7 @@ def shots_to_match(axes: Axes, bars: Sequence[Bar]) -> None:
         told = f"{bar.value:.1f}" if reached else "more than there are"
         at = bar.value if reached else 0.3
         axes.annotate(told, (at, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
-    for value, name in ((float(np.median(known)), "median"), (float(np.mean(known)), "mean")) if known else ():
+    for value, name in ((float(np.median(known)), "median"), (float(np.mean(known)), "mean")) if len(known) > 1 else ():
         axes.axvline(value, color=CHANCE, linewidth=1.1, linestyle=DASHED if name == "mean" else "-")
         axes.annotate(
             f"{name} {value:.1f}",

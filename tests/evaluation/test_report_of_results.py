@@ -141,3 +141,12 @@ def test_names_cannot_break_the_page() -> None:
     page = render(suite.page(entries, suite.drawings(entries)))
     assert "<script>" not in page
     assert "<b>&" not in page
+
+
+def test_results_that_would_stand_in_one_place_are_told_apart(tmp_path: Path) -> None:
+    for number, options in enumerate(({}, {"none_of_these": 0.3})):
+        result("a", "cats", "zeroshot_classification", "acc1", 0.5 + number / 10, options=options).save(
+            tmp_path / f"{number}.json"
+        )
+    _, rows = tables.comparison(collect([tmp_path]))
+    assert [row[0] for row in rows[:2]] == ["cats", "cats (none_of_these=0.3)"]
