@@ -1,6 +1,5 @@
 """Training in processes that are killed: at random, or just before a chosen change to the files of the run."""
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -11,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from diptych.config import override
 from diptych.errors import TrainingError
 from diptych.training.loop import train
 from tests.training import small
+from tests.training.processes import context, join
 
 ENDED_WITH_AN_ERROR = 3
 SILENCE = timedelta(seconds=40)  # until a process counts as lost
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
-
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.training.faults"])
 
 
 def start(
@@ -36,7 +32,7 @@ def start(
     largest_file: int | None = None,
 ) -> list[Any]:
     """The processes of a run that goes on from wherever it is. ``kill_at``: the main one dies just before that change
-    to its checkpoints and its model, counted from 0. ``largest_file``: in bytes, that the last process can write.
+    to the files of the run, counted from 0. ``largest_file``: in bytes, that the last process can write.
 
     Each writes what it raised to ``out-RANK.log``, and the main one which changes it made to ``out-changes.log``.
     """
@@ -74,12 +70,11 @@ def _train(
     kill_at: int | None,
     largest_file: int | None,
 ) -> None:
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     with open(out.with_name(f"{out.name}-{rank}.log"), "w") as log:
         sys.stdout = sys.stderr = log
         if world > 1:
-            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=SILENCE)
+            join(rank, world, store, timeout=SILENCE)
         if rank == 0:
             _watch_changes(out, kill_at)
         if largest_file is not None:
@@ -97,7 +92,7 @@ def _train(
 
 def _watch_changes(out: Path, kill_at: int | None) -> None:
     seen = os.open(out.with_name(f"{out.name}-changes.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    folders = (str(out / "checkpoints"), str(out / "model"))
+    inside = f"{out}{os.sep}"
     count = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -106,7 +101,7 @@ def _watch_changes(out: Path, kill_at: int | None) -> None:
             writes = isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         else:
             writes = event in _CHANGES
-        if writes and str(arguments[0]).startswith(folders):
+        if writes and str(arguments[0]).startswith(inside):
             if count == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             count += 1
