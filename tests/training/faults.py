@@ -1,9 +1,11 @@
 """Training in processes that are killed: at random, or just before a chosen change to the files of the run."""
 
+import faulthandler
 import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.training.processes import context, join
 
 ENDED_WITH_AN_ERROR = 3
 SILENCE = timedelta(seconds=40)  # until a process counts as lost
+PATIENCE = 120  # seconds, with the end of a run
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 
@@ -34,7 +37,8 @@ def start(
     """The processes of a run that goes on from wherever it is. ``kill_at``: the main one dies just before that change
     to the files of the run, counted from 0. ``largest_file``: in bytes, that the last process can write.
 
-    Each writes what it raised to ``out-RANK.log``, and the main one which changes it made to ``out-changes.log``.
+    Each writes to ``out-RANK.log`` what it raised, and where it is if it hangs; the main one writes which changes it
+    made to ``out-changes.log``.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     store = out.with_name(f"{out.name}-store-{time.monotonic_ns()}")
@@ -47,7 +51,7 @@ def start(
     return processes
 
 
-def finish(processes: list[Any], seconds: float = 120) -> list[int]:
+def finish(processes: list[Any], seconds: float = PATIENCE) -> list[int]:
     """Their exit codes; an AssertionError where one does not end by itself."""
     until = time.monotonic() + seconds
     for process in processes:
@@ -73,6 +77,7 @@ def _train(
     torch.set_num_threads(1)
     with open(out.with_name(f"{out.name}-{rank}.log"), "w") as log:
         sys.stdout = sys.stderr = log
+        faulthandler.dump_traceback_later(PATIENCE - 20, file=log)
         if world > 1:
             join(rank, world, store, timeout=SILENCE)
         if rank == 0:
@@ -86,6 +91,10 @@ def _train(
         except TrainingError as problem:
             print(f"TrainingError: {problem}", file=log, flush=True)
             os._exit(ENDED_WITH_AN_ERROR)
+        except BaseException:
+            traceback.print_exc(file=log)
+            log.flush()
+            os._exit(1)
         log.flush()
         os._exit(0)
 
