@@ -1,15 +1,17 @@
 """Training throughput of our step beside OpenCLIP's on one GPU: samples a second, memory, share of the card's peak.
 
     python benchmarks/gpu_training.py --out gpu_training.json
+    python benchmarks/gpu_training.py --tiny                     # a few layers, to try the script on any machine
 
 Both get the same architecture, batch, precision (bf16 under autocast) and AdamW, and pixels and texts that are on the
 card already, so that it is the step that is measured: forward, loss, backward, norm, update. They take turns, three
-times; the median counts. OpenCLIP's step is that of ``open_clip_train.train.train_one_epoch``: its ``ClipLoss``, its
-``zero_grad``, backward, gradient clipping, clamp. ``full`` has texts as long as the context, where both do the same
-work; ``short`` has texts of 8 to 24 tokens, as captions are, of which ours runs no padding.
+times; the median counts. OpenCLIP's step is that of ``open_clip_train.train.train_one_epoch`` as it is by default, so
+without a largest norm: its ``ClipLoss``, its ``zero_grad``, backward, update, clamp. ``full`` has texts as long as the
+context, where both do the same work; ``short`` has texts of 8 to 24 tokens, as captions are, of which ours runs no
+padding.
 
-Model FLOPs utilisation: three times the operations of a forward pass, whatever is computed again, a second, over the
-card's dense bf16 peak. Needs OpenCLIP in the environment (benchmarks/README.md), or ``--only ours``.
+Model FLOPs utilisation: the operations of a forward and a backward pass a second, whatever is computed again, over the
+card's dense bf16 peak. Needs an environment that has OpenCLIP too (``make parity`` makes one), or ``--only ours``.
 """
 
 from __future__ import annotations
@@ -24,18 +26,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from open_clip_baseline import import_open_clip
 
+from diptych.checkpoints.open_clip import from_spec
 from diptych.data.loader import Batch
-from diptych.models.clip import create_model
+from diptych.models.clip import CLIP, create_model, hollow
 from diptych.models.flops import flops
 from diptych.specs import ModelSpec
 from diptych.tokens import Tokens
 from diptych.training import recipes
+from diptych.training.accelerators import device_name, peak_flops
 from diptych.training.engine import Engine
+from diptych.training.recipe import Recipe
 from diptych.zoo import find
 
-OPEN_CLIP = {"ViT-B/16": "ViT-B-16-quickgelu", "RN50": "RN50-quickgelu"}
-PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "RTX 4090": 165e12}
+TINY = "tiny "
 TURNS = 3
 Step = Callable[[], None]
 
@@ -54,9 +59,12 @@ def texts(spec: ModelSpec, batch: int, length: str) -> tuple[torch.Tensor, torch
     return torch.from_numpy(ids_BL), torch.from_numpy(lengths_B)
 
 
+def recipe_of(spec: ModelSpec) -> Recipe:
+    return recipes.find(spec.name.removeprefix(TINY))("none")
+
+
 def our_step(spec: ModelSpec, batch: int, length: str, changes: dict[str, object]) -> Step:
-    recipe = recipes.find(spec.name if spec.name in OPEN_CLIP else "ViT-B/16")("none")
-    recipe = dataclasses.replace(recipe, model=spec, batch_size=batch, precision="bf16", **changes)
+    recipe = dataclasses.replace(recipe_of(spec), model=spec, batch_size=batch, precision="bf16", **changes)
     model = create_model(spec, seed=0).to(device()).train()
     for parameter in model.parameters():
         if parameter.ndim == 4:
@@ -83,19 +91,20 @@ def our_step(spec: ModelSpec, batch: int, length: str, changes: dict[str, object
 
 
 def open_clip_step(spec: ModelSpec, batch: int, length: str, changes: dict[str, object]) -> Step:
-    import open_clip
+    import_open_clip()
+    from open_clip import model as open_clip
+    from open_clip.loss import ClipLoss
 
-    model = open_clip.create_model(OPEN_CLIP[spec.name], device=device(), output_dict=True)
-    model.train()
+    model = open_clip.CLIP(**from_spec(spec, own_tokenizer=False)["model_cfg"], output_dict=True).to(device()).train()
     if changes.get("gradient_checkpointing"):
         model.set_grad_checkpointing()
-    recipe = recipes.find(spec.name)("none").optimizer
+    recipe = recipe_of(spec).optimizer
     named = list(model.named_parameters())
     kept = [p for name, p in named if p.ndim < 2 or "bn" in name or "ln" in name or "bias" in name]
     decayed = [p for _, p in named if all(p is not other for other in kept)]
     groups = [{"params": kept, "weight_decay": 0.0}, {"params": decayed, "weight_decay": recipe.weight_decay}]
     optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon)
-    loss = open_clip.ClipLoss()
+    loss = ClipLoss()
     ids_BL = texts(spec, batch, length)[0].to(device())
     pixels = torch.randn(batch, 3, spec.image.image_size, spec.image.image_size, device=device())
 
@@ -144,9 +153,10 @@ def compare(spec: ModelSpec, options: argparse.Namespace, length: str, changes: 
             times[side].append(measure(step, options.steps))
             memory[side] = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
             del step
-    work = 3 * options.batch * sum(flops(create_model(spec, seed=0)).values())
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "processor"
-    peak = options.peak or next((peak for card, peak in PEAK.items() if card in name), None)
+    cost = flops(hollow(CLIP, spec))
+    work = options.batch * (cost.image.both + cost.text(spec.text.context_length).both)
+    name = device_name(device())
+    peak = options.peak or peak_flops(name, "bf16")
     rows = []
     for side in sides:
         seconds = statistics.median(times[side])
@@ -168,7 +178,7 @@ def tiny(spec: ModelSpec) -> ModelSpec:
     )
     text = dataclasses.replace(spec.text, layers=2, width=64, heads=1)
     preprocess = dataclasses.replace(spec.preprocess, size=image.image_size)
-    return dataclasses.replace(spec, name=f"tiny {spec.name}", image=image, text=text, preprocess=preprocess)
+    return dataclasses.replace(spec, name=f"{TINY}{spec.name}", image=image, text=text, preprocess=preprocess)
 
 
 def main() -> None:
@@ -178,11 +188,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--peak", type=float, help="operations a second, for a card that the table has not")
     parser.add_argument("--only", choices=["ours", "open_clip"])
-    parser.add_argument("--tiny", action="store_true", help="ours alone, with a few layers")
+    parser.add_argument("--tiny", action="store_true", help="with a few layers, small batches and few steps")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.tiny:
-        options.only, options.batch, options.steps = "ours", 8, 2
+        options.batch, options.steps = 8, 2
     rows = []
     for name in options.models:
         spec = tiny(find(name)) if options.tiny else find(name)

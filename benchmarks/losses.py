@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from open_clip_baseline import import_open_clip
 from torch import Tensor
 
 from diptych.training.losses import LossSpec, Pairs, contrastive_loss
@@ -35,10 +36,7 @@ def ours(images_BE: Tensor, texts_BE: Tensor, scale: Tensor) -> Tensor:
 
 
 def open_clips() -> Loss:
-    library = torch.library.Library("torchvision", "DEF")  # operators that a processor's torch lacks
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    open_clips.library = library
+    import_open_clip()
     from open_clip.loss import ClipLoss
 
     return ClipLoss()

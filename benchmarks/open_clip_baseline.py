@@ -31,9 +31,11 @@ STEP_LINE = re.compile(r"Batch \(t\): ([\d.]+)")
 
 
 def import_open_clip() -> None:
-    """torchvision registers operators that a CPU torch lacks; declaring them lets it import."""
+    """torchvision registers operators that a PyTorch for processors lacks; declaring them lets it import."""
     import torch
 
+    if torch.version.cuda is not None or hasattr(import_open_clip, "library"):
+        return
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from diptych.data.memory import LIMIT
 from diptych.data.pool import CHUNK
 from diptych.specs import ModifiedResNetSpec, SiglipVisionSpec
+from diptych.training.optimizer import warmup_problem
 from diptych.training.plan import Plan
 from diptych.training.units import size
 
@@ -118,12 +119,9 @@ def _captions(plan: Plan) -> Iterator[str]:
 
 
 def _quality(plan: Plan) -> Iterator[str]:
-    warmup, pixels = plan.recipe.optimizer.warmup_steps, plan.spec.image.image_size
-    if warmup >= plan.steps:
-        yield (
-            f"the warm-up of {warmup:,} steps is as long as the run of {plan.steps:,} or longer, so the learning rate "
-            f"is never reached; --set optimizer.warmup_steps={plan.steps // 20} is usual"
-        )
+    pixels = plan.spec.image.image_size
+    if problem := warmup_problem(plan.recipe.optimizer, plan.steps):
+        yield problem
     if plan.epochs < 1:
         yield f"the run sees {plan.epochs:.0%} of the data only"
     if 0 < plan.data.sides[1] < pixels:

@@ -12,16 +12,16 @@ from diptych import distributed
 
 @contextmanager
 def statistics_kept(model: nn.Module) -> Generator[None]:
-    """Batch norms normalise by their batch without remembering it, where another pass shows it to them too."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    """Batch norms forget what they see within it, where another pass shows it to them too.
+
+    They are run as ever, since a compiled block whose batch norms are told to remember nothing is another one, which
+    keeps other tensors for its backward pass than checkpointing expects.
+    """
+    before = statistics(model)
     try:
         yield
     finally:
-        for norm, (momentum, tracked) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, tracked
+        put_back(model, before)
 
 
 def statistics(model: nn.Module) -> dict[str, Tensor]:

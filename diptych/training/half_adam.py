@@ -33,7 +33,8 @@ class HalfAdam(torch.optim.Optimizer):
     """AdamW with both statistics in bf16, stochastically rounded; arithmetic is in fp32.
 
     Weights in bf16 are rounded so as well, those in fp32 are updated as they are. The draws are a function of the step
-    alone, so a run that is resumed makes the same ones.
+    and of the parameter's place among all, so that a run that is resumed makes the same ones, and so do processes that
+    all have the whole of a parameter, whatever part each has of the others.
     """
 
     def __init__(self, params: Any, *, lr: float, betas: tuple[float, float], eps: float) -> None:
@@ -49,21 +50,20 @@ class HalfAdam(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # ty: ignore[incompatible-method-override]
         """One update of every parameter that has a gradient."""
         generators: dict[torch.device, torch.Generator] = {}
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["step"] = torch.zeros(())
-                    state["exp_avg"] = torch.zeros_like(parameter, dtype=torch.bfloat16)
-                    state["exp_avg_sq"] = torch.zeros_like(parameter, dtype=torch.bfloat16)
-                state["step"] += 1
-                device = parameter.device
-                if device not in generators:
-                    generators[device] = torch.Generator(device).manual_seed(int(state["step"]))
-                local = {name: _local(value) for name, value in state.items()}
-                _update(_local(parameter), _local(parameter.grad).float(), local, group, generators[device])
+        places = [(group, parameter) for group in self.param_groups for parameter in group["params"]]
+        for place, (group, parameter) in enumerate(places):
+            if parameter.grad is None:
+                continue
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros(())
+                state["exp_avg"] = torch.zeros_like(parameter, dtype=torch.bfloat16)
+                state["exp_avg_sq"] = torch.zeros_like(parameter, dtype=torch.bfloat16)
+            state["step"] += 1
+            generator = generators.setdefault(parameter.device, torch.Generator(parameter.device))
+            generator.manual_seed(int(state["step"]) * len(places) + place)
+            local = {name: _local(value) for name, value in state.items()}
+            _update(_local(parameter), _local(parameter.grad).float(), local, group, generator)
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -1,12 +1,16 @@
-"""The source of a run, and the tokenizer that is read or learned from it."""
+"""The samples of a run, and the tokenizer that is read or learned from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from diptych import distributed
 from diptych.checkpoints.bundle import read_tokenizer
-from diptych.data.mixture import opened
+from diptych.data.labelled import Labelled
+from diptych.data.memory import InMemory
+from diptych.data.mixture import Mixture, opened
 from diptych.data.sources import Source, captions_of
 from diptych.errors import ConfigError
 from diptych.progress import progress, say
@@ -19,6 +23,29 @@ def source_of(recipe: Recipe) -> Source:
     """The source that a recipe names, or the mixture of several."""
     data = recipe.data
     return opened([data, *data.mixture], cache=data.cache, batch_size=recipe.batch_size)
+
+
+def samples_of(recipe: Recipe, source: Source | None) -> Source:
+    """What a recipe trains on, of ``source`` in place of its own where there is one, with the classes of its head as
+    labels. Raises ConfigError where a batch would hold a sample more than once."""
+    source = source_of(recipe) if source is None else source
+    if recipe.head:
+        source = Labelled(source, recipe.head.classes)
+    if recipe.batch_size > len(source):
+        raise ConfigError(
+            f"batch_size is {recipe.batch_size:,}, but {recipe.data.source} has {len(source):,} samples, which "
+            f"would be in a batch more than once; --set batch_size={max(2, len(source) // 4)} or less"
+        )
+    return source
+
+
+def decoded(source: Source, *, side: int) -> Source:
+    """The same samples, their images decoded once and held in memory, with a short side of at most ``side`` pixels."""
+    if isinstance(source, Mixture):
+        return source.mapped(partial(decoded, side=side))
+    if distributed.is_main():
+        say(f"decoding {len(source):,} images into memory")
+    return InMemory(source, side=side)
 
 
 def prepare_tokenizer(recipe: Recipe, source: Callable[[], Source]) -> AnyTokenizer:

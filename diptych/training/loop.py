@@ -17,16 +17,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from diptych import distributed
 from diptych.checkpoints.folder import sweep
 from diptych.data.fingerprint import fingerprint
-from diptych.data.labelled import Labelled
 from diptych.data.loader import Loader
-from diptych.data.memory import InMemory
-from diptych.data.mixture import Mixture
 from diptych.data.sources import Source
 from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
@@ -36,8 +33,9 @@ from diptych.training import batches, state, trackers
 from diptych.training.accounting import Account
 from diptych.training.cards import add_intervals, write_data_card
 from diptych.training.folder import claim, occupied
-from diptych.training.inputs import prepare_tokenizer, source_of
+from diptych.training.inputs import decoded, prepare_tokenizer, samples_of
 from diptych.training.interrupt import Interrupt
+from diptych.training.optimizer import warmup_problem
 from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
 from diptych.training.skipped import list_skipped
@@ -90,14 +88,7 @@ def train(
     """
     folder = Path(out)
     trackers.check(recipe.trackers)
-    source = source_of(recipe) if source is None else source
-    if recipe.head:
-        source = Labelled(source, recipe.head.classes)
-    if recipe.batch_size > len(source):
-        raise ConfigError(
-            f"batch_size is {recipe.batch_size:,}, but {recipe.data.source} has {len(source):,} samples, which "
-            f"would be in a batch more than once; --set batch_size={max(2, len(source) // 4)} or less"
-        )
+    source = samples_of(recipe, source)
     with distributed.started(), _main_only(occupied(folder)):
         if recipe.batch_size % distributed.world_size():
             raise ConfigError(
@@ -114,7 +105,7 @@ def train(
 def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, Evaluator]) -> Run:
     @cache
     def samples() -> Source:  # decoded when the rest is known to be right, since that takes its time
-        return _decoded(source, side=2 * recipe.model.preprocess.size) if recipe.data.in_memory else source
+        return decoded(source, side=2 * recipe.model.preprocess.size) if recipe.data.in_memory else source
 
     session = Session.begin(
         recipe,
@@ -170,12 +161,8 @@ def _tell_what_is_odd(session: Session, steps: int) -> None:
         return
     if 0 < session.step < steps:
         say(f"going on after step {session.step} of {steps}")
-    warmup = session.recipe.optimizer.warmup_steps
-    if warmup >= steps:
-        say(
-            f"the warm-up of {warmup} steps is as long as the run of {steps} or longer, so the learning rate is never "
-            f"reached; --set optimizer.warmup_steps={steps // 20} is usual"
-        )
+    if problem := warmup_problem(session.recipe.optimizer, steps):
+        say(problem)
 
 
 def _go(
@@ -248,11 +235,3 @@ def _describe(session: Session, source: Source, watch: Watch | Quiet) -> None:
         add_intervals(session.folder, {})
     except (DiptychError, OSError, ValueError, KeyError) as problem:  # not worth a run that is done
         watch.say(f"the cards of the run were not written: {problem}")
-
-
-def _decoded(source: Source, *, side: int) -> Source:
-    if isinstance(source, Mixture):
-        return source.mapped(partial(_decoded, side=side))
-    if distributed.is_main():
-        say(f"decoding {len(source):,} images into memory")
-    return InMemory(source, side=side)

@@ -93,6 +93,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("rate_factor", 1.0)  # checkpoints of older versions have groups without
 
 
+def warmup_problem(spec: OptimizerSpec, steps: int) -> str | None:
+    """What is wrong with a warm-up for a run of so many steps, and what to do."""
+    if spec.warmup_steps < steps:
+        return None
+    return (
+        f"the warm-up of {spec.warmup_steps:,} steps is as long as the run of {steps:,} or longer, so the learning "
+        f"rate is never reached; --set optimizer.warmup_steps={steps // 20} is usual"
+    )
+
+
 def learning_rate(spec: OptimizerSpec, step: int, steps: int) -> float:
     """The rate for step ``step`` (from 0) of ``steps``: linear warm-up, then half a cosine down to zero."""
     if step < spec.warmup_steps:

@@ -164,10 +164,8 @@ def reading(checkpoint: Path) -> Generator[None]:
     """Turns whatever a damaged checkpoint makes of reading it into a TrainingError that names it."""
     try:
         yield
-    except (
-        Exception,
-        CheckpointException,
-    ) as problem:  # torch.load and an optimizer raise anything on bytes that they did not write
+    # torch.load and an optimizer raise anything on bytes that they did not write; PyTorch's own is no Exception.
+    except (Exception, CheckpointException) as problem:
         said = (str(problem) or type(problem).__name__).split(". ")[0].splitlines()[0]  # PyTorch adds paragraphs
         before = [path.name for path in checkpoints(checkpoint.parent) if path.name < checkpoint.name]
         then = f"resume from the one before, {before[-1]}" if before else "begin anew, since there is none before it"

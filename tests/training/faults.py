@@ -1,29 +1,28 @@
 """Training in processes that are killed: at random, or just before a chosen change to the files of the run."""
 
-import multiprocessing
+import faulthandler
 import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from diptych.config import override
 from diptych.errors import TrainingError
 from diptych.training.loop import train
 from tests.training import small
+from tests.training.processes import context, join
 
 ENDED_WITH_AN_ERROR = 3
 SILENCE = timedelta(seconds=40)  # until a process counts as lost
+PATIENCE = 120  # seconds, with the end of a run
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
-
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.training.faults"])
 
 
 def start(
@@ -36,9 +35,10 @@ def start(
     largest_file: int | None = None,
 ) -> list[Any]:
     """The processes of a run that goes on from wherever it is. ``kill_at``: the main one dies just before that change
-    to its checkpoints and its model, counted from 0. ``largest_file``: in bytes, that the last process can write.
+    to the files of the run, counted from 0. ``largest_file``: in bytes, that the last process can write.
 
-    Each writes what it raised to ``out-RANK.log``, and the main one which changes it made to ``out-changes.log``.
+    Each writes to ``out-RANK.log`` what it raised, and where it is if it hangs; the main one writes which changes it
+    made to ``out-changes.log``.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     store = out.with_name(f"{out.name}-store-{time.monotonic_ns()}")
@@ -51,7 +51,7 @@ def start(
     return processes
 
 
-def finish(processes: list[Any], seconds: float = 120) -> list[int]:
+def finish(processes: list[Any], seconds: float = PATIENCE) -> list[int]:
     """Their exit codes; an AssertionError where one does not end by itself."""
     until = time.monotonic() + seconds
     for process in processes:
@@ -74,12 +74,12 @@ def _train(
     kill_at: int | None,
     largest_file: int | None,
 ) -> None:
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     with open(out.with_name(f"{out.name}-{rank}.log"), "w") as log:
         sys.stdout = sys.stderr = log
+        faulthandler.dump_traceback_later(PATIENCE - 20, file=log)
         if world > 1:
-            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=SILENCE)
+            join(rank, world, store, timeout=SILENCE)
         if rank == 0:
             _watch_changes(out, kill_at)
         if largest_file is not None:
@@ -91,13 +91,17 @@ def _train(
         except TrainingError as problem:
             print(f"TrainingError: {problem}", file=log, flush=True)
             os._exit(ENDED_WITH_AN_ERROR)
+        except BaseException:
+            traceback.print_exc(file=log)
+            log.flush()
+            os._exit(1)
         log.flush()
         os._exit(0)
 
 
 def _watch_changes(out: Path, kill_at: int | None) -> None:
     seen = os.open(out.with_name(f"{out.name}-changes.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    folders = (str(out / "checkpoints"), str(out / "model"))
+    inside = f"{out}{os.sep}"
     count = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -106,7 +110,7 @@ def _watch_changes(out: Path, kill_at: int | None) -> None:
             writes = isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         else:
             writes = event in _CHANGES
-        if writes and str(arguments[0]).startswith(folders):
+        if writes and str(arguments[0]).startswith(inside):
             if count == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             count += 1

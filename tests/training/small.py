@@ -1,6 +1,5 @@
-"""A run small enough to be killed and repeated: ``python -m tests.training.small DATA OUT [WORKERS]``."""
+"""A run small enough to be killed and repeated."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +30,13 @@ def make_data(folder: Path, images: int = 24) -> Path:
     return path
 
 
-def recipe(data: Path, *, workers: int = 0, steps: int = 12, every_steps: int = 1, precision: str = "fp32") -> Recipe:
-    """Batch normalisation, augmentation, a learned vocabulary: everything whose state a resume could lose."""
+def recipe(
+    data: Path, *, workers: int = 0, steps: int = 12, every_steps: int = 1000, precision: str = "fp32"
+) -> Recipe:
+    """Batch normalisation, augmentation, a learned vocabulary: everything whose state a resume could lose.
+
+    A checkpoint takes as long as four steps, so that there is none but the last where nobody asks for more.
+    """
     model = ModelSpec(
         name="small",
         embedding=16,
@@ -54,9 +58,5 @@ def recipe(data: Path, *, workers: int = 0, steps: int = 12, every_steps: int = 
     )
 
 
-def run(data: Path, out: Path, *, workers: int = 0) -> Run:
-    return train(recipe(data, workers=workers), out, resume=True)
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+def run(data: Path, out: Path, *, workers: int = 0, every_steps: int = 1000) -> Run:
+    return train(recipe(data, workers=workers, every_steps=every_steps), out, resume=True)

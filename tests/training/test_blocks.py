@@ -1,6 +1,7 @@
 """Gradient checkpointing: the same gradients and statistics with a fraction of what is kept for the backward pass."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,21 +16,22 @@ from diptych.training.loop import train
 from diptych.training.losses import LossSpec
 from diptych.training.objectives import contrastive
 from diptych.zoo import MODELS
-from tests.models.twins import is_external, redraw, twin
+from tests.models.twins import redraw, twin
 from tests.training import small
+from tests.training.kinds import NAMES, every_model
 from tests.training.test_objectives import CAPTIONS, IMAGES, inputs
 from tests.training.test_resume import losses
 
-TRAINABLE = [name for name, spec in MODELS.items() if not is_external(spec)]
 PLACES = torch.rand(IMAGES, 9, generator=torch.Generator().manual_seed(1)).argsort(dim=1)[:, :5]
 
 
-def trained(name: str, *, again: bool, precision: torch.dtype, micro_batch: int | None) -> tuple[CLIP, int]:
+def trained(
+    name: str, *, again: bool, precision: torch.dtype, micro_batch: int | None, compiled: bool = False
+) -> tuple[CLIP, int]:
     """A model with gradients, and the bytes that were kept for the backward pass."""
     spec = twin(MODELS[name])
     model = redraw(create_model(spec, seed=0)).train()
-    if again:
-        prepare(model, compiled=False, again=True)
+    prepare(model, compiled=compiled, again=again)
     pixels, tokens = inputs(spec)
     kept: dict[int, int] = {}
 
@@ -52,7 +54,7 @@ def trained(name: str, *, again: bool, precision: torch.dtype, micro_batch: int 
 
 
 @pytest.mark.parametrize("micro_batch", [None, 4])
-@pytest.mark.parametrize("name", TRAINABLE)
+@every_model
 def test_blocks_that_are_run_again_give_the_same_gradients(name: str, micro_batch: int | None) -> None:
     (model, _), (plain, _) = (
         trained(name, again=again, precision=torch.float32, micro_batch=micro_batch) for again in (True, False)
@@ -62,6 +64,19 @@ def test_blocks_that_are_run_again_give_the_same_gradients(name: str, micro_batc
     for (path, buffer), other in zip(model.named_buffers(), plain.buffers(), strict=True):
         assert torch.equal(buffer, other), path
     assert model.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of PyTorch, about itself
+def test_compiled_blocks_that_are_run_again_give_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gradient caching, and without the kernels, which take minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    (model, _), (plain, _) = (
+        trained("RN50", again=flag, compiled=flag, precision=torch.float32, micro_batch=3) for flag in (True, False)
+    )
+    for (path, parameter), other in zip(model.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-3, atol=1e-4, msg=path)
+    for (path, buffer), other in zip(model.named_buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(buffer, other, msg=path)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
@@ -77,7 +92,7 @@ def test_less_is_kept(name: str, precision: torch.dtype) -> None:
 
 
 def test_every_tower_but_the_bag_of_words_has_blocks() -> None:
-    for name in TRAINABLE:
+    for name in NAMES:
         with torch.device("meta"):
             model = CLIP(MODELS[name])
         layers = MODELS[name].image.layers

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from diptych.training import state
 from tests.training import small
 from tests.training.faults import ENDED_WITH_AN_ERROR, SILENCE, finish, start
-from tests.training.test_resume import assert_same_run
+from tests.training.test_resume import assert_same_run, losses, weights
 
 SHARDED = ("sharding=full",)
 EVERY = 2  # steps, of faults.py's recipe
@@ -137,6 +138,32 @@ def test_a_process_that_is_killed_ends_the_others_and_costs_little(
     assert hits >= kills / 3
     assert finish(start(world, data, folder, changes=changes)) == [0] * world, said(folder, 0)
     assert_same_run(folder, uninterrupted[world, changes])
+
+
+@pytest.mark.parametrize(
+    ("world", "changes"), [(2, ()), *(pytest.param(n, SHARDED, marks=pytest.mark.long) for n in (2, 4))]
+)
+def test_all_processes_save_and_leave_where_one_is_asked_to(
+    data: Path,
+    tmp_path: Path,
+    uninterrupted: dict[tuple[int, tuple[str, ...]], Path],
+    world: int,
+    changes: tuple[str, ...],
+) -> None:
+    folder = tmp_path / "run"
+    processes = start(world, data, folder, changes=(*changes, "checkpoints.every_steps=1000"))
+    while all(p.is_alive() for p in processes) and not (folder / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    processes[-1].terminate()
+    assert finish(processes) == [0] * world, said(folder, 0)
+    assert len(state.checkpoints(folder / "checkpoints")) == 1
+    assert finish(start(world, data, folder, changes=changes)) == [0] * world, said(folder, 0)
+    whole = uninterrupted[world, changes]
+    assert losses(folder) == losses(whole)
+    ours, theirs = weights(folder), weights(whole)
+    for name, tensor in ours.items():  # what batch norms remember is made the same, and rounded, at each checkpoint
+        same = torch.allclose if "running" in name else torch.equal
+        assert same(tensor, theirs[name]), name
 
 
 @pytest.mark.long

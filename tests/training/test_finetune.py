@@ -158,15 +158,17 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     np.testing.assert_array_equal(ours, theirs)
 
 
-def tuned(model: Path, data: Path, out: Path) -> int:
-    values = ("image_tower.layer_decay=0.9", "duration=3 steps")
+def tuned(model: Path, data: Path, out: Path, *values: str) -> int:
+    values += ("image_tower.layer_decay=0.9", "duration=3 steps")
     return train(tuning(model, data, *values, head_only=True), out).step  # batch norms of a part are others
 
 
 @pytest.mark.long
-def test_several_processes_train_as_one_does(model: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_several_processes_train_as_one_does(model: Path, data: Path, tmp_path: Path, sharding: str) -> None:
     tuned(model, data, tmp_path / "one")
-    assert run_in_processes(2, tuned, model, data, tmp_path / "two", folder=tmp_path) == [3, 3]
+    more = f"sharding={sharding}"
+    assert run_in_processes(2, tuned, model, data, tmp_path / "two", more, folder=tmp_path) == [3, 3]
     for name in ("loss", "class_accuracy", "gradient_norm"):
         lines = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("one", "two")]
         one, two = ([json.loads(line)[name] for line in run] for run in lines)

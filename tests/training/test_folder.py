@@ -14,12 +14,11 @@ import pytest
 
 from diptych.config import override
 from diptych.errors import TrainingError
-from diptych.training import loop
+from diptych.training import inputs
 from diptych.training.folder import claim, occupied, write_json
 from diptych.training.loop import train
 from tests.training import small
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.training.processes import context
 
 
 @pytest.fixture(scope="module")
@@ -29,25 +28,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_second_process_is_kept_out_until_the_first_is_gone(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    program = (
-        "import pathlib, sys; from diptych.training.loop import train; from tests.training import small\n"
-        "recipe = small.recipe(pathlib.Path(sys.argv[1]), workers=2, steps=10**6, every_steps=10**6)\n"
-        "train(recipe, sys.argv[2])"
+    process = context.Process(
+        target=train, args=(small.recipe(data, workers=2, steps=10**6, every_steps=10**6), folder)
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", program, str(data), str(folder)]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            deadline = time.monotonic() + 120
-            while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            before = (folder / "recipe.json").read_bytes()
-            for resume in (False, True):
-                with pytest.raises(TrainingError, match=rf"in use by process {process.pid} on "):
-                    train(small.recipe(data), folder, resume=resume)
-            assert (folder / "recipe.json").read_bytes() == before
-        finally:
-            process.kill()
+    process.start()
+    try:
+        deadline = time.monotonic() + 120
+        while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        before = (folder / "recipe.json").read_bytes()
+        for resume in (False, True):
+            with pytest.raises(TrainingError, match=rf"in use by process {process.pid} on "):
+                train(small.recipe(data), folder, resume=resume)
+        assert (folder / "recipe.json").read_bytes() == before
+    finally:
+        process.kill()
+        process.join()
     # Its workers may be alive for a moment more.
     with pytest.raises(TrainingError, match="duration"):
         train(small.recipe(data), folder, resume=True)
@@ -102,7 +98,7 @@ def test_a_list_of_failures_that_cannot_be_written_does_not_end_a_run(
     (tmp_path / "data" / "3.png").write_bytes(b"")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "skipped.json").write_bytes(content)
-    assert train(override(small.recipe(table), ["data.max_failures=0.5"]), tmp_path / "run").finished
+    assert train(override(small.recipe(table, steps=3), ["data.max_failures=0.5"]), tmp_path / "run").finished
     assert "are not listed in" in capsys.readouterr().err
 
 
@@ -122,7 +118,7 @@ def test_a_folder_of_another_recipe_is_refused_before_images_are_decoded(
     def decode(*_: object, **__: object) -> None:
         raise AssertionError("decoded before the rest was known to be right")
 
-    monkeypatch.setattr(loop, "InMemory", decode)
+    monkeypatch.setattr(inputs, "InMemory", decode)
     with pytest.raises(TrainingError, match="seed"):
         train(override(recipe, ["seed=5"]), tmp_path / "run", resume=True)
     (tmp_path / "run" / "checkpoints" / "step-000000002" / "training.pt").write_bytes(b"")

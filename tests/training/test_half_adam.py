@@ -58,6 +58,20 @@ def test_weights_in_bf16_move_by_less_than_they_can_show() -> None:
     assert weight.float().mean().item() == pytest.approx(0.99, abs=1e-3)
 
 
+def test_what_all_processes_have_stays_the_same_on_all() -> None:
+    """The temperature, whose replicas would drift apart if its draws depended on the parts of others before it."""
+    found = []
+    for rows in (3, 2):
+        part, whole = torch.nn.Parameter(torch.zeros(rows)), torch.nn.Parameter(torch.zeros(50))
+        optimizer = HalfAdam([part, whole], **OPTIONS)
+        for step in range(5):
+            part.grad = torch.ones(rows)
+            whole.grad = torch.linspace(-1, 1, 50) + 0.1 * step
+            optimizer.step()
+        found.append((whole.detach(), optimizer.state[whole]["exp_avg"], optimizer.state[whole]["exp_avg_sq"]))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_resumed_run_makes_the_same_draws(precision: torch.dtype) -> None:
     weight = torch.nn.Parameter(torch.zeros(100, dtype=precision))

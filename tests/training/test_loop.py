@@ -46,16 +46,16 @@ def test_a_run_learns_and_its_model_opens(data: Path, tmp_path: Path, precision:
 
 
 def test_the_checkpoint_of_a_step_opens_and_only_the_last_are_kept(data: Path, tmp_path: Path) -> None:
-    train(small.recipe(data), tmp_path / "run")
+    train(small.recipe(data, steps=6, every_steps=2), tmp_path / "run")
     kept = state.checkpoints(tmp_path / "run" / "checkpoints")
-    assert [path.name for path in kept] == ["step-000000011", "step-000000012"]
+    assert [path.name for path in kept] == ["step-000000004", "step-000000006"]
     assert diptych.load(kept[0]).encode_texts("a red card").shape == (1, 16)
 
 
 def test_minutes_make_checkpoints_too(data: Path, tmp_path: Path) -> None:
-    recipe = override(small.recipe(data, every_steps=1000), ["checkpoints.every_minutes=1e-9", "checkpoints.keep=20"])
+    recipe = override(small.recipe(data, steps=4), ["checkpoints.every_minutes=1e-9", "checkpoints.keep=20"])
     train(recipe, tmp_path / "run")
-    assert len(state.checkpoints(tmp_path / "run" / "checkpoints")) == 12
+    assert len(state.checkpoints(tmp_path / "run" / "checkpoints")) == 4
 
 
 def test_evaluators_get_the_model_and_leave_training_as_it_was(data: Path, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_gradients_are_scaled_down_to_the_largest_norm(
         step(optimizer)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    train(override(small.recipe(data), ["optimizer.max_gradient_norm=0.05"]), tmp_path / "run")
-    assert norms == pytest.approx([0.05] * 12, rel=1e-3)
+    train(override(small.recipe(data, steps=4), ["optimizer.max_gradient_norm=0.05"]), tmp_path / "run")
+    assert norms == pytest.approx([0.05] * 4, rel=1e-3)
     assert all(line["gradient_norm"] > 0.05 for line in metrics(tmp_path / "run"))
 
 
@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_does_harm(
 
     monkeypatch.setattr(Session, "advance", poisoned)
     with pytest.raises(NonFiniteLoss, match=r"step 8: .*step-000000007.*Samples of the batch: .*\.png"):
-        train(small.recipe(data), tmp_path / "run")
+        train(small.recipe(data, every_steps=7), tmp_path / "run")
     last = state.checkpoints(tmp_path / "run" / "checkpoints")[-1]
     bundle, resumed = state.load(last)
     assert resumed.step == 7
@@ -133,7 +133,7 @@ def test_unreadable_samples_are_listed_and_too_many_stop_the_run(tmp_path: Path)
 def test_a_caption_that_is_not_text_is_skipped_by_the_vocabulary_too(tmp_path: Path) -> None:
     table = small.make_data(tmp_path / "data")
     table.write_bytes(table.read_bytes().replace(b"a green card number 1\n", b"caf\xe9\n"))
-    train(override(small.recipe(table), ["data.max_failures=0.5"]), tmp_path / "run")
+    train(override(small.recipe(table, steps=3), ["data.max_failures=0.5"]), tmp_path / "run")
     listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
     assert list(listed) == ["1"]
     assert "utf-8" in listed["1"]
@@ -142,7 +142,7 @@ def test_a_caption_that_is_not_text_is_skipped_by_the_vocabulary_too(tmp_path: P
 def test_what_an_earlier_part_of_the_run_listed_stays_listed(tmp_path: Path) -> None:
     table = small.make_data(tmp_path / "data")
     (tmp_path / "data" / "3.png").write_bytes(b"")
-    recipe = override(small.recipe(table), ["data.max_failures=0.5"])
+    recipe = override(small.recipe(table, steps=3), ["data.max_failures=0.5"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "skipped.json").write_text(json.dumps({"17": "17.png: was there and is no more"}))
     train(recipe, tmp_path / "run")
@@ -152,7 +152,7 @@ def test_what_an_earlier_part_of_the_run_listed_stays_listed(tmp_path: Path) -> 
 def test_rows_and_files_that_gave_no_sample_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = small.make_data(tmp_path / "data")
     table.write_text(table.read_text() + "\tno image\n")
-    train(small.recipe(table), tmp_path / "run")
+    train(small.recipe(table, steps=1), tmp_path / "run")
     assert "row 25 has no image" in capsys.readouterr().err
 
 
@@ -173,7 +173,7 @@ def test_an_evaluation_that_was_killed_is_made_up_for(data: Path, tmp_path: Path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_during_an_evaluation_it_saves_first(data: Path, tmp_path: Path, number: signal.Signals) -> None:
-    recipe, folder = small.recipe(data, every_steps=1000), tmp_path / "run"
+    recipe, folder = small.recipe(data), tmp_path / "run"
 
     def evaluator(clip: diptych.Clip) -> dict[str, float]:
         os.kill(os.getpid(), number)
@@ -192,7 +192,7 @@ def test_an_evaluation_that_fails_costs_neither_steps_nor_model(
     def unlucky(clip: diptych.Clip) -> dict[str, float]:
         raise DataError("0.png has no caption")
 
-    recipe, folder = small.recipe(data, every_steps=1000), tmp_path / "run"
+    recipe, folder = small.recipe(data), tmp_path / "run"
     for last, error in ((5, DataError), (5, DataError)):  # it is made up for at once, and fails again
         with pytest.raises(error, match="no caption"):
             train(recipe, folder, resume=True, evaluators={"test": unlucky})
@@ -217,7 +217,7 @@ def test_a_worker_that_is_killed_costs_no_steps(
                 os.kill(process.pid, signal.SIGKILL)
         return advance(session, batch, steps)
 
-    recipe, folder = small.recipe(data, workers=1, steps=30, every_steps=1000), tmp_path / "run"
+    recipe, folder = small.recipe(data, workers=1, steps=30), tmp_path / "run"
     monkeypatch.setattr(Session, "advance", killing)
     with pytest.raises(DataError, match="SIGKILL"):
         train(recipe, folder)
@@ -242,14 +242,14 @@ def test_too_many_failures_cost_no_steps(
 
     monkeypatch.setattr(Session, "advance", spoiling)
     with pytest.raises(TooManyFailures):
-        train(small.recipe(table, every_steps=1000), tmp_path / "run")
+        train(small.recipe(table), tmp_path / "run")
     assert "step-000000007; resume" in capsys.readouterr().err
     assert state.checkpoints(tmp_path / "run" / "checkpoints")
 
 
-@pytest.mark.parametrize("last", [4, 12])
+@pytest.mark.parametrize(("last", "every_steps"), [(4, 1), (12, 11)])
 def test_weights_that_are_no_numbers_are_not_saved(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int, every_steps: int
 ) -> None:
     advance = Session.advance
 
@@ -261,7 +261,7 @@ def test_weights_that_are_no_numbers_are_not_saved(
 
     monkeypatch.setattr(Session, "advance", spoiling)
     with pytest.raises(NonFiniteLoss, match=rf"step {last}: .*text\.projection.*good checkpoint is .*{last - 1:09d}"):
-        train(small.recipe(data), tmp_path / "run")
+        train(small.recipe(data, every_steps=every_steps), tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
     bundle, resumed = state.load(state.checkpoints(tmp_path / "run" / "checkpoints")[-1])
     assert resumed.step == last - 1
@@ -269,7 +269,7 @@ def test_weights_that_are_no_numbers_are_not_saved(
 
 
 def test_a_vocabulary_from_a_file_is_used_as_it_is(data: Path, tmp_path: Path) -> None:
-    first = train(small.recipe(data), tmp_path / "first")
+    first = train(small.recipe(data, steps=1), tmp_path / "first")
     folder = tmp_path / "first" / "model"
     second = train(
         override(small.recipe(data, steps=1), [f"vocabulary={json.dumps(str(folder))}"]), tmp_path / "second"
@@ -326,10 +326,10 @@ def test_the_papers_values(name: str, rate: float, beta2: float, epsilon: float)
 
 
 def test_a_damaged_run_folder_is_an_error(data: Path, tmp_path: Path) -> None:
-    train(small.recipe(data), tmp_path / "run")
+    train(small.recipe(data, steps=1), tmp_path / "run")
     (tmp_path / "run" / "recipe.json").write_text("{")
     with pytest.raises(TrainingError, match=r"recipe\.json"):
-        train(small.recipe(data), tmp_path / "run", resume=True)
+        train(small.recipe(data, steps=1), tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize(

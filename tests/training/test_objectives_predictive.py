@@ -35,6 +35,7 @@ from diptych.zoo import MODELS
 from tests.models.twins import redraw, twin
 from tests.training import small
 from tests.training.processes import run_in_processes
+from tests.training.test_processes import assert_trained_alike
 
 IMAGES, CAPTIONS, LENGTH, START, END = 6, 2, 9, 58, 59
 BAG = BagOfWordsSpec(context_length=16, vocabulary_size=60, width=24)
@@ -193,7 +194,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(objective: str, data: Path, **changes: Any) -> Recipe:
-    plain = small.recipe(data)
+    plain = small.recipe(data, every_steps=3)
     text = dataclasses.replace(TEXTS[objective], width=32)
     model = dataclasses.replace(plain.model, text=text)
     return dataclasses.replace(plain, model=model, objective=objective, **changes)
@@ -243,14 +244,34 @@ def test_it_learns_to_tell_classes_apart(objective: str, steps: int, data: Path,
     options = [f"duration={steps} steps", f"checkpoints.every_steps={steps}", f"evaluate_every={steps}"]
     options += ["optimizer.learning_rate=5e-3", "optimizer.half_statistics=true"]
     options += ["precision=bf16", "half_text_weights=true"]
-    wanted = recipe(objective, named)
-    image = VisionTransformerSpec(image_size=32, patch_size=16, width=32, layers=1, heads=2)
-    wanted = dataclasses.replace(wanted, model=dataclasses.replace(wanted.model, image=image))
-    run = train(override(wanted, options), tmp_path / "run", evaluators={"classes": judge})
+    run = train(override(patches(objective, named), options), tmp_path / "run", evaluators={"classes": judge})
     assert seen == [1.0]
     loaded = (load_captioner if objective == "caption" else diptych.load)(tmp_path / "run" / "model")
     assert evaluate(loaded, classes, templates=["a {} card"]).metrics["acc1"] == 1.0
     assert isinstance(run.trained, Captioner) == (objective == "caption")
+
+
+def patches(objective: str, data: Path, **changes: Any) -> Recipe:
+    """Without batch norms, whose statistics are of each process's part."""
+    plain = recipe(objective, data, **changes)
+    image = VisionTransformerSpec(image_size=32, patch_size=16, width=32, layers=1, heads=2)
+    return dataclasses.replace(plain, model=dataclasses.replace(plain.model, image=image))
+
+
+def train_both(data: Path, out: Path, **changes: Any) -> None:
+    for objective in TEXTS:
+        train(patches(objective, data, duration="3 steps", **changes), out / objective)
+
+
+def test_processes_that_have_a_part_of_the_model_each_train_as_one_does(data: Path, tmp_path: Path) -> None:
+    train_both(data, tmp_path / "alone")
+    run_in_processes(2, sharded, data, tmp_path / "parts", folder=tmp_path)
+    for objective in TEXTS:
+        assert_trained_alike(tmp_path / "parts" / objective, tmp_path / "alone" / objective)
+
+
+def sharded(data: Path, out: Path) -> None:
+    train_both(data, out, sharding="full", micro_batch=3)
 
 
 @pytest.fixture(scope="module")

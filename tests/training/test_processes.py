@@ -72,6 +72,7 @@ def assert_trained_alike(folder: Path, reference: Path) -> None:
 PARTS = "micro_batch=1"
 SHARDED = "sharding=full"
 CLIPPED = "optimizer.max_gradient_norm=0.5"
+COMPILED = "compile=true"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,17 @@ CLIPPED = "optimizer.max_gradient_norm=0.5"
         (2, (SHARDED, CLIPPED)),
         pytest.param(4, (PARTS, CLIPPED), marks=pytest.mark.long),
         pytest.param(4, (SHARDED, PARTS, "gradient_checkpointing=true"), marks=pytest.mark.long),
+        *(
+            pytest.param(
+                2,
+                (COMPILED, *more),
+                marks=[
+                    pytest.mark.long,
+                    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),  # of PyTorch
+                ],
+            )
+            for more in ((), (SHARDED,), (SHARDED, PARTS, "gradient_checkpointing=true"))
+        ),
     ],
 )
 def test_several_processes_train_as_one_does(

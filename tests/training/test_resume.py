@@ -6,9 +6,8 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,15 @@ from diptych.config import override
 from diptych.data.sources import open_source
 from diptych.errors import TrainingError
 from diptych.models.text_transformer import TextTransformer
-from diptych.specs import ModelSpec
 from diptych.training import state
 from diptych.training.loop import train
 from diptych.training.session import Session
 from diptych.zoo import MODELS
-from tests.models.twins import is_external, twin
+from tests.models.twins import twin
 from tests.training import small
+from tests.training.kinds import every_model
+from tests.training.processes import context
 
-ROOT = Path(__file__).resolve().parents[2]
 TIMES = {
     "seconds",
     "samples_per_second",
@@ -73,21 +72,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
     torch.set_num_threads(1)
-    assert small.run(data, folder).finished
+    assert small.run(data, folder, every_steps=11).finished
     return folder
 
 
-def start(data: Path, out: Path, workers: int = 0) -> subprocess.Popen[bytes]:
-    out.parent.mkdir(exist_ok=True)
-    with open(out.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.training.small", str(data), str(out), str(workers)],
-            cwd=ROOT,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-            stdout=log,
-            stderr=log,
-        )
+def start(data: Path, out: Path, workers: int = 0) -> BaseProcess:
+    process = context.Process(target=_run, args=(data, out, workers))
+    process.start()
+    return process
+
+
+def _run(data: Path, out: Path, workers: int) -> None:
+    os.setsid()  # its workers are of its group, and nobody else is
+    torch.set_num_threads(1)
+    with open(out.with_suffix(".log"), "a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    small.run(data, out, workers=workers, every_steps=1)
 
 
 def kill_at_random_until_done(data: Path, out: Path, *, kills: int, seed: int, workers: int = 0) -> int:
@@ -97,15 +98,19 @@ def kill_at_random_until_done(data: Path, out: Path, *, kills: int, seed: int, w
     for _ in range(kills):
         before = _file(out / "metrics.jsonl")
         process = start(data, out, workers)
-        while _file(out / "metrics.jsonl") == before and process.poll() is None:
+        while _file(out / "metrics.jsonl") == before and process.is_alive():
             time.sleep(0.01)  # past the start-up, so that the kill falls into the steps and writes
         time.sleep(dice.uniform(0, 0.3))
         process.kill()
-        process.wait()
-        hits += process.returncode == -signal.SIGKILL
-    last = start(data, out, workers)
-    assert last.wait(timeout=120) == 0, out.with_suffix(".log").read_text()
+        process.join()
+        hits += process.exitcode == -signal.SIGKILL
+    assert_ends_well(start(data, out, workers), out)
     return hits
+
+
+def assert_ends_well(process: BaseProcess, out: Path) -> None:
+    process.join(120)
+    assert process.exitcode == 0, out.with_suffix(".log").read_text()
 
 
 def _file(path: Path) -> int | None:
@@ -148,12 +153,9 @@ def test_resuming_from_an_earlier_checkpoint_repeats_the_steps(
     assert_same_run(folder, uninterrupted)
 
 
-TRAINABLE = {name: spec for name, spec in MODELS.items() if not is_external(spec)}
-
-
-@pytest.mark.parametrize("spec", TRAINABLE.values(), ids=TRAINABLE)
-def test_every_model_of_the_table_resumes_bit_for_bit(data: Path, tmp_path: Path, spec: ModelSpec) -> None:
-    recipe = dataclasses.replace(small.recipe(data, steps=4, every_steps=2), model=twin(spec))
+@every_model
+def test_every_model_of_the_table_resumes_bit_for_bit(data: Path, tmp_path: Path, name: str) -> None:
+    recipe = dataclasses.replace(small.recipe(data, steps=4, every_steps=2), model=twin(MODELS[name]))
     train(recipe, tmp_path / "whole")
     train(recipe, cut_back(tmp_path / "whole", steps=4), resume=True)
     assert_same_run(tmp_path / "resumed", tmp_path / "whole")
@@ -208,7 +210,7 @@ def test_ended_with_its_workers_by_a_signal_it_saves_and_leaves(
     while not (tmp_path / "run" / "checkpoints").exists():
         time.sleep(0.01)
     os.killpg(process.pid, number)  # as job schedulers and closing terminals do it
-    assert process.wait(timeout=60) == 0, (tmp_path / "run.log").read_text()
+    assert_ends_well(process, tmp_path / "run")
     assert state.checkpoints(tmp_path / "run" / "checkpoints")
     small.run(data, tmp_path / "run")
     assert_same_run(tmp_path / "run", uninterrupted)
@@ -362,7 +364,7 @@ def test_a_checkpoint_is_dropped_under_another_name(
 
     monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        train(small.recipe(data), tmp_path / "run")
+        train(small.recipe(data, every_steps=1), tmp_path / "run")
     monkeypatch.undo()
     assert removed == [".partial-step-000000001"]
     kept = state.checkpoints(tmp_path / "run" / "checkpoints")
@@ -381,7 +383,7 @@ def test_a_full_disk_is_an_error_in_a_line_and_nothing_of_the_checkpoint_stays(
     [optimizer] = (whole / state.OPTIMIZER).iterdir()
     for path in (optimizer, whole / "open_clip_model.safetensors"):
         name = path.name
-        folder, recipe = tmp_path / name, override(small.recipe(data, every_steps=2), ["checkpoints.keep=20"])
+        folder, recipe = tmp_path / name, override(small.recipe(data, every_steps=4), ["checkpoints.keep=20"])
         train(recipe, folder)
         shutil.rmtree(folder / "model")
         for later in state.checkpoints(folder / "checkpoints")[1:]:
@@ -390,13 +392,13 @@ def test_a_full_disk_is_an_error_in_a_line_and_nothing_of_the_checkpoint_stays(
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size - 100, before[1]))
         try:
             with pytest.raises(
-                TrainingError, match=r"step 4 could not be saved .*(too large|os error 27).* from step-000000002"
+                TrainingError, match=r"step 8 could not be saved .*(too large|os error 27).* from step-000000004"
             ) as told:
                 train(recipe, folder, resume=True)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert "unexpected pos" not in str(told.value)
-        assert os.listdir(folder / "checkpoints") == ["step-000000002"]
+        assert os.listdir(folder / "checkpoints") == ["step-000000004"]
         train(recipe, folder, resume=True)
         assert_same_run(folder, uninterrupted)
 

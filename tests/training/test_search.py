@@ -33,7 +33,7 @@ def scale(clip: Clip) -> Mapping[str, float]:
 
 
 def searched(data: Path, *vary: str, **options: object) -> Search:
-    recipe = override(small.recipe(data, steps=3), ["evaluate_every=1"])
+    recipe = override(small.recipe(data, steps=3, every_steps=1), ["evaluate_every=1"])
     space = tuple(parse(text, recipe) for text in vary or (f"{PATHS[0]}=log(1e-4,1e-2,3)", f"{PATHS[1]}=0,0.1"))
     return config.from_dict(
         Search,
