@@ -78,15 +78,23 @@ def expected(spec: ModelSpec) -> dict[str, Tensor]:
         raise CheckpointError(f"there can be no model with the sizes of {spec.name}: {said}") from error
 
 
-def assemble(entries: dict[str, Entry], spec: ModelSpec, places: Mapping[str, Place], where: str) -> dict[str, Tensor]:
+def assemble(
+    entries: dict[str, Entry],
+    spec: ModelSpec,
+    places: Mapping[str, Place],
+    where: str,
+    model: str = "this model",
+) -> dict[str, Tensor]:
     """The model's weights in fp32 under our names; ``places`` tells where each of them lies in the file.
 
     Entries are taken out one by one and freed, so at most one tensor exists twice; fp32 that lies there as it is here
-    is handed on. Raises CheckpointError that lists missing, extra and wrongly shaped tensors by the file's own names.
+    is handed on. Raises CheckpointError that says whose weights they are not (``model``) and lists missing, extra and
+    wrongly shaped tensors by the file's own names.
     """
     shapes = expected(spec)
     _fill_counters(entries, places)
-    _check(entries, shapes, places, where)
+    if problems := _problems(entries, shapes, places):
+        raise CheckpointError(f"{where} does not hold the weights of {model}. " + ". ".join(problems))
     weights = {}
     for name, like in shapes.items():
         stored = places[name].shapes(tuple(like.shape))
@@ -131,7 +139,7 @@ def _fill_counters(entries: dict[str, Entry], places: Mapping[str, Place]) -> No
             entries[name] = Entry.of(torch.zeros((), dtype=torch.int64))
 
 
-def _check(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], places: Mapping[str, Place], where: str) -> None:
+def _problems(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], places: Mapping[str, Place]) -> list[str]:
     wanted = {
         part: (shape, like.is_floating_point())
         for name, like in shapes.items()
@@ -156,8 +164,7 @@ def _check(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], places: M
     ]
     if integers:
         problems.append(f"not floating point: {_listed(integers)}; quantised weights cannot be read")
-    if problems:
-        raise CheckpointError(f"{where} does not hold the weights of this model. " + ". ".join(problems))
+    return problems
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

@@ -23,6 +23,7 @@ from diptych.cli.evaluate import evaluate
 from diptych.cli.finetune import finetune
 from diptych.cli.help import add_verb
 from diptych.cli.inspect import inspect
+from diptych.cli.output import printable
 from diptych.cli.recipes import recipes
 from diptych.cli.tokenizer import tokenizer
 from diptych.cli.train import train
@@ -63,10 +64,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
-        print(f"error: {_printable(_misuse(error))}", file=sys.stderr)
+        print(f"error: {printable(_misuse(error))}", file=sys.stderr)
         return 2
     except DiptychError as error:
-        print(f"error: {_printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -81,7 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             told = _refused(error)
         else:
             raise
-        print(f"error: {_printable(told)}", file=sys.stderr)
+        print(f"error: {printable(told)}", file=sys.stderr)
         return 1
     return 0
 
@@ -117,9 +118,4 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"warning: {_printable(str(message))}", file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """Without the control characters that names in a damaged file may hold: a terminal would obey them."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    print(f"warning: {printable(str(message))}", file=sys.stderr)

@@ -10,10 +10,19 @@ from pathlib import Path
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header (left out where it is empty), each column as wide as its widest cell."""
-    table = [list(header), *map(list, rows)] if any(header) else [list(row) for row in rows]
+    rows = [[printable(cell, lines=False) for cell in row] for row in rows]
+    table = [list(header), *rows] if any(header) else rows
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def printable(text: str, *, lines: bool = True) -> str:
+    """Without the control characters that names in a damaged file may hold: a terminal would obey them.
+
+    ``lines``: whether new lines may stay.
+    """
+    return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from diptych.errors import TokenizerError
-from diptych.text.tokenizer_files import load_json, read_text
+from diptych.text.tokenizer_files import load_json, read_config
 
 _CASED = 28_996  # entries of BERT's vocabulary with capitals, which ConVIRT's texts are of (arXiv 2010.00747)
 _NAMES = {
@@ -22,7 +22,7 @@ _NAMES = {
 def cleaning(path: Path) -> dict[str, bool]:
     """What a ``tokenizer_config.json`` says of cleaning, by the names of the library; TokenizerError where it says
     something else than yes or no."""
-    config = load_json(read_text(path), str(path))
+    config = read_config(path)
     told = {name: config[name] for name in _NAMES if config.get(name) is not None}
     for name, value in told.items():
         if not isinstance(value, bool):

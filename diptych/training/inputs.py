@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from diptych.checkpoints.bundle import read_tokenizer
+from diptych.checkpoints.vocabulary import read_tokenizer
 from diptych.data.mixture import opened
 from diptych.data.sources import Source, captions_of
 from diptych.errors import ConfigError
