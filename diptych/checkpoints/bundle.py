@@ -16,7 +16,7 @@ from diptych.checkpoints.files import WeightsFile, read_weights
 from diptych.checkpoints.formats import OPEN_CLIP, OPENAI
 from diptych.checkpoints.location import find
 from diptych.checkpoints.resolve import Resolved, resolve
-from diptych.checkpoints.tensors import assemble, resized, stretched
+from diptych.checkpoints.tensors import LONGEST_TEXT, assemble, resized, stretched
 from diptych.checkpoints.vocabulary import is_noted, padded_as, tokenizer_of
 from diptych.errors import CheckpointError, MissingExtra
 from diptych.models.captioner import CaptionModel
@@ -120,7 +120,7 @@ class _Opened(NamedTuple):
         """All of them, under our names."""
         spec, format = self.resolved.spec, self.resolved.format
         where = str(self.folder / self.contents.weights)
-        _check_depth(spec, len(self.file.entries), self.where)
+        _check_sizes(spec, len(self.file.entries), self.where)
         return assemble(self.file.entries, spec, format.places(spec), where, self.resolved.model)
 
     def provenance(self) -> dict[str, Any]:
@@ -198,8 +198,11 @@ def _noted(provenance: dict[str, Any], what: str) -> Any:
     return hashes.get(what) if isinstance(hashes, dict) else None
 
 
-def _check_depth(spec: ModelSpec, tensors: int, where: str) -> None:
-    """A damaged description may promise a billion layers: find out before a name is made for each weight."""
+def _check_sizes(spec: ModelSpec, tensors: int, where: str) -> None:
+    """A damaged description may promise a billion layers: find out before a name is made for each weight. Or texts of
+    as many tokens, of which no weight tells where a tower has no positions."""
+    if spec.text.context_length > LONGEST_TEXT:
+        raise CheckpointError(f"{where} is described as taking texts of {spec.text.context_length:,} tokens")
     depths = [getattr(tower, "layers", 0) for tower in (spec.image, spec.text)]
     layers = sum(depth if isinstance(depth, int) else sum(depth) for depth in depths)
     if layers > tensors:

@@ -55,8 +55,9 @@ def resolve(
     if not known:
         return Resolved(*_inferred(path, file, format, activation), format)
     _check_activation(known[0], activation, f"the activation {activation!r} contradicts", source)
-    told = f"{path} is {file.activation} ({file.activation_from}), which contradicts"
-    _check_activation(known[0], file.activation, told, source)
+    if spec is None:  # the caller's own has the last word
+        told = f"{path} is {file.activation} ({file.activation_from}), which contradicts"
+        _check_activation(known[0], file.activation, told, source)
     return Resolved(*known, format, f"the model that {source} describes{_differing(known[0], file, format)}")
 
 

@@ -17,7 +17,8 @@ Merge: TypeAlias = tuple[str, str]
 
 START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 RELEASED_MERGES = 48_894  # the released file holds 262,144; the released models use the first of them
-LONGEST_LINE = 4096
+LONGEST_LINE, LARGEST_MERGES = 4096, 16 << 20  # bytes; those of the released models have half a megabyte
+MOST_TOKENS = 1 << 20  # the largest vocabularies of others have 900,000
 LARGEST_FILE = 64 << 20  # that of SigLIP 2, with 256,000 entries, has 34 MB
 LARGEST_CONFIG = 4 << 20
 _LETTERS_A_LIST = 6  # at least, in any tokenizer's JSON: ["a",0],
@@ -81,10 +82,13 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
 
 def _merge_lines(lines: gzip.GzipFile | BufferedReader, path: Path) -> Iterator[Merge]:
     # Bounded reads: what claims to be merges may be a bomb of one endless line.
+    read = 0
     for number in range(1, RELEASED_MERGES + 2):
         raw = lines.readline(LONGEST_LINE)
         if not raw:
             return
+        if (read := read + len(raw)) > LARGEST_MERGES:
+            raise TokenizerError(f"{path} unpacks to more than {LARGEST_MERGES >> 20} MB, so it is no file of merges")
         if len(raw) == LONGEST_LINE:
             raise TokenizerError(f"{path}, line {number}: longer than {LONGEST_LINE} bytes, so it is no file of merges")
         line = raw.decode("utf-8").rstrip("\r\n")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from diptych.errors import TokenizerError
-from diptych.text.tokenizer_files import load_json
+from diptych.text.tokenizer_files import MOST_TOKENS, load_json
 
 _STEPS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 _MOST_PARTS = 200  # of its steps, one in another
@@ -88,6 +88,8 @@ def _check_tokens(model: dict[str, Any], added: list[Any]) -> None:
     if len(added) > _MOST_ADDED:
         raise TokenizerError(f"tokenizer.json adds {len(added):,} tokens to its vocabulary; real ones add hundreds")
     vocabulary = model.get("vocab") or ()
+    if len(vocabulary) > MOST_TOKENS:
+        raise TokenizerError(f"tokenizer.json has {len(vocabulary):,} tokens; no vocabulary has over {MOST_TOKENS:,}")
     tokens = [entry[0] if isinstance(entry, list) else entry for entry in vocabulary]
     lengths = [len(token) for token in (*tokens, *(entry["content"] for entry in added))]
     if max(lengths, default=0) > _LONGEST_TOKEN:

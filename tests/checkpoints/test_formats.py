@@ -282,6 +282,25 @@ def test_pickles_that_want_to_run_code_run_nothing(zipped, tmp_path):
     assert not marker.exists()
 
 
+def test_numbers_that_fp32_is_not_made_of_are_refused(tmp_path):
+    """Scales of others' quantisation, which PyTorch counts among floating-point types."""
+    low = {"visual.ln_pre.weight": torch.ones(128).to(torch.float8_e8m0fnu)}
+    save_file(state() | low, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"not floating point: visual\.ln_pre\.weight \(torch\.float8_e8m0fnu\)"):
+        read(tmp_path / "a.safetensors", spec=SPEC)
+    fp8 = {"visual.ln_pre.weight": torch.ones(128).to(torch.float8_e4m3fn)}
+    save_file(state() | fp8, tmp_path / "b.safetensors")
+    assert (read(tmp_path / "b.safetensors", spec=SPEC).weights["image.norm_pre.weight"] == 1).all()
+
+
+def test_a_zip_that_two_readers_would_read_differently_is_refused(tmp_path):
+    torch.save(state(), tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:
+        archive.writestr("a/DATA.pkl", b"")
+    with pytest.raises(CheckpointError, match="two files of one name"):
+        read(tmp_path / "a.pt", spec=SPEC)
+
+
 def test_training_files_with_python_objects_say_which(tmp_path):
     torch.save({"state_dict": state(), "arguments": argparse.Namespace(lr=1)}, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=r"argparse\.Namespace.*state_dict\(\)"):
