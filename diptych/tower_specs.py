@@ -31,7 +31,7 @@ class VisionTransformerSpec:
 
     def __post_init__(self) -> None:
         positive(self, "image_size", "patch_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        divides(self, "width", "heads")
+        transformer(self)
         divides(self, "image_size", "patch_size")
 
 
@@ -79,7 +79,7 @@ class _CausalTransformer:
 
     def __post_init__(self) -> None:
         positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        divides(self, "width", "heads")
+        transformer(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class SiglipVisionSpec:
 
     def __post_init__(self) -> None:
         positive(self, "image_size", "patch_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        divides(self, "width", "heads")
+        transformer(self)
         if self.patch_size > self.image_size:
             raise ConfigError(f"SiglipVisionSpec.patch_size ({self.patch_size}) exceeds image_size ({self.image_size})")
 
@@ -138,7 +138,7 @@ class SiglipTextSpec:
 
     def __post_init__(self) -> None:
         positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        divides(self, "width", "heads")
+        transformer(self)
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise ConfigError(
                 f"SiglipTextSpec.padding_id ({self.padding_id}) is none of the {self.vocabulary_size} tokens"
@@ -165,7 +165,7 @@ class BertSpec:
 
     def __post_init__(self) -> None:
         positive(self, "context_length", "vocabulary_size", "width", "layers", "heads", "mlp_ratio", "norm_epsilon")
-        divides(self, "width", "heads")
+        transformer(self)
         if self.context_length > self.positions:
             raise ConfigError(f"BertSpec.context_length ({self.context_length}) exceeds positions ({self.positions})")
 
@@ -259,3 +259,10 @@ def divides(spec: object, whole: str, part: str) -> None:
         raise ConfigError(
             f"{type(spec).__name__}.{part} ({getattr(spec, part)}) must divide {whole} ({getattr(spec, whole)})"
         )
+
+
+def transformer(spec: Any) -> None:
+    """ConfigError for a width that is not divided by the heads, or for layers between two of which nothing is left."""
+    divides(spec, "width", "heads")
+    if spec.width * spec.mlp_ratio < 1:
+        raise ConfigError(f"{type(spec).__name__}.mlp_ratio ({spec.mlp_ratio}) leaves nothing of width ({spec.width})")

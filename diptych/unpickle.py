@@ -9,10 +9,11 @@ storage stands for.
 from __future__ import annotations
 
 import pickle
-import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
+
+from diptych.checkpoints.limits import opcodes
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ def rebuild(pickled: bytes, names: Names) -> Any:
     """The value a pickle describes; raises pickle.UnpicklingError for an opcode that no model needs."""
     stack: list[Any] = []
     memo: dict[Any, Any] = {}
-    for opcode, argument, position in pickletools.genops(pickled):
+    for opcode, argument, position in opcodes(pickled):
         match opcode.name:
             case "PROTO":
                 pass

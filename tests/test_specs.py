@@ -102,3 +102,10 @@ def test_overrides_apply_together() -> None:
 def test_bad_overrides(assignment: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.override(zoo.MODELS["ViT-B/32"], [assignment])
+
+
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_layers_between_which_nothing_is_left(tower: str) -> None:
+    spec = getattr(zoo.MODELS["ViT-B/32"], tower)
+    with pytest.raises(ConfigError, match=r"mlp_ratio \(0\.001\) leaves nothing of width"):
+        dataclasses.replace(spec, mlp_ratio=0.001)

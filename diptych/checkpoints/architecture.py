@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from diptych.checkpoints.boundary import listed
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import (
     BagOfWordsSpec,
@@ -57,7 +58,7 @@ def infer(shapes: Shapes, activation: Activation, *, name: str, where: str) -> M
     except KeyError as error:
         raise CheckpointError(
             f"{where} has no tensor {error.args[0]!r}, so it is not a CLIP in the layout of OpenAI or OpenCLIP "
-            f"(it holds {', '.join(list(shapes)[:3]) or 'nothing'} ...)"
+            f"(it holds {listed(shapes, 3)} ...)"
         ) from error
     except (ConfigError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from diptych.checkpoints.architecture import SAY_IT, Shapes, count, heads, named, ratio
+from diptych.checkpoints.limits import open_zip
 from diptych.checkpoints.tensors import Entry
 from diptych.errors import CheckpointError, ConfigError
 from diptych.specs import HALF, ModelSpec, PreprocessSpec, SiglipTextSpec, SiglipVisionSpec
@@ -48,7 +49,7 @@ def read_npz(path: Path) -> dict[str, Entry]:
     Raises CheckpointError for a file that is cut off, whose headers contradict its sizes, or that holds pickles.
     """
     try:
-        archive = zipfile.ZipFile(path)
+        archive = open_zip(path)
         arrays = {info.filename.removesuffix(".npy"): _array(archive, info, path) for info in archive.infolist()}
     except CheckpointError:
         raise

@@ -6,18 +6,19 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from diptych.checkpoints.contents import Contents
-from diptych.checkpoints.files import read_weights
+from diptych.checkpoints.files import WeightsFile, read_weights
 from diptych.checkpoints.formats import OPEN_CLIP, OPENAI
 from diptych.checkpoints.location import find
-from diptych.checkpoints.resolve import resolve
-from diptych.checkpoints.tensors import assemble, resized, stretched
-from diptych.errors import CheckpointError
+from diptych.checkpoints.resolve import Resolved, resolve
+from diptych.checkpoints.tensors import LONGEST_TEXT, assemble, resized, stretched
+from diptych.checkpoints.vocabulary import is_noted, padded_as, tokenizer_of
+from diptych.errors import CheckpointError, MissingExtra
 from diptych.models.captioner import CaptionModel
 from diptych.models.clip import CLIP, hollow
 from diptych.specs import CaptionTransformerSpec, ModelSpec, SiglipTextSpec
@@ -62,31 +63,79 @@ def read(
     ``context_length``: tokens; likewise.
     Raises CheckpointError that names what is wrong, missing or unknown, and what to pass.
     """
-    folder, contents = find(location)
-    where = str(location)
-    file = read_weights(folder / contents.weights)
-    resolved, provenance, format = resolve(folder, contents, file, spec=spec, activation=activation)
-    _check_depth(resolved, len(file.entries), where)
-    weights = assemble(file.entries, resolved, format.places(resolved), where)
-    whose = OPENAI if format is OPEN_CLIP and file.activation else format  # only OpenAI's files tell it themselves
-    provenance = {"weights_from": where, "weights_format": f"{whose.name}, {file.container}"} | provenance
+    opened = _open(location, spec=spec, activation=activation)
+    weights, where, spec, provenance = opened.weights(), opened.where, opened.resolved.spec, opened.provenance()
     tokenizer_hash = _noted(provenance, "tokenizer")
-    if image_size is not None and image_size != resolved.image.image_size:
-        provenance = {**provenance, "image_size_from": resolved.image.image_size}
+    if image_size is not None and image_size != spec.image.image_size:
+        provenance = {**provenance, "image_size_from": spec.image.image_size}
         provenance.pop("hashes", None)  # of other weights from here on
-        weights, resolved = resized(weights, resolved, image_size)
-    if context_length is not None and context_length != resolved.text.context_length:
-        provenance = {**provenance, "context_length_from": resolved.text.context_length}
+        weights, spec = resized(weights, spec, image_size)
+    if context_length is not None and context_length != spec.text.context_length:
+        provenance = {**provenance, "context_length_from": spec.text.context_length}
         provenance.pop("hashes", None)
-        weights, resolved = stretched(weights, resolved, context_length)
+        weights, spec = stretched(weights, spec, context_length)
         tokenizer_hash = None  # of the other length
-    words = _tokenizer(tokenizer, folder, contents, resolved)
-    if tokenizer is None and words and tokenizer_hash and not _is_noted(words, tokenizer_hash, folder, resolved):
+    words = tokenizer_of(tokenizer, opened.folder, opened.contents, spec)
+    if tokenizer is None and words and tokenizer_hash and not is_noted(words, tokenizer_hash, opened.folder, spec):
         raise CheckpointError(
             f"{where}: the tokenizer is not the one that was written, by the SHA-256 noted with the weights, so texts "
             "would get wrong ids. Write the folder again, or pass the right one as tokenizer= (--tokenizer)"
         )
-    return Bundle(_padded_as(words, resolved), weights, words, provenance)
+    return Bundle(padded_as(words, spec), weights, words, provenance)
+
+
+def outline(
+    location: str | Path, *, tokenizer: str | Path | None = None, activation: Activation | None = None
+) -> tuple[Bundle, list[str]]:
+    """As much of a checkpoint as can be told without the extras that it needs, and what each of them is missing for.
+
+    Where a tower is of a library that is not there, weights are the file's tensors without their numbers (on the meta
+    device), and whether they fit the tower is not known. Raises CheckpointError as ``read`` does.
+    """
+    opened, missing = _open(location, spec=None, activation=activation), list[str]()
+    words = None
+    try:
+        weights = opened.weights()
+    except MissingExtra as error:
+        missing.append(f"to run the model, {error}")
+        entries = opened.file.entries.items()
+        weights = {name: torch.empty(entry.shape, dtype=entry.dtype, device="meta") for name, entry in entries}
+    try:
+        words = tokenizer_of(tokenizer, opened.folder, opened.contents, opened.resolved.spec)
+    except MissingExtra as error:
+        missing.append(f"to encode texts, {error}")
+    return Bundle(padded_as(words, opened.resolved.spec), weights, words, opened.provenance()), missing
+
+
+class _Opened(NamedTuple):
+    """A checkpoint whose description is read, and of whose weights names and shapes are."""
+
+    where: str
+    folder: Path
+    contents: Contents
+    file: WeightsFile
+    resolved: Resolved
+
+    def weights(self) -> dict[str, Tensor]:
+        """All of them, under our names."""
+        spec, format = self.resolved.spec, self.resolved.format
+        where = str(self.folder / self.contents.weights)
+        _check_sizes(spec, len(self.file.entries), self.where)
+        return assemble(self.file.entries, spec, format.places(spec), where, self.resolved.model)
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights came from, and what is noted beside."""
+        format = self.resolved.format
+        whose = OPENAI if format is OPEN_CLIP and self.file.activation else format  # only OpenAI's files tell it
+        told = {"weights_from": self.where, "weights_format": f"{whose.name}, {self.file.container}"}
+        return told | self.resolved.provenance
+
+
+def _open(location: str | Path, *, spec: ModelSpec | None, activation: Activation | None) -> _Opened:
+    folder, contents = find(location)
+    file = read_weights(folder / contents.weights)
+    resolved = resolve(folder, contents, file, spec=spec, activation=activation)
+    return _Opened(str(location), folder, contents, file, resolved)
 
 
 def padded_alike(bundle: Bundle) -> Bundle:
@@ -149,59 +198,12 @@ def _noted(provenance: dict[str, Any], what: str) -> Any:
     return hashes.get(what) if isinstance(hashes, dict) else None
 
 
-def _check_depth(spec: ModelSpec, tensors: int, where: str) -> None:
-    """A damaged description may promise a billion layers: find out before a name is made for each weight."""
+def _check_sizes(spec: ModelSpec, tensors: int, where: str) -> None:
+    """A damaged description may promise a billion layers: find out before a name is made for each weight. Or texts of
+    as many tokens, of which no weight tells where a tower has no positions."""
+    if spec.text.context_length > LONGEST_TEXT:
+        raise CheckpointError(f"{where} is described as taking texts of {spec.text.context_length:,} tokens")
     depths = [getattr(tower, "layers", 0) for tower in (spec.image, spec.text)]
     layers = sum(depth if isinstance(depth, int) else sum(depth) for depth in depths)
     if layers > tensors:
         raise CheckpointError(f"{where} is described as having {layers:,} layers, but it holds {tensors:,} tensors")
-
-
-def _tokenizer(argument: str | Path | None, folder: Path, contents: Contents, spec: ModelSpec) -> AnyTokenizer | None:
-    if argument is None and not contents.tokenizer:
-        return None
-    path = folder if argument is None else Path(argument)
-    tokenizer = read_tokenizer(path, spec)
-    # An embedding may be a little taller than a vocabulary that was trained elsewhere, and never smaller.
-    fits = tokenizer.vocabulary_size == spec.text.vocabulary_size
-    if not fits and not (spec.tokenizer != "clip_byte_pair" and tokenizer.vocabulary_size < spec.text.vocabulary_size):
-        raise CheckpointError(
-            f"the tokenizer in {path} has {tokenizer.vocabulary_size} tokens, the model {spec.text.vocabulary_size}; "
-            "pass the one it was trained with as tokenizer= (--tokenizer)"
-        )
-    return tokenizer
-
-
-def _is_noted(tokenizer: AnyTokenizer, noted: str, folder: Path, spec: ModelSpec) -> bool:
-    """Whether a folder's tokenizer is the one of this hash, perhaps with texts cut shorter than the model has to."""
-    from diptych.text.tokenizer_files import stored_context_length
-
-    if tokenizer.fingerprint == noted:
-        return True
-    shorter = stored_context_length(folder / "tokenizer_config.json") or spec.text.context_length
-    as_stored = dataclasses.replace(spec, text=dataclasses.replace(spec.text, context_length=shorter))
-    return read_tokenizer(folder, as_stored).fingerprint == noted
-
-
-def read_tokenizer(path: Path, spec: ModelSpec) -> AnyTokenizer:
-    """The tokenizer of a folder or a file, of the family that the model has, with its length. Raises TokenizerError."""
-    from diptych.text.pretrained import PretrainedTokenizer
-    from diptych.text.tokenizer import Tokenizer
-    from diptych.text.tokenizer_files import read_text
-
-    length = spec.text.context_length
-    if spec.tokenizer != "clip_byte_pair":
-        padding = spec.text.padding_id if isinstance(spec.text, SiglipTextSpec) else None
-        return PretrainedTokenizer.from_files(path, family=spec.tokenizer, context_length=length, pad_id=padding)
-    if path.is_dir():
-        return Tokenizer.from_files(path, context_length=length)
-    if path.suffix == ".json":
-        return Tokenizer.from_json(read_text(path), context_length=length)
-    return Tokenizer.from_merges(path, context_length=length)
-
-
-def _padded_as(tokenizer: AnyTokenizer | None, spec: ModelSpec) -> ModelSpec:
-    """What SigLIP's texts are padded with is its tokenizer's affair: OpenCLIP and Transformers ask nobody else."""
-    if tokenizer is None or not isinstance(spec.text, SiglipTextSpec):
-        return spec
-    return dataclasses.replace(spec, text=dataclasses.replace(spec.text, padding_id=tokenizer.pad_id))

@@ -25,7 +25,7 @@ _WEIGHTS = (
     "model.pth",
 )
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
-_TOKENIZER = ("tokenizer.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
+TOKENIZER = ("tokenizer.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
 _BESIDE_A_TOKENIZER = ("tokenizer_config.json", "vocab.json")  # say more of one, and are none
 
 
@@ -55,7 +55,7 @@ def find_contents(names: Iterable[str], where: str) -> Contents:
     configs = tuple(name for name in (CONFIG, HUGGINGFACE_CONFIG, PREPROCESSOR, PROCESSOR) if name in there)
     if DESCRIPTION not in there and len(weights) > 1 and weights[0] not in _WEIGHTS:
         raise CheckpointError(f"{where} holds several files of weights: {', '.join(weights[:8])}; give one of them")
-    tokenizer = tuple(name for name in _TOKENIZER if name in there)
+    tokenizer = tuple(name for name in TOKENIZER if name in there)
     if tokenizer:
         tokenizer += tuple(name for name in _BESIDE_A_TOKENIZER if name in there)
     return Contents(weights[0], DESCRIPTION if DESCRIPTION in there else None, configs, tokenizer)

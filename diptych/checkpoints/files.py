@@ -15,13 +15,19 @@ import torch
 from torch import Tensor
 
 from diptych.checkpoints.big_vision import read_npz
-from diptych.checkpoints.openai import is_archive, read_archive
+from diptych.checkpoints.boundary import listed
+from diptych.checkpoints.limits import asked_for, asked_for_by_old, open_zip
+from diptych.checkpoints.openai import LARGEST_PICKLE, is_archive, read_archive
 from diptych.checkpoints.tensors import Entry, read_safetensors
 from diptych.errors import CheckpointError
 from diptych.tower_specs import Activation
 
 # Numbers that OpenAI's code keeps beside the weights of a model, and nobody else's does.
 _OPENAI_NUMBERS = ("input_resolution", "context_length", "vocab_size")
+_NOT_RUN = (
+    "it was not run. If you trust its author, load it where it was made and save the tensors alone: "
+    "torch.save(model.state_dict(), ...)"
+)
 _BOMB = 100  # times smaller than what it holds is no archive of weights, but a bomb
 # What wrappers put before every name: DistributedDataParallel, torch.compile.
 _WRAPPERS = re.compile(r"(module\.|_orig_mod\.)+")
@@ -62,30 +68,51 @@ def _read(path: Path) -> WeightsFile:
         entries, metadata = read_safetensors(path)
         return replace(_weights(entries, "safetensors"), description=metadata.get("diptych"))
     if start[:4] == b"PK\x03\x04":
-        names = _members(path)
+        names, asked = _members(path)
         if is_archive(names):
             return _openai(path)
         if all(name.endswith(".npy") for name in names):
             return WeightsFile("npz", read_npz(path))
-        return _weights(_read_pickle(path, mapped=True), "pickle")
+        return _weights(_read_pickle(path, asked, mapped=True), "pickle")
     if start[:1] == b"\x80":
-        return _weights(_read_pickle(path, mapped=False), "pickle")
+        return _weights(_read_pickle(path, _asked_by_old(path), mapped=False), "pickle")
     what = "is empty" if not start else f"starts with {start[:4]!r}"
     raise CheckpointError(
         f"{path} is not a checkpoint: it {what}; give a .safetensors, .pt, .pth, .bin or .npz file of weights"
     )
 
 
-def _members(path: Path) -> list[str]:
+def _members(path: Path) -> tuple[list[str], str | None]:
+    """The names in a zip, and what its pickle asks for that no state dict needs."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             members = archive.infolist()
+            unpacked = sum(member.file_size for member in members)
+            if unpacked > _BOMB * path.stat().st_size:
+                raise CheckpointError(f"{path} would unpack to {unpacked >> 20} MB; weights do not shrink so far")
+            names = [member.filename for member in members]
+            if len({name.lower() for name in names}) < len(names):  # of two, readers take different ones
+                raise CheckpointError(f"{path} holds two files of one name; fetch or write it again")
+            pickled = [] if is_archive(names) else [name for name in names if name.lower().endswith("/data.pkl")]
+            return names, next(filter(None, (asked_for(_bounded(archive, name)) for name in pickled)), None)
+    except CheckpointError:
+        raise
     except Exception as error:  # names that are no text, odd compressions: whatever a broken zip makes its reader meet
-        raise CheckpointError(f"{path} is cut off or damaged ({error}); fetch or write it again") from error
-    unpacked = sum(member.file_size for member in members)
-    if unpacked > _BOMB * path.stat().st_size:
-        raise CheckpointError(f"{path} would unpack to {unpacked >> 20} MB; weights do not shrink so far")
-    return [member.filename for member in members]
+        raise CheckpointError(f"{path} is cut off or damaged ({error!s:.300}); fetch or write it again") from error
+
+
+def _bounded(archive: zipfile.ZipFile, name: str) -> bytes:
+    if (size := archive.getinfo(name).file_size) > LARGEST_PICKLE:
+        raise pickle.UnpicklingError(f"its {name} has {size >> 20} MB, that of weights has not")
+    return archive.read(name)
+
+
+def _asked_by_old(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return asked_for_by_old(file)
+    except Exception as error:  # likewise
+        raise CheckpointError(f"{path} is cut off or no pickle ({error!s:.300}); fetch or write it again") from error
 
 
 def _openai(path: Path) -> WeightsFile:
@@ -110,7 +137,7 @@ def _unwrapped(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     for name, entry in entries.items():
         short = _WRAPPERS.sub("", name, count=1) if _WRAPPERS.match(name) else name
         if short in plain:
-            raise CheckpointError(f"two tensors are called {short!r} once 'module.' and '_orig_mod.' are taken off")
+            raise CheckpointError(f"two tensors are called {short!r:.80} once 'module.' and '_orig_mod.' are taken off")
         plain[short] = entry
     return plain
 
@@ -120,16 +147,13 @@ def _is_constant(name: str) -> bool:
     return name in _OPENAI_NUMBERS or name.rpartition(".")[2] in ("attn_mask", "position_ids")
 
 
-def _read_pickle(path: Path, *, mapped: bool) -> dict[str, Entry]:
+def _read_pickle(path: Path, asked: str | None, *, mapped: bool) -> dict[str, Entry]:
+    if asked:
+        raise CheckpointError(f"{path} asks to load {asked:.80}; {_NOT_RUN}")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class) ([\w.]+)", str(error))
-        what = f"asks to load {asked[1] or asked[2]}" if asked else "is no pickle of tensors"
-        raise CheckpointError(
-            f"{path} {what}; it was not run. If you trust its author, load it where it was made and save the tensors "
-            "alone: torch.save(model.state_dict(), ...)"
-        ) from error
+        raise CheckpointError(f"{path} is no pickle of tensors; {_NOT_RUN}") from error
     except Exception as error:  # whatever a broken pickle makes its reader trip over
         raise CheckpointError(f"{path} cannot be read as a pickle of tensors ({error}); fetch it again") from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
@@ -142,15 +166,15 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}; a checkpoint is a dict of tensors by name")
     others = {str(k): v for k, v in loaded.items() if not isinstance(v, Tensor) and k not in _OPENAI_NUMBERS}
     if others or not loaded:
-        listed = ", ".join(f"{name} ({type(value).__name__})" for name, value in list(others.items())[:6])
+        found = (f"{name:.60} ({type(value).__name__})" for name, value in others.items())
         raise CheckpointError(
-            f"{path} holds {listed or 'nothing'} where tensors were expected; a training checkpoint keeps them under "
+            f"{path} holds {listed(found, 6)} where tensors were expected; a training checkpoint keeps them under "
             "'state_dict'"
         )
     tensors = {str(name): torch.as_tensor(value) for name, value in loaded.items()}
     for name, tensor in tensors.items():
         if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-            raise CheckpointError(f"{path}: {name} is not a plain tensor; save the weights dense, on the CPU")
+            raise CheckpointError(f"{path}: {name:.80} is not a plain tensor; save the weights dense, on the CPU")
         if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
-            raise CheckpointError(f"{path}: {name} is larger than what is stored of it; save it contiguous")
+            raise CheckpointError(f"{path}: {name:.80} is larger than what is stored of it; save it contiguous")
     return tensors

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from diptych.checkpoints import architecture, big_vision, chinese_clip
 from diptych.checkpoints.architecture import Shapes
+from diptych.checkpoints.boundary import listed
 from diptych.checkpoints.names import big_vision as big_vision_names
 from diptych.checkpoints.names import chinese_clip as chinese_clip_names
 from diptych.checkpoints.names import huggingface as huggingface_names
@@ -183,8 +184,7 @@ def recognised(shapes: Shapes, where: str) -> Format:
     for format in READ:
         if format.told(shapes):
             return format
-    listed = ", ".join(list(shapes)[:3]) or "nothing"
     raise CheckpointError(
-        f"{where} is not a CLIP that is known: it holds {listed} ...; known are the names of OpenAI, OpenCLIP, "
-        "Transformers, big_vision and Chinese-CLIP"
+        f"{where} is not a CLIP that is known: it holds {listed(shapes, 3)} ...; known are the names of OpenAI, "
+        "OpenCLIP, Transformers, big_vision and Chinese-CLIP"
     )

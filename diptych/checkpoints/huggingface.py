@@ -15,7 +15,7 @@ from diptych.checkpoints.architecture import ratio
 from diptych.checkpoints.boundary import described_by
 from diptych.checkpoints.huggingface_preprocessor import from_preprocess, of_squares, to_preprocess
 from diptych.config import from_dict
-from diptych.errors import CheckpointError, nearest
+from diptych.errors import CheckpointError, ConfigError, nearest
 from diptych.specs import (
     BertSpec,
     ModelSpec,
@@ -45,7 +45,7 @@ _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "text_config": {
             **_TEXT,
             **{"num_attention_heads": 8, "hidden_size": 512, "intermediate_size": 2048},
-            **{"vocab_size": 49_408, "max_position_embeddings": 77},
+            **{"vocab_size": 49_408, "max_position_embeddings": 77, "eos_token_id": None},
             **{"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
         },
     },
@@ -116,7 +116,7 @@ def _spec(
         },
     }
     tokenizers = {"clip": "clip_byte_pair", "siglip": "sentence_piece", "chinese_clip": "word_piece"}
-    return from_dict(
+    spec = from_dict(
         ModelSpec,
         {
             **{"name": name, "embedding": embedding, **towers},
@@ -125,6 +125,11 @@ def _spec(
             "scores": "sigmoid" if family == "siglip" else "softmax",
         },
     )
+    # Transformers reads a text out where this id stands, or, in configs of 2, at the highest; here the highest ends it.
+    end = text.get("eos_token_id")
+    if family == "clip" and end not in (None, 2, spec.text.vocabulary_size - 1):
+        raise ConfigError(f"text_config.eos_token_id is {end!r:.80}; CLIP's end token is its last, or 2 in old configs")
+    return spec
 
 
 def _section(config: Mapping[str, Any], family: str, section: str, where: str) -> dict[str, Any]:
@@ -139,8 +144,10 @@ def _section(config: Mapping[str, Any], family: str, section: str, where: str) -
     defaults = _DEFAULTS[family][section]
     told = {key: default if values.get(key) is None else values[key] for key, default in defaults.items()}
     for key, value in told.items():
-        if isinstance(defaults[key], int | float) and not isinstance(value, int | float):
-            raise CheckpointError(f"{where}: {section}.{key} is {value!r:.80}, but must be a number")
+        kind = int if isinstance(defaults[key], int) else int | float
+        if isinstance(defaults[key], int | float) and not isinstance(value, kind):
+            number = "a whole number" if kind is int else "a number"
+            raise CheckpointError(f"{where}: {section}.{key} is {value!r:.80}, but must be {number}")
     return told
 
 

@@ -11,6 +11,7 @@ from diptych.checkpoints.contents import PREPROCESSOR, PROCESSOR, Contents
 from diptych.errors import CheckpointError
 
 _LARGEST_CONFIG = 4 << 20
+_LETTERS_A_LIST = 6
 _NOTES = ("image_processor_type", "feature_extractor_type", "processor_class", "data_format", "device")
 
 
@@ -26,6 +27,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parsed(text: str, path: Path) -> dict[str, Any]:
     """The object in a text that was found in ``path``; CheckpointError where there is none."""
+    if text.count("[") + text.count("{") > 1000 + len(text) // _LETTERS_A_LIST:  # each becomes dozens of bytes
+        raise CheckpointError(f"{path} is not JSON of a model: it is mostly brackets")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

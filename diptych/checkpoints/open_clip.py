@@ -130,15 +130,23 @@ def _image(vision: Mapping[str, Any], size: int, activation: str) -> dict[str, A
     if isinstance(vision["layers"], list):
         return {
             **{"kind": "modified_resnet", "image_size": size, "layers": vision["layers"], "stem_width": width},
-            "heads": 32 * width // head_width,
+            "heads": _heads(32 * width, head_width),
         }
     pooling = {theirs: ours for ours, theirs in _POOLING.items()}
     return {
         **{"kind": "vision_transformer", "image_size": size, "patch_size": _square(vision["patch_size"])},
-        **{"width": width, "layers": vision["layers"], "heads": width // head_width},
+        **{"width": width, "layers": vision["layers"], "heads": _heads(width, head_width)},
         **{"mlp_ratio": vision["mlp_ratio"], "activation": activation},
         "pooling": pooling.get(vision["pool_type"], vision["pool_type"]),
     }
+
+
+def _heads(width: int, head_width: int) -> int:
+    if width % head_width:
+        raise ConfigError(
+            f"vision_cfg.head_width ({head_width}) does not divide the width ({width}) of the heads' layer"
+        )
+    return width // head_width
 
 
 def _square(size: Any) -> int:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from diptych.checkpoints.limits import open_zip
 from diptych.checkpoints.tensors import Entry
 from diptych.errors import CheckpointError
 from diptych.tower_specs import Activation
@@ -34,7 +35,7 @@ _STORAGES = {
     "LongStorage": torch.int64,
     "BoolStorage": torch.bool,
 }
-_LARGEST_PICKLE = 64 << 20  # the released ones are under 1 MB
+LARGEST_PICKLE = 64 << 20  # the released ones are under 1 MB
 _MOST_VALUES, _DEEPEST, _LONGEST_NAME = 100_000, 100, 1000  # far beyond those of any model
 
 
@@ -58,7 +59,7 @@ def read_archive(path: Path) -> Archive:
     Raises CheckpointError for an archive that is cut off, inconsistent, or whose pickle asks for anything but tensors.
     """
     try:
-        archive = zipfile.ZipFile(path)
+        archive = open_zip(path)
         reader = _Reader(archive, path)
         return reader.flatten(reader.load())
     except CheckpointError:
@@ -83,7 +84,7 @@ class _Reader:
         self.folder = pickled.removesuffix("data.pkl") + "data/"
 
     def load(self) -> Any:
-        if self.pickled.file_size > _LARGEST_PICKLE:
+        if self.pickled.file_size > LARGEST_PICKLE:
             raise CheckpointError(f"{self.path}: its data.pkl has {self.pickled.file_size >> 20} MB, a model's has not")
         return rebuild(self.archive.read(self.pickled), self)
 
@@ -128,6 +129,8 @@ class _Reader:
         return _Storage(info.filename, dtype, count)
 
     def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Entry:
+        if not all(type(number) is int for number in (offset, *shape, *stride)):
+            raise CheckpointError(f"{self.path}: a tensor {shape!r:.80} whose sizes are no whole numbers")
         last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
         empty = 0 in shape
         if min((offset, *shape, *stride)) < 0 or (not empty and last >= storage.count):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from diptych.checkpoints import huggingface, open_clip
 from diptych.checkpoints.boundary import described_by
@@ -19,27 +19,46 @@ from diptych.specs import BertSpec, ModelSpec
 from diptych.tower_specs import Activation
 
 FORMAT_VERSION = 1
+_TOLD_BY_SHAPES = frozenset(
+    {"embedding", "scores", "image.image_size", "image.patch_size", "image.stem_width", "text.context_length"}
+    | {"text.positions", "text.vocabulary_size"}
+    | {f"{tower}.{size}" for tower in ("image", "text") for size in ("kind", "width", "layers", "mlp_ratio")}
+)
 
 Known = tuple[ModelSpec, dict[str, Any]]
 
 
+class Resolved(NamedTuple):
+    """What a checkpoint is: the spec, where it came from (provenance), whose names the tensors have, and how to call
+    the model where weights turn out not to be its."""
+
+    spec: ModelSpec
+    provenance: dict[str, Any]
+    format: Format
+    model: str = "this model"
+
+
 def resolve(
     folder: Path, contents: Contents, file: WeightsFile, *, spec: ModelSpec | None, activation: Activation | None
-) -> tuple[ModelSpec, dict[str, Any], Format]:
-    """The spec, where it came from (provenance), and whose names the tensors have.
+) -> Resolved:
+    """What a checkpoint is, by the first of these that says it.
 
     In this order: the caller's ``spec``, ``diptych.json``, the config of whoever named the tensors, what Diptych wrote
-    into the file of weights itself, the shapes of its tensors. Raises CheckpointError where ``activation`` contradicts
-    the first of these, or is needed and missing.
+    into the file of weights itself, the shapes of its tensors. Raises CheckpointError where ``activation``, or what
+    the file of weights shows of it, contradicts the first of these, or is needed and missing.
     """
     if activation is not None and activation not in get_args(Activation):
         raise CheckpointError(f"there is no activation {activation!r}; {nearest(activation, get_args(Activation))}")
     path = folder / contents.weights
     format = recognised(file.shapes(), str(path))
     known, source = _told(folder, contents, file, format, spec)
-    if known:
-        return _agreed(known[0], activation, source), known[1], format
-    return *_inferred(path, file, format, activation), format
+    if not known:
+        return Resolved(*_inferred(path, file, format, activation), format)
+    _check_activation(known[0], activation, f"the activation {activation!r} contradicts", source)
+    if spec is None:  # the caller's own has the last word
+        told = f"{path} is {file.activation} ({file.activation_from}), which contradicts"
+        _check_activation(known[0], file.activation, told, source)
+    return Resolved(*known, format, f"the model that {source} describes{_differing(known[0], file, format)}")
 
 
 def _told(
@@ -121,12 +140,31 @@ def _inferred(path: Path, file: WeightsFile, format: Format, activation: Activat
     }
 
 
-def _agreed(spec: ModelSpec, activation: Activation | None, source: str) -> ModelSpec:
+def _check_activation(spec: ModelSpec, activation: Activation | None, contradicts: str, source: str) -> None:
     towers = [tower for tower in (spec.image, spec.text) if not isinstance(tower, BertSpec)]  # BERT has its own
     has = {name for tower in towers if (name := getattr(tower, "activation", None))}
     if activation and has - {activation}:
-        raise CheckpointError(
-            f"the activation {activation!r} contradicts {source}, which says {' and '.join(sorted(has))}; leave "
-            "activation= (--activation) out"
-        )
-    return spec
+        advice = "; leave activation= (--activation) out" if contradicts.startswith("the activation") else ""
+        raise CheckpointError(f"{contradicts} {source}, which says {' and '.join(sorted(has))}{advice}")
+
+
+def _differing(spec: ModelSpec, file: WeightsFile, format: Format) -> str:
+    """What a description and the shapes of tensors disagree about, in words; nothing where shapes do not tell."""
+    if format.infer is None:
+        return ""
+    try:
+        shown = _sizes(format.infer(file.shapes(), "gelu", name=spec.name, where=""))
+    except CheckpointError:
+        return ""
+    said = _sizes(spec)
+    differing = [key for key in said if key in shown and said[key] != shown[key]]
+    return "".join(f", {key} being {said[key]} by that and {shown[key]} by the weights" for key in differing)
+
+
+def _sizes(spec: ModelSpec) -> dict[str, Any]:
+    """The leaves of a spec that shapes of tensors tell."""
+    leaves = dict(_leaves(to_dict(spec)))
+    for tower in ("image", "text"):
+        if f"{tower}.mlp_ratio" in leaves:  # as what it comes to, since quotients are rounded
+            leaves[f"{tower}.mlp_ratio"] = int(leaves[f"{tower}.width"] * leaves[f"{tower}.mlp_ratio"])
+    return {key.replace("mlp_ratio", "mlp width"): value for key, value in leaves.items() if key in _TOLD_BY_SHAPES}

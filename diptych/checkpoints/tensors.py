@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from diptych.checkpoints.boundary import listed
+from diptych.checkpoints.limits import check_safetensors
 from diptych.checkpoints.places import Place
 from diptych.errors import CheckpointError, ConfigError
 from diptych.models.captioner import CaptionModel
@@ -27,7 +29,8 @@ from diptych.specs import (
     TextTransformerSpec,
 )
 
-_LONGEST_TEXT = 65_536  # tokens
+LONGEST_TEXT = 65_536  # tokens
+_NUMBERS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2}
 _LISTED = 4  # names in an error message before "and N more"
 
 
@@ -54,8 +57,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     its metadata.
 
     The mapping is private: writing into a tensor changes memory, never the file. Raises CheckpointError where the file
-    is cut off or is not safetensors.
+    is cut off, is not safetensors, or names more tensors than a model has.
     """
+    check_safetensors(path)
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
@@ -78,15 +82,23 @@ def expected(spec: ModelSpec) -> dict[str, Tensor]:
         raise CheckpointError(f"there can be no model with the sizes of {spec.name}: {said}") from error
 
 
-def assemble(entries: dict[str, Entry], spec: ModelSpec, places: Mapping[str, Place], where: str) -> dict[str, Tensor]:
+def assemble(
+    entries: dict[str, Entry],
+    spec: ModelSpec,
+    places: Mapping[str, Place],
+    where: str,
+    model: str = "this model",
+) -> dict[str, Tensor]:
     """The model's weights in fp32 under our names; ``places`` tells where each of them lies in the file.
 
     Entries are taken out one by one and freed, so at most one tensor exists twice; fp32 that lies there as it is here
-    is handed on. Raises CheckpointError that lists missing, extra and wrongly shaped tensors by the file's own names.
+    is handed on. Raises CheckpointError that says whose weights they are not (``model``) and lists missing, extra and
+    wrongly shaped tensors by the file's own names.
     """
     shapes = expected(spec)
     _fill_counters(entries, places)
-    _check(entries, shapes, places, where)
+    if problems := _problems(entries, shapes, places):
+        raise CheckpointError(f"{where} does not hold the weights of {model}. " + ". ".join(problems))
     weights = {}
     for name, like in shapes.items():
         stored = places[name].shapes(tuple(like.shape))
@@ -114,8 +126,8 @@ def resized(weights: dict[str, Tensor], spec: ModelSpec, image_size: int) -> tup
 def stretched(weights: dict[str, Tensor], spec: ModelSpec, context_length: int) -> tuple[dict[str, Tensor], ModelSpec]:
     """Weights and spec of the same model for texts of up to ``context_length`` tokens, the first and the last position
     embedding staying what they are and the others interpolated between them."""
-    if context_length > _LONGEST_TEXT:
-        raise ConfigError(f"context_length is at most {_LONGEST_TEXT:,} tokens, not {context_length:,}")
+    if context_length > LONGEST_TEXT:
+        raise ConfigError(f"context_length is at most {LONGEST_TEXT:,} tokens, not {context_length:,}")
     text = dataclasses.replace(spec.text, context_length=context_length)
     if isinstance(text, TextTransformerSpec | SiglipTextSpec | CaptionTransformerSpec):
         old_DL = weights["text.positional_embedding"].float().T
@@ -131,7 +143,7 @@ def _fill_counters(entries: dict[str, Entry], places: Mapping[str, Place]) -> No
             entries[name] = Entry.of(torch.zeros((), dtype=torch.int64))
 
 
-def _check(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], places: Mapping[str, Place], where: str) -> None:
+def _problems(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], places: Mapping[str, Place]) -> list[str]:
     wanted = {
         part: (shape, like.is_floating_point())
         for name, like in shapes.items()
@@ -152,12 +164,11 @@ def _check(entries: Mapping[str, Entry], shapes: Mapping[str, Tensor], places: M
     integers = [
         f"{name} ({entries[name].dtype})"
         for name, (_, floating) in wanted.items()
-        if name in entries and floating and not entries[name].dtype.is_floating_point
+        if name in entries and floating and entries[name].dtype not in _NUMBERS
     ]
     if integers:
         problems.append(f"not floating point: {_listed(integers)}; quantised weights cannot be read")
-    if problems:
-        raise CheckpointError(f"{where} does not hold the weights of this model. " + ". ".join(problems))
+    return problems
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -167,4 +178,4 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    return listed(names, _LISTED) + more

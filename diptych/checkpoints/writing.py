@@ -20,6 +20,7 @@ from diptych.checkpoints.bundle import Bundle, fingerprint, padded_alike
 from diptych.checkpoints.contents import CONFIG, DESCRIPTION, HUGGINGFACE_CONFIG, PREPROCESSOR, WEIGHTS
 from diptych.checkpoints.folder import replaced
 from diptych.checkpoints.formats import DIPTYCH, HUGGINGFACE, OPEN_CLIP, OPENAI, Format
+from diptych.checkpoints.json_files import read_json
 from diptych.checkpoints.places import Place
 from diptych.checkpoints.resolve import FORMAT_VERSION
 from diptych.config import to_dict
@@ -167,8 +168,8 @@ def _description(bundle: Bundle, files: list[str]) -> dict[str, Any]:
 def _files_of_old(folder: Path) -> set[str]:
     """The files of the bundle that is to be replaced, by its own account."""
     try:
-        return set(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["files"]) | {DESCRIPTION}
-    except (OSError, ValueError, KeyError, TypeError):
+        return set(read_json(folder / DESCRIPTION)["files"]) | {DESCRIPTION}
+    except (CheckpointError, KeyError, TypeError):
         return set()
 
 

@@ -22,6 +22,7 @@ def sections(facts: Mapping[str, Any]) -> dict[str, Rows]:
             "parameters": f"{facts['parameters']['total']:,}",
             "runs in": f"{facts['runs']['precision']}; here on {facts['runs']['device']}",
             "licence": _plain(facts["licence"]),
+            **({"missing": "; ".join(facts["missing"])} if facts["missing"] else {}),
         },
         f"image tower, {image['kind']}": {
             "takes": _pixels(facts["preprocess"]),
@@ -56,11 +57,13 @@ def _tower(spec: Mapping[str, Any], facts: Mapping[str, Any], tower: str, *, tol
     left = {name: value for name, value in left.items() if value is not None}
     sizes = {name: value for name, value in left.items() if isinstance(value, int | list) and type(value) is not bool}
     others = {name: value for name, value in left.items() if name not in sizes}
+    counted = facts["gigaflops"]
+    operations = f"{counted[tower]:g} gigaflops for each {tower}" if counted else "operations not counted"
     rows = {
         "size": _plain(sizes),
         "activation": spec.get("activation", ""),
         "details": _plain(others),
-        "costs": f"{facts['parameters'][tower]:,} parameters, {facts['gigaflops'][tower]:g} gigaflops for each {tower}",
+        "costs": f"{facts['parameters'][tower]:,} parameters, {operations}",
     }
     return {name: row for name, row in rows.items() if row}
 

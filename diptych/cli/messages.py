@@ -25,6 +25,9 @@ def refused(error: OSError) -> str:
     return f"cannot open {path}: {reason}" if path else reason
 
 
-def printable(text: str) -> str:
-    """Without the control characters that names in a damaged file may hold: a terminal would obey them."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+def printable(text: str, *, lines: bool = True) -> str:
+    """Without the control characters that names in a damaged file may hold: a terminal would obey them.
+
+    ``lines``: whether new lines may stay.
+    """
+    return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)

@@ -7,10 +7,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from diptych.cli.messages import printable
+
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header (left out where it is empty), each column as wide as its widest cell."""
-    table = [list(header), *map(list, rows)] if any(header) else [list(row) for row in rows]
+    rows = [[printable(cell, lines=False) for cell in row] for row in rows]
+    table = [list(header), *rows] if any(header) else rows
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

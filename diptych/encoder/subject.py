@@ -24,7 +24,7 @@ from diptych.encoder.loading import default_device, load
 from diptych.encoder.subject_preprocess import of_timm, of_transformers
 from diptych.errors import CheckpointError, DataError
 from diptych.models.inference import inference
-from diptych.models.libraries import timm_model, transformers_config, transformers_encoder
+from diptych.models.libraries import check_size, published_config, timm_model, transformers_encoder
 from diptych.models.tower import ImageTower
 from diptych.specs import PreprocessSpec
 
@@ -129,11 +129,14 @@ class _Pooled(nn.Module):
 def _timm(config: Mapping[str, Any], weights: Path) -> tuple[nn.Module, PreprocessSpec]:
     name, told = config["architecture"], config.get("pretrained_cfg")
     preprocess = of_timm(config)
-    module = timm_model(name, config.get("model_args") or {}, num_classes=0)
+    options, tensors = config.get("model_args") or {}, _tensors(weights)
+    with torch.device("meta"):
+        check_size(timm_model(name, options, num_classes=0), tensors)
+    module = timm_model(name, options, num_classes=0)
     heads = (told if isinstance(told, Mapping) else {}).get("classifier", "head")
     heads = tuple(f"{head}." for head in (heads if isinstance(heads, list) else [heads]) if head)
     try:
-        missing, others = module.load_state_dict(_tensors(weights), strict=False)
+        missing, others = module.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"{weights} are not the weights of {name}: {error!s:.300}") from error
     if unknown := [*missing, *(other for other in others if not other.startswith(heads))]:
@@ -147,8 +150,7 @@ def _transformers(
     if preprocessor is None:
         raise CheckpointError(f"{weights.parent} has no {PREPROCESSOR}, so how images become pixels is not known")
     preprocess = of_transformers(preprocessor)
-    made = transformers_config(config["model_type"], {key: config[key] for key in config if key != "model_type"})
-    encoder, missing = transformers_encoder(made, _tensors(weights))
+    encoder, missing = transformers_encoder(published_config(config), _tensors(weights))
     # A pooling layer that nothing here uses may be missing; a weight that is used may not.
     if missing := [name for name in missing if "pooler" not in name]:
         raise CheckpointError(f"{weights} lacks weights of the encoder: {', '.join(missing[:4])}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError, DiptychError
 from diptych.models.layers import fan_in_uniform
-from diptych.models.libraries import library, timm_model, tower_config, transformers_model
+from diptych.models.libraries import library, timm_model, transformers_config, transformers_model
 from diptych.models.tower import ImageTower, Intermediates, TextTower, TowerOutput
 from diptych.specs import HuggingFaceImageSpec, HuggingFaceTextSpec, TimmSpec
 from diptych.tokens import Tokens
@@ -63,7 +63,7 @@ class HuggingFaceImage(ImageTower):
     def __init__(self, spec: HuggingFaceImageSpec, embedding: int) -> None:
         super().__init__()
         self.spec = spec
-        self.trunk = transformers_model(tower_config(spec.architecture, {"hidden_size": spec.width}, spec.options))
+        self.trunk = transformers_model(transformers_config(spec.architecture, spec.options, hidden_size=spec.width))
         self.projection = projection(spec.projection, spec.width, embedding)
 
     def forward(self, pixels_BCHW: Tensor, keep: Sequence[str] = ()) -> TowerOutput:
@@ -94,7 +94,7 @@ class HuggingFaceText(TextTower):
         super().__init__()
         self.spec = spec
         sizes = {"vocab_size": spec.vocabulary_size, "hidden_size": spec.width}
-        config = tower_config(spec.architecture, sizes, spec.options)
+        config = transformers_config(spec.architecture, spec.options, **sizes)
         most = config.to_dict().get("max_position_embeddings")
         if isinstance(most, int) and most < spec.context_length:
             raise ConfigError(

@@ -81,7 +81,8 @@ class PretrainedTokenizer:
             path, padding = there[0], tokenizer_files.stored_padding(path / "tokenizer_config.json")
         config = path.with_name("tokenizer_config.json")
         cleaning = word_pieces.cleaning(config) if config.is_file() and path.suffix != ".model" else {}
-        content = read_bytes(path) if path.suffix == ".model" else read_text(path)
+        most = word_pieces.LARGEST_FILE if path.suffix == ".txt" else tokenizer_files.LARGEST_FILE
+        content = read_bytes(path, most) if path.suffix == ".model" else read_text(path, most)
         if path.suffix == ".txt":
             content = word_pieces.to_json(str(content), cleaning, path)
         elif isinstance(content, str):

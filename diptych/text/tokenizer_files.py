@@ -17,8 +17,11 @@ Merge: TypeAlias = tuple[str, str]
 
 START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 RELEASED_MERGES = 48_894  # the released file holds 262,144; the released models use the first of them
-LONGEST_LINE = 4096
+LONGEST_LINE, LARGEST_MERGES = 4096, 16 << 20  # bytes; those of the released models have half a megabyte
+MOST_TOKENS = 1 << 20  # the largest vocabularies of others have 900,000
 LARGEST_FILE = 64 << 20  # that of SigLIP 2, with 256,000 entries, has 34 MB
+LARGEST_CONFIG = 4 << 20
+_LETTERS_A_LIST = 6  # at least, in any tokenizer's JSON: ["a",0],
 
 # Words, as the released tokenizer finds them. It matches without regard to case, which makes a letter of U+0345, the
 # one combining mark whose other case is a letter, and an abbreviation of an apostrophe before a long s.
@@ -79,10 +82,13 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
 
 def _merge_lines(lines: gzip.GzipFile | BufferedReader, path: Path) -> Iterator[Merge]:
     # Bounded reads: what claims to be merges may be a bomb of one endless line.
+    read = 0
     for number in range(1, RELEASED_MERGES + 2):
         raw = lines.readline(LONGEST_LINE)
         if not raw:
             return
+        if (read := read + len(raw)) > LARGEST_MERGES:
+            raise TokenizerError(f"{path} unpacks to more than {LARGEST_MERGES >> 20} MB, so it is no file of merges")
         if len(raw) == LONGEST_LINE:
             raise TokenizerError(f"{path}, line {number}: longer than {LONGEST_LINE} bytes, so it is no file of merges")
         line = raw.decode("utf-8").rstrip("\r\n")
@@ -133,7 +139,10 @@ def parse_merges(text: str) -> list[Merge]:
 
 
 def load_json(text: str, where: str = "tokenizer.json") -> dict[str, Any]:
-    """The object in a text; TokenizerError where there is none."""
+    """The object in a text; TokenizerError where there is none, or where it is mostly brackets: each becomes a list of
+    dozens of bytes."""
+    if text.count("[") + text.count("{") > 1000 + len(text) // _LETTERS_A_LIST:
+        raise TokenizerError(f"{where} is not JSON of a tokenizer: it is mostly brackets")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as problem:
@@ -160,29 +169,34 @@ def stored_context_length(path: Path) -> int | None:
     """The length of texts that ``tokenizer_config.json`` gives, if it does."""
     if not path.is_file():
         return None
-    length = load_json(read_text(path)).get("model_max_length")
+    length = read_config(path).get("model_max_length")
     # Transformers writes 1e30 for "no limit".
     return length if isinstance(length, int) and 2 <= length < 1_000_000 else None
 
 
 def stored_padding(path: Path) -> str | None:
     """The padding token that ``tokenizer_config.json`` names, if it does."""
-    token = load_json(read_text(path)).get("pad_token") if path.is_file() else None
+    token = read_config(path).get("pad_token") if path.is_file() else None
     token = token.get("content") if isinstance(token, dict) else token
     return token if isinstance(token, str) else None
 
 
-def read_text(path: Path) -> str:
-    """A file of a tokenizer as text; TokenizerError where it cannot be read or is larger than any of them."""
+def read_config(path: Path) -> dict[str, Any]:
+    """What a ``tokenizer_config.json`` says; TokenizerError."""
+    return load_json(read_text(path, LARGEST_CONFIG), str(path))
+
+
+def read_text(path: Path, most: int = LARGEST_FILE) -> str:
+    """A file of a tokenizer as text; TokenizerError where it cannot be read or has more than ``most`` bytes."""
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as problem:
         raise TokenizerError(f"cannot read {path}: {problem}") from problem
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int = LARGEST_FILE) -> bytes:
     """The same as it lies there."""
     try:
-        return read_bounded(path, LARGEST_FILE)
+        return read_bounded(path, most)
     except OSError as problem:
         raise TokenizerError(f"cannot read {path}: {problem}") from problem

@@ -9,8 +9,9 @@ from typing import Any
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from diptych.errors import TokenizerError
-from diptych.text.tokenizer_files import load_json, read_text
+from diptych.text.tokenizer_files import MOST_TOKENS, load_json, read_config
 
+LARGEST_FILE = 16 << 20  # of a vocab.txt; that of all languages has one megabyte
 _CASED = 28_996  # entries of BERT's vocabulary with capitals, which ConVIRT's texts are of (arXiv 2010.00747)
 _NAMES = {
     "do_lower_case": "lowercase",
@@ -22,7 +23,7 @@ _NAMES = {
 def cleaning(path: Path) -> dict[str, bool]:
     """What a ``tokenizer_config.json`` says of cleaning, by the names of the library; TokenizerError where it says
     something else than yes or no."""
-    config = load_json(read_text(path), str(path))
+    config = read_config(path)
     told = {name: config[name] for name in _NAMES if config.get(name) is not None}
     for name, value in told.items():
         if not isinstance(value, bool):
@@ -32,6 +33,8 @@ def cleaning(path: Path) -> dict[str, bool]:
 
 def to_json(vocabulary: str, cleaning: Mapping[str, bool], path: Path) -> str:
     """The ``tokenizer.json`` of a ``vocab.txt``: a line is a token, its number the id. Raises TokenizerError."""
+    if (lines := vocabulary.count("\n")) > MOST_TOKENS:
+        raise TokenizerError(f"{path} has {lines:,} lines; no vocabulary has over {MOST_TOKENS:,}")
     tokens = [line.removesuffix("\r") for line in vocabulary.removesuffix("\n").split("\n")]
     ids = {token: i for i, token in enumerate(tokens)}
     if missing := {"[CLS]", "[SEP]", "[PAD]", "[UNK]"} - set(tokens):

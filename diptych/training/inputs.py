@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from diptych import distributed
-from diptych.checkpoints.bundle import read_tokenizer
+from diptych.checkpoints.vocabulary import read_tokenizer
 from diptych.data.labelled import Labelled
 from diptych.data.memory import InMemory
 from diptych.data.mixture import Mixture, opened

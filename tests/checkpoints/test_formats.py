@@ -158,6 +158,61 @@ def test_configs_that_we_cannot_build_are_refused_by_name(changes, message, tmp_
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"vision_cfg__width": 192}, r"image\.width being 192 by that and 128 by the weights"),
+        ({"vision_cfg__layers": 3}, r"image\.layers being 3 by that and 2 by the weights"),
+        ({"vision_cfg__image_size": 96}, r"image\.image_size being 96 by that and 64 by the weights"),
+        ({"vision_cfg__patch_size": 16}, r"image\.patch_size being 16 by that and 32 by the weights"),
+        ({"vision_cfg__mlp_ratio": 2.0}, r"image\.mlp width being 256 by that and 512 by the weights"),
+        ({"vision_cfg__layers": [1, 1, 1, 1]}, "image.kind being modified_resnet by that and vision_transformer by"),
+        ({"text_cfg__width": 128}, r"text\.width being 128 by that and 64 by the weights"),
+        ({"text_cfg__layers": 1}, r"text\.layers being 1 by that and 2 by the weights"),
+        ({"text_cfg__vocab_size": 601}, r"text\.vocabulary_size being 601 by that and 600 by the weights"),
+        ({"text_cfg__context_length": 77}, r"text\.context_length being 77 by that and 16 by the weights"),
+        ({"embed_dim": 64}, r"embedding being 64 by that and 48 by the weights"),
+        ({"init_logit_bias": -10}, "scores being sigmoid by that and softmax by the weights"),
+    ],
+)
+def test_a_config_that_contradicts_the_weights_is_named_beside_them(changes, told, tmp_path):
+    path = folder(tmp_path / "a", {"open_clip_config.json": config(**changes), "model.safetensors": state()})
+    with pytest.raises(CheckpointError, match=told) as caught:
+        read(path)
+    assert f"{path / 'model.safetensors'} does not hold the weights of the model that" in str(caught.value)
+    assert str(path / "open_clip_config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"vision_cfg__head_width": 60}, r"head_width \(60\) does not divide the width \(128\)"),
+        ({"vision_cfg__head_width": 256}, r"head_width \(256\) does not divide"),
+        ({"text_cfg__heads": 3}, r"heads \(3\) must divide width \(64\)"),
+    ],
+)
+def test_heads_that_cannot_be(changes, told, tmp_path):
+    path = folder(tmp_path / "a", {"open_clip_config.json": config(**changes), "model.safetensors": state()})
+    with pytest.raises(CheckpointError, match=told):
+        read(path)
+
+
+def test_a_config_that_contradicts_the_activation_that_the_weights_show(tmp_path):
+    numbers = {
+        "input_resolution": torch.tensor(64),
+        "context_length": torch.tensor(16),
+        "vocab_size": torch.tensor(600),
+    }
+    files = {"model.safetensors": state() | numbers}
+    right = folder(tmp_path / "right", files | {"open_clip_config.json": config()})
+    assert read(right).spec.text.activation == "quick_gelu"
+    wrong = folder(tmp_path / "wrong", files | {"open_clip_config.json": config(quick_gelu=False)})
+    with pytest.raises(
+        CheckpointError, match=r"wrong/model\.safetensors is quick_gelu .*config\.json, which says gelu"
+    ):
+        read(wrong)
+
+
 def test_a_clip_with_sigmoid_scores_has_a_bias(tmp_path):
     spec = dataclasses.replace(SPEC, scores="sigmoid")
     sigmoid = Bundle(spec, random_weights(spec))
@@ -225,6 +280,25 @@ def test_pickles_that_want_to_run_code_run_nothing(zipped, tmp_path):
     with pytest.raises(CheckpointError, match=r"posix\.mkdir|nt\.mkdir"):
         read(tmp_path / "a.pt", spec=SPEC)
     assert not marker.exists()
+
+
+def test_numbers_that_fp32_is_not_made_of_are_refused(tmp_path):
+    """Scales of others' quantisation, which PyTorch counts among floating-point types."""
+    low = {"visual.ln_pre.weight": torch.ones(128).to(torch.float8_e8m0fnu)}
+    save_file(state() | low, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"not floating point: visual\.ln_pre\.weight \(torch\.float8_e8m0fnu\)"):
+        read(tmp_path / "a.safetensors", spec=SPEC)
+    fp8 = {"visual.ln_pre.weight": torch.ones(128).to(torch.float8_e4m3fn)}
+    save_file(state() | fp8, tmp_path / "b.safetensors")
+    assert (read(tmp_path / "b.safetensors", spec=SPEC).weights["image.norm_pre.weight"] == 1).all()
+
+
+def test_a_zip_that_two_readers_would_read_differently_is_refused(tmp_path):
+    torch.save(state(), tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:
+        archive.writestr("a/DATA.pkl", b"")
+    with pytest.raises(CheckpointError, match="two files of one name"):
+        read(tmp_path / "a.pt", spec=SPEC)
 
 
 def test_training_files_with_python_objects_say_which(tmp_path):

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import copy
 import io
 import json
 import shutil
@@ -85,7 +86,7 @@ def changed(value: Any, changes: list[tuple[int, str, Any]]) -> Any:
             return leaf
         parent, key = places[number % len(places)]
         if kind == "set":
-            parent[key] = leaf
+            parent[key] = copy.deepcopy(leaf)  # later changes may be made to it
         elif kind == "drop":
             del parent[key]
         else:

@@ -124,6 +124,10 @@ def of_timm(**change: object) -> dict:
         (of_timm(model_args={"checkpoint_path": "x.pth"}), "checkpoint_path"),
         (of_timm(model_args={"pretrained_cfg": {"url": "http://evil.example/x.pth"}}), "pretrained_cfg"),
         (of_timm(model_args=[1]), "options are an object"),
+        (of_timm(model_args={"kwargs_filter": ["x"]}), "test_resnet of timm has no option 'kwargs_filter'"),
+        (of_timm(model_args={"pruned": True}), "has no option 'pruned'"),
+        (of_timm(model_args={"act_layer": "evil/repo"}), "single words"),
+        (of_timm(architecture="test_vit", model_args={"embed_dim": 64_000}), "numbers is described, but the weights"),
         (of_timm(architecture="hf-hub:evil/m"), "timm has no"),
         (of_timm(architecture=5), "timm has no 5"),
         (of_timm(architecture=["a"]), "timm has no"),
@@ -137,6 +141,11 @@ def of_timm(**change: object) -> dict:
         ({"model_type": ["vit"]}, "cannot"),
         ({"model_type": "dpt", "backbone": "evil/repo", "use_pretrained_backbone": True}, "backbone"),
         ({"model_type": "vit", "attn_implementation": "evil/repo"}, "attn_implementation"),
+        ({"model_type": "vit", "hidden_act": "evil/repo"}, "single words"),
+        (
+            {"model_type": "vit", "hidden_size": 64_000, "num_attention_heads": 1},
+            "numbers is described, but the weights",
+        ),
         ({"model_type": "vit", "auto_map": {"AutoModel": "evil/repo--m.C"}}, "auto_map"),
         ({"model_type": "evil", "auto_map": {"AutoModel": "code.Evil"}}, "auto_map"),
     ],
@@ -188,6 +197,32 @@ def test_a_classifier_of_several_layers_is_left_out(subject: Make) -> None:
     state = timm.create_model("test_resnet", num_classes=0).state_dict()
     save_file(state | {"other.weight": torch.zeros(2)}, folder / "model.safetensors")
     assert ImageSubject.load(folder).name == folder.name
+
+
+def test_what_published_configs_say_besides_is_left_out(subject: Make) -> None:
+    """Names of classes, versions, and keys of other versions and models, as Microsoft's Swin has."""
+    notes = {
+        "_name_or_path": "google/vit",
+        "id2label": {"0": "tench, Tinca tinca"},
+        "transformers_version": "4.30.0.dev0",
+    }
+    folder = subject(VIT.to_dict() | notes | {"path_norm": True, "torch_dtype": "float32", "license": "a/b"}, SQUARE)
+    assert ImageSubject.load(folder).features(np.zeros((9, 9, 3), np.uint8)).shape == (1, 32)
+
+
+def test_options_of_published_models_of_timm_are_read(tmp_path: Path) -> None:
+    """As those of pathology's UNI and Virchow say them."""
+    options = {"img_size": 64, "init_values": 1e-5, "num_classes": 0, "reg_tokens": 2, "no_embed_class": True}
+    options |= {"dynamic_img_size": True, "mlp_ratio": 3.0, "global_pool": "token", "depth": 2}
+    model = timm.create_model("test_vit", **options)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    config = of_timm(architecture="test_vit", model_args=options, pretrained_cfg={"input_size": [3, 64, 64]})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            ImageSubject.load(tmp_path).features_of_pixels(pixels), model.eval()(pixels), atol=1e-5
+        )
 
 
 def test_an_adapter_beside_is_not_looked_at(asked: list[object], subject: Make) -> None:

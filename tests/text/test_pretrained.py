@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,11 @@ def replaced(content: str, times: int) -> dict[str, object]:
     return {"type": "Sequence", "normalizers": [one] * times}
 
 
+def added(content: str) -> dict[str, object]:
+    switches = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    return {"id": 3, "content": content} | switches
+
+
 SOUND = {"a": 0, "[SEP]": 1, "[UNK]": 2}
 
 
@@ -205,6 +211,11 @@ SOUND = {"a": 0, "[SEP]": 1, "[UNK]": 2}
         (SOUND | {"a": 4_000_000_000}, {}, "4,000,000,001 ids"),
         (SOUND, {"normalizer": replaced("a" * 1000, 4)}, "more than 64 times longer"),
         (SOUND, {"normalizer": replaced("aa", 7)}, "more than 64 times longer"),
+        (SOUND, {"normalizer": {"type": "Replace", "pattern": {"String": "a"}}}, "malformed"),
+        (SOUND, {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}] * 300}}, "301 steps"),
+        (SOUND, {"added_tokens": [added("x")] * 10_001}, "adds 10,001 tokens"),
+        (SOUND, {"added_tokens": [added("x" * 513)]}, "a token of 513 letters"),
+        (SOUND | {"x" * 513: 3}, {}, "a token of 513 letters"),
     ],
 )
 def test_what_would_fail_at_the_first_text_is_told_on_reading(
@@ -224,3 +235,49 @@ def test_half_of_a_surrogate_pair_is_a_letter_like_any_unknown_one(family: str) 
     content = level(SOUND).content if family == "word_piece" else unigram()
     tokenizer = PretrainedTokenizer(content, family=family, context_length=9)
     assert tokenizer.encode("a \ud800 cat") == tokenizer.encode("a \ufffd cat")
+
+
+def split(pattern: str) -> dict[str, object]:
+    step = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    return {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [step]}}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+b", "(a|aa)+$", r"(\w*)*!", "a+a+a+b", r"(.)\1+", "(?<=a{0,99})b", "a" * 300, 5]
+)
+def test_an_expression_that_may_take_for_ever_is_refused(pattern: object) -> None:
+    with pytest.raises(TokenizerError, match="may take for ever"):
+        level(SOUND, **split(pattern))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [" {2,}", r"\s+", r"[ \t\r\n]+", "^ $", r"\p{Punct}+", r"\p{L}+|\p{N}", "[" + re.escape("!#[]^\\") + "]", ""],
+)
+def test_expressions_of_real_vocabularies_are_read(pattern: str) -> None:
+    assert level(SOUND, **split(pattern)).vocabulary_size == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="}},
+        {"post_processor": {**around(1), "special_tokens": {}}},
+    ],
+)
+def test_where_the_library_itself_trips_it_is_an_error_of_ours(
+    changes: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its own code panics, which Python sees as no Exception."""
+    with pytest.raises(TokenizerError, match="cannot"):
+        level(SOUND, **changes)
+    assert "panicked" in capfd.readouterr().err
+
+
+def test_pieces_that_would_fill_the_memory_are_refused() -> None:
+    data = json.loads(unigram())
+    data["model"]["vocab"] += [[f"{i:040}", -1.0] for i in range(1000)]
+    with pytest.raises(TokenizerError, match="more than 16 letters on average"):
+        PretrainedTokenizer(json.dumps(data), family="sentence_piece", context_length=9)
