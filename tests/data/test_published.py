@@ -91,12 +91,14 @@ def test_cifar100_as_pickles_and_binary(tmp_path):
 
 
 def test_cifar10_binary_of_five_batches(tmp_path):
-    (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    (folder / "batches.meta.txt").write_text("cat\ndog\n")
     for batch in range(5):
-        (tmp_path / f"data_batch_{batch + 1}.bin").write_bytes(bytes([batch % 2]) + bytes([batch]) * 3072)
-    source = open_layout("cifar10-binary", tmp_path.parent, "train")  # found one folder down
+        (folder / f"data_batch_{batch + 1}.bin").write_bytes(bytes([batch % 2]) + bytes([batch]) * 3072)
+    source = open_layout("cifar10-binary", tmp_path, "train")  # found one folder down
     assert [(read(source, i).label, read(source, i).image[0, 0, 0]) for i in range(5)] == [(i % 2, i) for i in range(5)]
-    (tmp_path / "data_batch_3.bin").unlink()
+    (folder / "data_batch_3.bin").unlink()
     with pytest.raises(DataError, match=r"data_batch_3.bin: no such file"):
         open_layout("cifar10-binary", tmp_path, "train")
 
