@@ -77,9 +77,8 @@ def main() -> None:
     both = seconds(ranks_both_ways, images_NE, texts_ME, pairs_P2)
     apart = seconds(ranks, images_NE, texts_ME, pairs_P2) + seconds(ranks, texts_ME, images_NE, pairs_P2[:, ::-1])
     scores = options.images * options.texts
-    print(
-        f"{options.images:,} x {options.texts:,} of {options.width}: product alone {alone:.1f} s, both ways {both:.1f} s"
-    )
+    print(f"{options.images:,} x {options.texts:,} of {options.width}")
+    print(f"product alone {alone:.1f} s, both ways {both:.1f} s")
     print(f"both ways / product alone = {both / alone:.2f}; a pass for each way / both ways = {apart / both:.2f}")
     half = (options.images // 2, options.texts // 2)
     whole, less = memory_of(options.images, options.texts, options.width), memory_of(*half, options.width)
@@ -91,8 +90,8 @@ def main() -> None:
     full_scores, full_vectors = options.full[0] * options.full[1], sum(options.full)
     print(
         f"{options.full[0]:,} x {options.full[1]:,}: {both / scores * full_scores / 60:,.0f} minutes of processor, "
-        f"{whole + growth * (full_vectors - vectors):,.0f} MB beyond {full_vectors * options.width * 4 / 2**20:,.0f} MB "
-        f"of embeddings; all scores at once would be {full_scores * 4 / 2**30:,.0f} GB"
+        f"{whole + growth * (full_vectors - vectors):,.0f} MB beyond the {full_vectors * options.width * 4 / 2**20:,.0f} "
+        f"MB of embeddings; all scores at once would be {full_scores * 4 / 2**30:,.0f} GB"
     )
 
 

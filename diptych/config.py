@@ -13,6 +13,8 @@ from diptych.errors import ConfigError, nearest
 
 T = TypeVar("T")
 
+_NAMES = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
+
 
 def to_dict(value: Any) -> Any:
     """A dataclass as plain dicts, lists, numbers and strings that JSON can hold."""
@@ -165,4 +167,6 @@ def _dataclass(kind: Any, data: Any, where: str) -> Any:
 def _name(kind: Any) -> str:
     if kind is types.NoneType:
         return "null"
-    return getattr(kind, "__name__", str(kind))
+    if typing.get_origin(kind) is tuple:
+        return 'a JSON list, such as ["a", "b"] or [1, 2] (mind the shell\'s quotes)'
+    return _NAMES.get(kind) or getattr(kind, "__name__", str(kind))

@@ -9,11 +9,10 @@ storage stands for.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+import pickletools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
-
-from diptych.checkpoints.limits import opcodes
+from typing import IO, Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -55,6 +54,18 @@ class Module:
 
 
 _MARK = object()
+_MOST_OPCODES = 1_000_000  # of a pickle; a tensor takes 25
+
+Opcode = tuple[pickletools.OpcodeInfo, Any, int | None]
+
+
+def opcodes(pickled: bytes | IO[bytes], before: int = 0) -> Iterator[Opcode]:
+    """Those of one pickle, as ``pickletools`` tells them; UnpicklingError where they, and those ``before``, are more
+    than weights need."""
+    for count, opcode in enumerate(pickletools.genops(pickled), before):
+        if count > _MOST_OPCODES:
+            raise pickle.UnpicklingError(f"it has more than {_MOST_OPCODES:,} instructions, as no weights need")
+        yield opcode
 
 
 def rebuild(pickled: bytes, names: Names) -> Any:

@@ -54,11 +54,11 @@ def test_specs_survive_json(spec: specs.ModelSpec) -> None:
     ("change", "message"),
     [
         ({"widht": 3}, "did you mean 'width'"),
-        ({"width": "64"}, "must be int"),
+        ({"width": "64"}, "must be a whole number"),
         ({"width": 65}, "heads"),
         ({"activation": "gelo"}, "did you mean 'gelu'"),
         ({"patch_size": 31}, "patch_size"),
-        ({"layers": True}, "must be int"),
+        ({"layers": True}, "must be a whole number"),
         ({"kind": "resnet"}, "modified_resnet"),
     ],
 )
@@ -97,7 +97,11 @@ def test_overrides_apply_together() -> None:
 
 @pytest.mark.parametrize(
     ("assignment", "message"),
-    [("image.widht=3", "did you mean 'width'"), ("embedding", "not an assignment"), ("embedding=many", "must be int")],
+    [
+        ("image.widht=3", "did you mean 'width'"),
+        ("embedding", "not an assignment"),
+        ("embedding=many", "must be a whole number"),
+    ],
 )
 def test_bad_overrides(assignment: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

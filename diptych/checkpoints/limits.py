@@ -6,21 +6,19 @@ can still ask for gigabytes: PyTorch's reader lets it call ``bytearray`` and enc
 
 from __future__ import annotations
 
-import pickle
-import pickletools
 import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 
 from diptych.errors import CheckpointError
+from diptych.unpickle import Opcode, opcodes
 
 _LARGEST_DIRECTORY = 2 << 20  # of a zip; that of 10,000 tensors has under 1 MB
 _LARGEST_HEADER, _MOST_TENSORS = 4 << 20, 10_000  # of a safetensors file; real ones have some thousand
-_MOST_OPCODES = 1_000_000  # of a pickle; a tensor takes 25
 _PICKLES = 5  # in PyTorch's old format, before the bytes of the tensors
 
 # A state dict asks for these; sparse tensors, those without numbers and sets are refused, or passed over, later.
@@ -31,7 +29,6 @@ _HARMLESS = {
     *(f"torch._utils._rebuild_{what}" for what in ("sparse_tensor", "meta_tensor_no_storage")),
     *("torch.storage.UntypedStorage", "torch.storage.TypedStorage"),
 }
-Opcode = tuple[pickletools.OpcodeInfo, Any, int | None]
 _BY_OTHER_WAYS = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
 
 
@@ -83,15 +80,6 @@ def _directories(file: IO[bytes]) -> Iterator[int]:
             record = file.read(48)
             if record[:4] == b"PK\x06\x06" and len(record) == 48:
                 yield struct.unpack_from("<Q", record, 40)[0]
-
-
-def opcodes(pickled: bytes | IO[bytes], before: int = 0) -> Iterator[Opcode]:
-    """Those of one pickle, as ``pickletools`` tells them; UnpicklingError where they, and those ``before``, are more
-    than weights need."""
-    for count, opcode in enumerate(pickletools.genops(pickled), before):
-        if count > _MOST_OPCODES:
-            raise pickle.UnpicklingError(f"it has more than {_MOST_OPCODES:,} instructions, as no weights need")
-        yield opcode
 
 
 def asked_for(pickled: bytes) -> str | None:

@@ -93,7 +93,7 @@ def finetune(
     templates
         The prompts the classifier begins from: a built-in set, or a file with one a line; by default the data's own.
     resume
-        Go on from the last checkpoint in OUT.
+        Go on from the last checkpoint in OUT; every --set that the run began with has to be given again.
     set
         A value of the recipe, such as "duration=3 epochs"; OUT/recipe.json has all of them. May be repeated.
     """
@@ -129,6 +129,8 @@ def _recipe(model: str, data: str, images: Labelled, templates: str | None, *, h
     source = open_source(data, split=images.split, where=images.where)
     if not source.class_names:
         raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
+    if len(source.class_names) == 1:
+        raise DataError(f"{source.name} has one class only, {source.class_names[0]!r}, and two or more are needed")
     return fine_tuning(
         load(model),
         model,

@@ -30,8 +30,8 @@ def train(
     """Learn a byte-level byte-pair encoding with CLIP's conventions from the captions of a data set.
 
     Example:
-        diptych tokenizer train flickr8k --split train --captions json.captions.zh --size 8192 --out zh
-        diptych train small-photographs --data flickr8k --set vocabulary=zh --out runs/zh
+        diptych tokenizer train pairs.csv --captions zh --size 8192 --out words
+        diptych train small-photographs --data pairs.csv --captions zh --set vocabulary=words --out runs/zh
 
     Parameters
     ----------

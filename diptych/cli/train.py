@@ -49,7 +49,7 @@ def train(
     validation
         Pairs, or classes, on which the model is evaluated during training and at the end.
     resume
-        Go on from the last checkpoint in OUT.
+        Go on from the last checkpoint in OUT; every --set that the run began with has to be given again.
     plan
         Train nothing: print what it will take and what does not fit, then time a few steps.
     smoke
@@ -114,9 +114,15 @@ def _train(recipe: Recipe, out: Path, held_out: Validation | None, *, resume: bo
     from diptych import distributed
     from diptych.training import loop
     from diptych.training.cards import add_intervals
+    from diptych.training.folder import check_same
 
     with distributed.started():
-        run = loop.train(recipe, out, resume=resume, evaluators={"validation": held_out} if held_out else {})
+        try:
+            run = loop.train(recipe, out, resume=resume, evaluators={"validation": held_out} if held_out else {})
+        except ConfigError:
+            if resume:  # the value that does not fit may be one that was not given again
+                check_same(out, recipe)
+            raise
         main = distributed.is_main()
     if not run.finished or not main:
         return told_of(run, main=main)

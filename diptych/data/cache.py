@@ -12,6 +12,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import re
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from diptych.errors import ConfigError, DataError, ShardLost
 _DEAD_FOR = 3600.0  # seconds in which no process of a run asks again for a shard that could not be had
 _ROOM_WITHIN = 30.0  # seconds in which others may let go of a shard
 _LOOK_AGAIN = 0.1
+# What `path` calls shards, and parts of them on their way; whatever else is in the folder is not the cache's.
+_SHARD, _PART = re.compile(r"[0-9a-f]{16}-.+"), re.compile(r"\.[0-9a-f]{16}-.+\.part")
 
 
 class ShardCache:
@@ -86,7 +89,7 @@ class ShardCache:
         download(url, path, size, self.patience)
         os.ftruncate(part, 0)  # from here on the shard itself is counted
         try:
-            kept_index(path)  # now, while nobody waits for it
+            kept_index(path, url)  # now, while nobody waits for it
         except DataError:
             path.unlink()
             raise
@@ -95,6 +98,11 @@ class ShardCache:
     def _reserve(self, file: int, size: int, patient: bool) -> bool:
         """Note in a part's file how much room it takes, when others have made it."""
         limit = int(self.spec.gigabytes * 1e9)
+        if size > limit:
+            raise ConfigError(
+                f"a shard of {size:,} bytes is larger than {self.folder} may become, {limit:,}; data.cache.gigabytes "
+                "must hold two windows, 32 shards"
+            )
         deadline = time.monotonic() + (_ROOM_WITHIN if patient else 0)
         while True:
             with locked(self.folder / ".lock", patient=True):
@@ -116,11 +124,11 @@ class ShardCache:
         used, shards = 0, []
         for entry in os.scandir(self.folder):
             with contextlib.suppress(FileNotFoundError):
-                if not entry.name.startswith(".") and entry.is_file():
+                if _SHARD.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                     state = entry.stat()
                     used += state.st_size
                     shards.append((state.st_atime_ns, state.st_size, Path(entry.path)))
-                elif entry.name.endswith(".part"):
+                elif _PART.fullmatch(entry.name):
                     used += self._part_size(Path(entry.path))
         for _, size, path in sorted(shards):
             if used <= limit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Failures:
         self.samples = samples
         self.reasons: dict[int, str] = {}
         self.count = 0
+        self.told = False  # the summary, by an error
         self._failed = 0  # samples
         self._replaced = 0
         self._one_window = one_window
@@ -56,13 +57,14 @@ class Failures:
         before = self._windows.get(window, (0, 0))
         self._windows[window] = before[0] + visited, before[1] + replaced
         if self._failed / self.samples > self.allowed:  # divided, not multiplied: 0.29 * 100 is less than 29
-            raise TooManyFailures(
-                f"{self._failed:,} of the {self.samples:,} samples failed, more than the {self.allowed:.1%} "
-                f"allowed; {self.summary()}"
-            )
+            self._raise(f"{self._failed:,} of the {self.samples:,} samples failed, more than the {self.allowed:.1%}")
         # A source that is bad altogether need not be read to a share of its end.
         if failed and (said := self._beyond_chance()):
-            raise TooManyFailures(f"{said} failed, far more than the {self.allowed:.1%} allowed; {self.summary()}")
+            self._raise(f"{said} failed, far more than the {self.allowed:.1%}")
+
+    def _raise(self, said: str) -> NoReturn:
+        self.told = True
+        raise TooManyFailures(f"{said} allowed; {self.summary()}")
 
     def _beyond_chance(self) -> str:
         if self._one_window:

@@ -78,7 +78,7 @@ class Loader:
         self.source = source
         self.batch_size = batch_size
         mixing = getattr(source, "walk", None)
-        walk = mixing(visits.seed) if mixing else Walk(getattr(source, "shard_sizes", (len(source),)), visits.seed)
+        walk = mixing(visits.seed) if mixing else Walk.over(source, visits.seed, length=len(source))
         self.failures = Failures(allowed=max_failures, samples=len(source), one_window=walk.one_window)
         self._spec = spec
         plan = BucketPlan(visits.buckets, visits.seed) if visits.buckets else None
@@ -100,9 +100,11 @@ class Loader:
             yield self._batch(pixels_BCHW, chunks)
 
     def report(self) -> str:
-        """What could not be read so far, a line on samples and one on each damaged file; empty where all could."""
+        """What could not be read so far, a line on samples, unless an error has told them, and one on each damaged
+        file; empty where all could."""
         problems = getattr(self.source, "problems", ())
-        return "\n".join([*([self.failures.summary()] if self.failures.reasons else []), *problems])
+        told = self.failures.reasons and not self.failures.told
+        return "\n".join([*([self.failures.summary()] if told else []), *problems])
 
     def close(self) -> None:
         """Stop the workers."""

@@ -12,7 +12,7 @@ from diptych.data.files import check_regular
 from diptych.data.packed import Packed
 from diptych.data.preprocess import decode_image
 from diptych.data.sources import Sample, Source, naming, read
-from diptych.errors import DataError
+from diptych.errors import DataError, ShardLost
 from diptych.progress import progress
 
 LIMIT = 2 * 1024**3  # bytes
@@ -22,13 +22,16 @@ class InMemory:
     """The samples of another source with their images as arrays, in one block that worker processes share.
 
     ``side``: images whose short side is longer are reduced to it; twice the size trained at leaves room for crops.
-    ``limit``: bytes that the images may take; DataError past it. A sample that cannot be used is a DataError when read.
+    ``limit``: bytes that the images may take; DataError past it. A sample that cannot be used is a DataError when read,
+    and ShardLost where it is not alone. ``fetched_sizes``: how many samples come and are lost together, while the order
+    is one of them all.
     """
 
     def __init__(self, source: Source, *, side: int, limit: int = LIMIT) -> None:
         self.name = source.name
         self.class_names = source.class_names
         self.templates = source.templates
+        self.fetched_sizes: tuple[int, ...] = tuple(getattr(source, "shard_sizes", (len(source),)))
         block, shapes, records = bytearray(), [], []
         for index in progress(range(len(source)), "decoding"):
             try:
@@ -38,7 +41,8 @@ class InMemory:
                         check_regular(sample.image)
                     pixels_HWC = np.asarray(_reduced(decode_image(sample.image), side))
             except DataError as error:
-                pixels_HWC, record = np.zeros((0, 0, 3), np.uint8), str(error)
+                kind = "lost" if isinstance(error, ShardLost) else "failed"
+                pixels_HWC, record = np.zeros((0, 0, 3), np.uint8), {kind: str(error)}
             else:
                 record = list(sample[1:])
             block += pixels_HWC.tobytes()
@@ -64,8 +68,8 @@ class InMemory:
 
     def read(self, i: int) -> Sample:
         record = json.loads(self._records[i])
-        if isinstance(record, str):
-            raise DataError(record)
+        if isinstance(record, dict):
+            raise ShardLost(record["lost"]) if "lost" in record else DataError(record["failed"])
         captions, label, key, keywords, labels, unjudged = record
         shape = tuple(self._shapes[i].tolist())
         end = int(self._ends[i])

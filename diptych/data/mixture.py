@@ -95,7 +95,8 @@ class Mixture:
 
     def walk(self, seed: int) -> MixedWalk:
         """The order in which the samples of all sources are visited."""
-        walks = [Walk(sizes, int(mixed(seed, _SOURCE, k))) for k, sizes in enumerate(self._shards)]
+        seeds = [int(mixed(seed, _SOURCE, k)) for k in range(len(self._sources))]
+        walks = [Walk.over(source, own, length=len(source)) for source, own in zip(self._sources, seeds, strict=True)]
         return MixedWalk(walks, self._counts, seed)
 
     def mapped(self, change: Callable[[Source], Source]) -> Mixture:
@@ -157,7 +158,7 @@ class MixedWalk:
         return np.concatenate([self._first_shards[k] + self._walks[k].window(int(numbers[k]), ahead) for k in here])
 
     def shard(self, index: int) -> range:
-        """The samples of the shard that this one is of."""
+        """The samples that come and are lost with this one."""
         k = int(np.searchsorted(self._offsets, index, side="right")) - 1
         own = self._walks[k].shard(index - int(self._offsets[k]))
         return range(own.start + int(self._offsets[k]), own.stop + int(self._offsets[k]))

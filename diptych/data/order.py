@@ -78,15 +78,24 @@ class Order(Protocol):
 class Walk:
     """An endless walk over the samples of consecutive shards of the given sizes, each epoch in another order.
 
+    ``fetched``: the sizes of what comes and is lost together, where that is not the shards.
+
     >>> sorted(Walk([3, 4], seed=0).visited(np.arange(7)).tolist())
     [0, 1, 2, 3, 4, 5, 6]
     """
 
-    def __init__(self, sizes: Sequence[int], seed: int) -> None:
+    def __init__(self, sizes: Sequence[int], seed: int, *, fetched: Sequence[int] | None = None) -> None:
         self.seed = seed
         self._sizes = np.asarray(sizes, dtype=np.int64)
         self._offsets = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._fetched = self._offsets if fetched is None else np.cumsum([0, *fetched])
         self._epochs: dict[int, _Epoch] = {}
+
+    @classmethod
+    def over(cls, source: object, seed: int, *, length: int) -> Walk:
+        """Over the ``length`` samples of a source, by the shards that it tells of."""
+        sizes = getattr(source, "shard_sizes", (length,))
+        return cls(sizes, seed, fetched=getattr(source, "fetched_sizes", None))
 
     def __len__(self) -> int:
         return int(self._offsets[-1])
@@ -136,9 +145,9 @@ class Walk:
         return epoch.shards[window * WINDOW : (window + 1) * WINDOW]
 
     def shard(self, index: int) -> range:
-        """The samples of the shard that this one is of."""
-        shard = int(np.searchsorted(self._offsets, index, side="right")) - 1
-        return range(int(self._offsets[shard]), int(self._offsets[shard + 1]))
+        """The samples that come and are lost with this one."""
+        shard = int(np.searchsorted(self._fetched, index, side="right")) - 1
+        return range(int(self._fetched[shard]), int(self._fetched[shard + 1]))
 
     def _epoch(self, number: int) -> _Epoch:
         if number not in self._epochs:

@@ -31,6 +31,11 @@ CHUNK = 32  # samples a worker does at a time
 _UNDER_WAY = 3  # batches
 
 
+def useful_workers(batch_size: int) -> int:
+    """How many workers have something to do: one for each chunk of the batches that are under way."""
+    return _UNDER_WAY * -(-batch_size // CHUNK)
+
+
 class Job(Protocol):
     """What the workers do: fill ``pixels`` (n, 3, size, size) uint8 for the positions from ``start`` and say the
     rest."""

@@ -169,8 +169,15 @@ class RemoteFiles:
                 yield dict(zip(some, threads.map(self._counted, some), strict=True))
 
     def _counted(self, url: str) -> int:
-        self._cache.fetch(url)
-        return len(kept_index(self._cache.path(url)).starts) - 1
+        try:
+            self._cache.fetch(url)
+        except DataError as error:
+            folder, _, name = url.rpartition("/")
+            raise DataError(
+                f"{error}; its samples can be neither counted nor replaced by others. Leave it out of the braces, or "
+                f'write the numbers of samples to {folder}/sizes.json, {{"{name}": 1000, ...}}'
+            ) from error
+        return len(kept_index(self._cache.path(url), url).starts) - 1
 
     def _read(self, urls: Sequence[str]) -> list[Any]:
         """What small JSON files hold; None of those that are not there or are no JSON."""

@@ -37,13 +37,14 @@ class ShardIndex:
     problem: str
 
 
-def scan(path: Path) -> ShardIndex:
+def scan(path: Path, name: str | None = None) -> ShardIndex:
     """Find where the samples of a tar begin. One that ends early or is corrupt in its middle gives those before
-    that."""
+    that. ``name``: what it is called in messages, where that is not the path."""
+    name = name or str(path)
     with open(path, "rb") as file:
         length = os.fstat(file.fileno()).st_size
         if file.read(2) == b"\x1f\x8b":
-            raise DataError(f"{path} is compressed; decompress it, so that samples can be read by offset")
+            raise DataError(f"{name} is compressed; decompress it, so that samples can be read by offset")
 
         def found() -> Iterator[Member]:
             return members(lambda offset, size: os.pread(file.fileno(), size, offset), length)
@@ -58,9 +59,9 @@ def scan(path: Path) -> ShardIndex:
                 if member.link:
                     links[member.begin] = member.link
         except DataError as error:
-            problem = f"{path} is damaged after {max(len(starts) - 1, 0)} whole samples: {error}"
+            problem = f"{name} is damaged after {max(len(starts) - 1, 0)} whole samples: {error}"
             if not starts:
-                raise DataError(f"{path} is not a tar archive: {error}") from error
+                raise DataError(f"{name} is not a tar archive: {error}") from error
             end = starts.pop()  # the sample in which it broke off
         targets = _targets(found(), set(links.values())) if links else {}
     places = [(begin, *targets[link]) for begin, link in links.items() if link in targets]
@@ -84,17 +85,16 @@ def split_name(name: str) -> tuple[str, str]:
     return folder + slash + stem, extension.lower()
 
 
-def kept_index(path: Path) -> ShardIndex:
+def kept_index(path: Path, name: str | None = None) -> ShardIndex:
     """The index of a tar from where it was kept, unless the tar has changed since; else from a scan, which is then
-    kept."""
+    kept. ``name``: as of `scan`."""
     try:
         state = path.stat()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     stamp = f"{state.st_size}-{state.st_mtime_ns}"
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
-    cache = user_cache() / "shards"
-    places = (kept_beside(path), cache / f"{name}.npz")
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
+    places = (kept_beside(path), user_cache() / "shards" / f"{digest}.npz")
     for place in places:
         with (
             contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
@@ -103,7 +103,7 @@ def kept_index(path: Path) -> ShardIndex:
             kept = np.load(file)
             if str(kept["stamp"]) == stamp:
                 return ShardIndex(kept["starts"], kept["links"], str(kept["problem"]))
-    index = scan(path)
+    index = scan(path, name)
     for place in places[0 if _writable(path.parent) else 1 :]:
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)

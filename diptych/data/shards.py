@@ -185,7 +185,7 @@ class Shards:
         if shard not in self._indices:
             if len(self._indices) >= _INDICES:
                 self._indices.popitem(last=False)
-            self._indices[shard] = kept_index(self.files.path(shard))
+            self._indices[shard] = kept_index(self.files.path(shard), self.files.name(shard))
             if problem := self._indices[shard].problem:
                 self._problems[shard] = problem
         self._indices.move_to_end(shard)

@@ -177,7 +177,8 @@ def _evaluation(folder: Path, intervals: Intervals) -> str:
     lines = [f"After step {last.pop('step'):,}:", "", "| metric | value | 95 % interval |", "|---|---|---|"]
     for name, value in last.items():
         interval = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else "not known"
-        lines.append(f"| {name} | {value:.4g} | {interval} |")
+        shown = "no finite number" if value is None else f"{value:.4g}"
+        lines.append(f"| {name} | {shown} | {interval} |")
     return "\n".join(lines)
 
 

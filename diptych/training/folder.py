@@ -6,14 +6,16 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from diptych import config
 from diptych.errors import ConfigError, TrainingError
+from diptych.progress import say
 from diptych.training.recipe import Recipe
 
 # What may change between a run and its resumption, since no weight depends on it.
@@ -27,6 +29,8 @@ FREE_ON_RESUME = (
     "gradient_checkpointing",
     "sharding",
 )
+_READABLE = 400  # letters of a line that somebody is to copy
+_SHOWN = 60  # of a value
 
 
 @contextmanager
@@ -37,7 +41,10 @@ def occupied(folder: Path) -> Generator[None]:
     it does; the file ``.lock`` stays. Where there are no locks, on some network file systems and on Windows, nobody is
     kept out.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as problem:  # with parents, no folder is missing: the file system has no room for any
+        raise TrainingError(f"{folder} cannot be made: its file system takes no folders; give another one") from problem
     path = folder / ".lock"
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -72,15 +79,26 @@ def _is_taken(file: int) -> bool:
 
 def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     """Make ``folder`` this recipe's, or check that it is. Raises TrainingError where it holds another run."""
-    path = folder / "recipe.json"
-    begun = [name for name in ("metrics.jsonl", "checkpoints", "model") if _holds_something(folder / name)]
+    path, begun = folder / "recipe.json", _begun(folder)
     if not begun:  # a run that failed before its first step keeps nobody out
+        if resume:
+            say(f"{folder} holds no run to go on with; beginning one")
         write_json(path, recipe)
         return
     if not path.exists():
         raise TrainingError(f"{folder} holds {', '.join(begun)} but no recipe.json; give another folder")
     if not resume:
         raise TrainingError(f"{folder} already holds a run; pass resume (--resume) to go on with it, or another folder")
+    check_same(folder, recipe)
+    write_json(path, recipe)
+
+
+def check_same(folder: Path, recipe: Recipe) -> None:
+    """Raise TrainingError where ``folder`` holds a run of another recipe, which says what to give for it to go on;
+    nothing is looked at where it holds none."""
+    path = folder / "recipe.json"
+    if not _begun(folder) or not path.exists():
+        return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(before, dict):
@@ -89,13 +107,32 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     except (OSError, ValueError, ConfigError) as problem:
         raise TrainingError(f"{path} is not the recipe of a run: {problem}") from problem
     now = config.to_dict(recipe)
-    different = [said for name, said in differences(before, now) if not name.startswith(FREE_ON_RESUME)]
-    if different:
+    unlike = [(name, said) for name, said in differences(before, now) if not name.startswith(FREE_ON_RESUME)]
+    if unlike:
         raise TrainingError(
-            f"{folder} holds a run of another recipe; they differ in {'; '.join(different)}. Give the values it was "
-            "begun with, or another folder (--out)"
+            f"{folder} holds a run of another recipe; they differ in {'; '.join(said for _, said in unlike)}. To go on "
+            f"with it, every value has to be given again that it was begun with{_flags(before, unlike)}; or give "
+            "another folder (--out)"
         )
-    write_json(path, recipe)
+
+
+def _flags(recipe: dict[str, Any], unlike: Sequence[tuple[str, str]]) -> str:
+    """How a command line gives the values of a recipe; empty where that is not to be read."""
+    flags = []
+    for name, _ in unlike:
+        value: Any = recipe
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        flags.append(f"--set {shlex.quote(f'{name}={text}')}")
+    return (
+        f": {' '.join(flags)}" if len(" ".join(flags)) < _READABLE and "[" not in "".join(n for n, _ in unlike) else ""
+    )
+
+
+def _begun(folder: Path) -> list[str]:
+    """What a run has left in a folder, if there was one."""
+    return [name for name in ("metrics.jsonl", "checkpoints", "model") if _holds_something(folder / name)]
 
 
 def write_json(path: Path, value: object) -> None:
@@ -119,13 +156,21 @@ def _holds_something(path: Path) -> bool:
 
 
 def differences(before: Any, now: Any, path: str = "") -> list[tuple[str, str]]:
-    """Dotted paths at which two JSON values differ, and how."""
+    """Dotted paths at which two JSON values differ, and how; the place in a list in brackets."""
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        places = [(i, pair) for i, pair in enumerate(zip(before, now, strict=True)) if isinstance(pair[1], dict)]
+        if len(places) == len(now):
+            return [found for i, (old, new) in places for found in differences(old, new, f"{path}[{i}]")]
     if not (isinstance(before, dict) and isinstance(now, dict)):
-        said = f"{path} ({json.dumps(before):.40} then, {json.dumps(now):.40} now)"
-        return [] if before == now else [(path, said)]
+        return [] if before == now else [(path, f"{path} ({_short(before)} then, {_short(now)} now)")]
     keys = [*now, *(key for key in before if key not in now)]
     return [
         difference
         for key in keys
         for difference in differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
     ]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."

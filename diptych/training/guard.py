@@ -32,8 +32,9 @@ class GuardSpec:
             times = getattr(self, name)
             if times is not None and not 1 < times < math.inf:
                 raise ConfigError(f"guard.{name} must be more than 1 or null, not {times}")
-        if self.window < 1 or self.patience < 1:
-            raise ConfigError("guard.window and guard.patience must be positive")
+        for name in ("window", "patience"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"guard.{name} must be positive, not {getattr(self, name)}")
 
     @property
     def watches(self) -> bool:

@@ -12,7 +12,7 @@ from diptych.data.labelled import Labelled
 from diptych.data.memory import InMemory
 from diptych.data.mixture import Mixture, opened
 from diptych.data.sources import Source, captions_of
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, DataError
 from diptych.progress import progress, say
 from diptych.text.pretrained import AnyTokenizer
 from diptych.text.tokenizer import Tokenizer
@@ -22,7 +22,10 @@ from diptych.training.recipe import Recipe
 def source_of(recipe: Recipe) -> Source:
     """The source that a recipe names, or the mixture of several."""
     data = recipe.data
-    return opened([data, *data.mixture], cache=data.cache, batch_size=recipe.batch_size)
+    source = opened([data, *data.mixture], cache=data.cache, batch_size=recipe.batch_size)
+    if len(source) == 1:
+        raise DataError(f"{data.source} has one sample only, and two or more are needed: the others are the negatives")
+    return source
 
 
 def samples_of(recipe: Recipe, source: Source | None) -> Source:

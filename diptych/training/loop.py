@@ -27,7 +27,7 @@ from diptych.data.loader import Loader
 from diptych.data.sources import Source
 from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError, DataError, DiptychError, TrainingError
+from diptych.errors import CheckpointError, ConfigError, DataError, DiptychError, TrainingError
 from diptych.progress import say
 from diptych.training import batches, state, trackers
 from diptych.training.accounting import Account
@@ -133,12 +133,15 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
             if distributed.world_size() == 1:  # else the others have gone on, and cannot save with this one
                 _keep(session, watch)
             raise
+        except CheckpointError as problem:  # the finished model could not be written, on a full disk say
+            then = f"; resume (--resume) goes on from {session.saver.last}" if session.saver.last else ""
+            raise CheckpointError(f"{problem}{then}") from problem
         except RuntimeError as problem:
             if not distributed.is_loss(problem):
                 raise
             said = f"process {distributed.rank()} has lost another one, which ended or does not answer"
             then = f"; resume (--resume) goes on from {session.saver.last}" if session.saver.last else ""
-            raise TrainingError(f"{said}{then} ({str(problem).splitlines()[0]})") from problem
+            raise TrainingError(f"{said}{then} ({_first_sentence(problem)})") from problem
         finally:
             list_skipped(folder, loader, watch.say)
         if session.step == steps and distributed.is_main():
@@ -203,6 +206,7 @@ def _go(
                 session.save()
                 account.write()
             if session.step == steps:
+                session.saver.wait()  # of a disk's last bytes the checkpoint has more need
                 session.finish()  # before an evaluation that may fail
         if evaluation_due():
             evaluate()
@@ -214,6 +218,11 @@ def _go(
                 account.write()
             break
     session.saver.wait()
+
+
+def _first_sentence(problem: Exception) -> str:
+    """Without the advice that libraries add for those who write programs."""
+    return str(problem).splitlines()[0].partition(". ")[0]
 
 
 def _keep(session: Session, watch: Watch | Quiet) -> None:

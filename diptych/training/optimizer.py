@@ -38,10 +38,15 @@ class OptimizerSpec:
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"optimizer.learning_rate must be positive, not {self.learning_rate}")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 < self.epsilon < math.inf):
-            raise ConfigError("optimizer.beta1 and optimizer.beta2 must be in [0, 1), optimizer.epsilon positive")
-        if self.warmup_steps < 0 or not 0 <= self.weight_decay < math.inf:
-            raise ConfigError("optimizer.warmup_steps and optimizer.weight_decay must not be negative")
+        for name, valid, said in (
+            ("beta1", 0 <= self.beta1 < 1, "be from 0 to below 1"),
+            ("beta2", 0 <= self.beta2 < 1, "be from 0 to below 1"),
+            ("epsilon", 0 < self.epsilon < math.inf, "be positive"),
+            ("warmup_steps", self.warmup_steps >= 0, "not be negative"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "not be negative"),
+        ):
+            if not valid:
+                raise ConfigError(f"optimizer.{name} must {said}, not {getattr(self, name)}")
         if self.algorithm == "muon" and self.half_statistics:
             raise ConfigError("optimizer.half_statistics are AdamW's; with optimizer.algorithm 'muon' there are none")
         if self.max_gradient_norm is not None and not self.max_gradient_norm > 0:

@@ -11,6 +11,7 @@ from diptych.data.augment import Augmentation
 from diptych.data.source_spec import CacheSpec, SourceSpec
 from diptych.errors import ConfigError
 from diptych.specs import ModelSpec, SiglipVisionSpec, VisionTransformerSpec
+from diptych.text.learning import LARGEST, SMALLEST
 from diptych.training.guard import GuardSpec
 from diptych.training.head import HeadSpec
 from diptych.training.losses import LossSpec
@@ -18,6 +19,8 @@ from diptych.training.optimizer import OptimizerSpec
 from diptych.training.predictive import check_objective
 from diptych.training.start import StartSpec
 from diptych.training.towers import TowerTraining, check
+
+_SHORTEST = 3  # tokens of a text: the first, the last, and one between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,10 @@ class DataSpec(SourceSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.workers < 0 or not 0 <= self.max_failures <= 1:
-            raise ConfigError("data.workers must not be negative, and data.max_failures be a share from 0 to 1")
+        if self.workers < 0:
+            raise ConfigError(f"data.workers must not be negative, not {self.workers}")
+        if not 0 <= self.max_failures <= 1:
+            raise ConfigError(f"data.max_failures must be a share from 0 to 1, not {self.max_failures}")
         if self.captions_per_image < 1:
             raise ConfigError(f"data.captions_per_image must be positive, not {self.captions_per_image}")
         if self.length_window < 1:
@@ -63,8 +68,9 @@ class CheckpointSpec:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        if self.every_steps < 1 or not self.every_minutes > 0 or self.keep < 1:
-            raise ConfigError("checkpoints.every_steps, every_minutes and keep must be positive")
+        for name in ("every_steps", "every_minutes", "keep"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"checkpoints.{name} must be positive, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +178,23 @@ class Recipe:
             raise ConfigError("loss.caption_contrast needs data.captions_per_image of 2 or more")
         if not -(2**63) <= self.seed < 2**63:
             raise ConfigError(f"seed must fit in 64 bits, not {self.seed}")
+        self._check_sizes()
         self.steps(samples=1)  # so that a wrong duration is told at once
+
+    def _check_sizes(self) -> None:
+        learned = isinstance(self.vocabulary, int) and not self.start.takes("text")
+        if learned and not SMALLEST <= int(self.vocabulary) <= LARGEST:
+            raise ConfigError(
+                f"vocabulary is {self.vocabulary}, but must be from {SMALLEST}, which bytes and special tokens alone "
+                f"take, to {LARGEST:,}, or the path to one"
+            )
+        if learned and self.model.text.context_length < _SHORTEST:
+            raise ConfigError(
+                f"model.text.context_length is {self.model.text.context_length}, but must be {_SHORTEST} or more: "
+                "start and end take two, so nothing of a caption would be left"
+            )
+        if too_long := [size for size in self.loss.nested if size > self.model.embedding]:
+            raise ConfigError(f"loss.nested asks for {too_long[0]} dimensions of embeddings of {self.model.embedding}")
 
     def _check_sharding(self) -> None:
         whole = {
@@ -187,10 +209,13 @@ class Recipe:
 
     def steps(self, samples: int) -> int:
         """Optimiser steps of the whole run over a source of ``samples`` pairs; at least one."""
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(epochs?|steps?)\s*", self.duration)
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?=\s*epoch)|\d+)\s*(epochs?|steps?)\s*", self.duration)
         steps = float(match[1]) if match else 0.0
         if match and match[2].startswith("epoch"):
             steps = steps and max(1.0, steps * samples / self.batch_size)
         if not 1 <= steps < math.inf:
-            raise ConfigError(f"duration must be like '32 epochs' or '2000 steps', not {self.duration!r}")
+            raise ConfigError(
+                f"duration must be like '32 epochs' or '0.5 epochs', in plain digits, or '2000 steps', which are "
+                f"whole; not {self.duration!r}"
+            )
         return round(steps)

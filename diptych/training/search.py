@@ -11,6 +11,7 @@ resumed, and those to come are the ones that would have come.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from diptych.training.recipe import Recipe
 from diptych.training.search_space import Dimension, Values
 from diptych.training.session import Evaluator
 from diptych.training.trials import Trial
+from diptych.training.watch import read_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ def search(
     folder = Path(out)
     if trials_wanted is None and what.sampler != "grid":
         raise ConfigError(f"how many trials? The sampler {what.sampler!r} goes on for ever (--trials)")
+    if trials_wanted is not None and trials_wanted < 1:
+        raise ConfigError(f"a search has one trial or more, not {trials_wanted} (--trials)")
     points = search_space.grid(what.space) if what.sampler == "grid" else []
     count = len(points) if trials_wanted is None else min(trials_wanted, len(points) or trials_wanted)
     with distributed.started():
@@ -140,10 +144,11 @@ def _done(
     watched = {name: _watched(name, evaluator, what, run, before) for name, evaluator in evaluators.items()}
     try:
         recipe = search_space.applied(what.recipe, trial.values)
-        finished = train(recipe, run, resume=True, evaluators=watched, source=source).finished
+        begun = (run / "recipe.json").exists()
+        finished = train(recipe, run, resume=begun, evaluators=watched, source=source).finished
     except _HopelessError as left:
         over = _over(replace(trial, state="stopped", reason=str(left)), run, what.metric)
-        return replace(over, curve=(*over.curve, left.point))
+        return replace(over, curve=(*over.curve, left.point) if math.isfinite(left.point[1]) else over.curve)
     except (ConfigError, NonFiniteLoss) as problem:
         return _over(replace(trial, state="failed", reason=str(problem)), run, what.metric)
     except (MemoryError, OSError, RuntimeError) as problem:
@@ -154,23 +159,22 @@ def _done(
 
 
 def _over(trial: Trial, run: Path, metric: str) -> Trial:
-    """The trial with what its run has written."""
-    lines = _lines(run)
+    """The trial with what its run has written, in which numbers that were none are null. It has failed where its
+    metric is one of them at its end."""
+    lines = read_metrics(run / "metrics.jsonl")
     evaluated = [line for line in lines if metric in line]
     if trial.state == "done" and not evaluated:
         raise TrainingError(f"no evaluation gave {metric!r} in {run}; the metrics of one are in its metrics.jsonl")
+    last = evaluated[-1] if evaluated else {}
+    if trial.state == "done" and last[metric] is None:
+        trial = replace(trial, state="failed", reason=f"{metric} was no finite number at its end")
     return replace(
         trial,
-        metric=evaluated[-1][metric] if trial.state == "done" else None,
-        metrics={name: value for name, value in evaluated[-1].items() if name != "step"} if evaluated else {},
-        curve=tuple((int(line["step"]), line[metric]) for line in evaluated),
+        metric=last[metric] if trial.state == "done" else None,
+        metrics={name: value for name, value in last.items() if name != "step"},
+        curve=tuple((int(line["step"]), line[metric]) for line in evaluated if line[metric] is not None),
         seconds=max((line.get("seconds", 0.0) for line in lines), default=0.0),
     )
-
-
-def _lines(run: Path) -> list[dict[str, float]]:
-    path = run / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _watched(name: str, evaluator: Evaluator, what: Search, run: Path, before: Sequence[Trial]) -> Evaluator:
@@ -185,7 +189,7 @@ def _watched(name: str, evaluator: Evaluator, what: Search, run: Path, before: S
             raise TrainingError(
                 f"no evaluation gives {what.metric!r}; {nearest(what.metric, (f'{name}/{m}' for m in metrics))}"
             )
-        step = int(_lines(run)[-1]["step"])
+        step = int(read_metrics(run / "metrics.jsonl")[-1]["step"])
         at_its_end = (run / "model").exists()
         if what.stop_early and not at_its_end and trials.hopeless(metrics[metric], step, before, lowest=what.lowest):
             raise _HopelessError(step, metrics[metric])
@@ -202,7 +206,14 @@ def _claim(folder: Path, what: Search) -> None:
     """Make the folder this search's, or check that it is."""
     path = folder / "search.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(before, dict):
+                raise ValueError(f"it holds {before!r:.40}")
+        except (OSError, ValueError) as problem:
+            raise TrainingError(
+                f"{path} is not what a search wrote: {problem}; give another folder (--out)"
+            ) from problem
         unlike = differences(before, config.to_dict(what))
         free = tuple(f"recipe.{name}" for name in FREE_ON_RESUME)
         if different := [said for name, said in unlike if not name.startswith(free)]:

@@ -95,6 +95,10 @@ def parse(text: str, recipe: Recipe) -> Dimension:
     number = r"\s*([-+.\deE]+)\s*"
     found = re.fullmatch(rf"(linear|log)\({number},{number}(?:,\s*(\d+)\s*)?\)", values)
     if found is None:
+        if re.match(r"(linear|log)\b(?!\s*(,|$))", values):
+            raise ConfigError(
+                f"{path}: {values!r} is no range; write such as log(1e-4,1e-2), or linear(0,1,5) for a grid"
+            )
         return Choice(path=path, values=_listed(values))
     try:
         low, high = float(found[2]), float(found[3])

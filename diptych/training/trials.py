@@ -24,7 +24,7 @@ class Trial:
              at the same step; ``failed``, for the ``reason`` told.
     values:  what it has of the space, by dotted path.
     metric:  at its end; null where it did not come so far.
-    metrics: all that was evaluated at its end.
+    metrics: all that was evaluated at its end; null for what was no finite number.
     curve:   the metric at each evaluation, as (step, value).
     """
 
@@ -32,7 +32,7 @@ class Trial:
     values: dict[str, Any]
     state: Literal["begun", "done", "stopped", "failed"] = "begun"
     metric: float | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()
     seconds: float = 0.0
     reason: str = ""
