@@ -3,20 +3,18 @@
     python benchmarks/retrieval_memory.py                       # reckons for 100,000 images and 500,000 texts
     python benchmarks/retrieval_memory.py --images 4000 --texts 20000 --width 512 --full 5000 25000
 
-Embeddings are drawn, each text near its image. Memory is the most that the process held beyond the embeddings, as the
-kernel tells it, at the size and at half of it: what grows is by the number of vectors and pairs, not by their product.
-Times are processor times; the product of the matrices alone, in the same tiles, is beside them, and so is a pass for
-each way.
+Embeddings are drawn, each text near its image. Memory is the most that NumPy held beyond the embeddings, as tracemalloc
+tells it, at the size and at half of it: what grows is by the number of vectors and pairs, not by their product. Times
+are processor times, beside that of the matrices' product alone, in the same tiles, and of a pass for each way.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import resource
-import subprocess
-import sys
 import time
+import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 
@@ -35,10 +33,6 @@ def drawn(images: int, texts: int, width: int) -> tuple[np.ndarray, np.ndarray, 
     return images_NE, texts_ME, np.stack([image_M, np.arange(texts)], axis=1)
 
 
-def megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def product_alone(images_NE: np.ndarray, texts_ME: np.ndarray) -> None:
     side = math.isqrt(SCORES_AT_ONCE)
     for top in range(0, len(images_NE), side):
@@ -46,17 +40,20 @@ def product_alone(images_NE: np.ndarray, texts_ME: np.ndarray) -> None:
             images_NE[top : top + side] @ texts_ME[left : left + side].T
 
 
-def seconds(work: object, *arguments: np.ndarray) -> float:
+def seconds(work: Callable[..., object], *arguments: np.ndarray) -> float:
     started = time.process_time()
     work(*arguments)
     return time.process_time() - started
 
 
 def memory_of(images: int, texts: int, width: int) -> float:
-    """Megabytes beyond the embeddings, in a process of its own, since a peak does not go down again."""
-    command = [sys.executable, __file__, "--only-memory", "--images", str(images), "--texts", str(texts)]
-    told = subprocess.run([*command, "--width", str(width)], check=True, capture_output=True, text=True).stdout
-    return float(told)
+    """Megabytes beyond the embeddings."""
+    vectors = drawn(images, texts, width)
+    tracemalloc.start()
+    ranks_both_ways(*vectors)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20
 
 
 def main() -> None:
@@ -65,20 +62,13 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=40_000)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--full", type=int, nargs=2, default=(100_000, 500_000), metavar=("IMAGES", "TEXTS"))
-    parser.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     images_NE, texts_ME, pairs_P2 = drawn(options.images, options.texts, options.width)
-    if options.only_memory:
-        before = megabytes()
-        ranks_both_ways(images_NE, texts_ME, pairs_P2)
-        print(megabytes() - before)
-        return
     alone = seconds(product_alone, images_NE, texts_ME)
     both = seconds(ranks_both_ways, images_NE, texts_ME, pairs_P2)
     apart = seconds(ranks, images_NE, texts_ME, pairs_P2) + seconds(ranks, texts_ME, images_NE, pairs_P2[:, ::-1])
     scores = options.images * options.texts
-    print(f"{options.images:,} x {options.texts:,} of {options.width}")
-    print(f"product alone {alone:.1f} s, both ways {both:.1f} s")
+    print(f"{options.images:,} x {options.texts:,}: product alone {alone:.1f} s, both ways {both:.1f} s")
     print(f"both ways / product alone = {both / alone:.2f}; a pass for each way / both ways = {apart / both:.2f}")
     half = (options.images // 2, options.texts // 2)
     whole, less = memory_of(options.images, options.texts, options.width), memory_of(*half, options.width)
@@ -90,8 +80,9 @@ def main() -> None:
     full_scores, full_vectors = options.full[0] * options.full[1], sum(options.full)
     print(
         f"{options.full[0]:,} x {options.full[1]:,}: {both / scores * full_scores / 60:,.0f} minutes of processor, "
-        f"{whole + growth * (full_vectors - vectors):,.0f} MB beyond the {full_vectors * options.width * 4 / 2**20:,.0f} "
-        f"MB of embeddings; all scores at once would be {full_scores * 4 / 2**30:,.0f} GB"
+        f"{whole + growth * (full_vectors - vectors):,.0f} MB beyond the embeddings' "
+        f"{full_vectors * options.width * 4 / 2**20:,.0f} MB; "
+        f"all scores at once would be {full_scores * 4 / 2**30:,.0f} GB"
     )
 
 

@@ -38,9 +38,11 @@ def ranks_both_ways(images_NE: np.ndarray, texts_ME: np.ndarray, pairs_P2: np.nd
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """Vectors that are all finite, which of them were not before, and a number for each that equal ones share."""
+    """Vectors, all finite, and their norms; which were not finite before, or too long to have a norm; and a number for
+    each that equal ones share."""
 
     vectors_QE: np.ndarray
+    norms_Q: np.ndarray
     damaged_Q: np.ndarray
     identity_Q: np.ndarray
 
@@ -48,13 +50,15 @@ class _Side:
     def of(cls, vectors_QE: np.ndarray, others_GE: np.ndarray) -> _Side:
         dtype = np.result_type(vectors_QE, others_GE, np.float32)
         vectors_QE = np.ascontiguousarray(vectors_QE, dtype)
-        damaged_Q = np.count_nonzero(np.isfinite(vectors_QE), axis=1) < vectors_QE.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares_Q = np.einsum("qe,qe->q", vectors_QE, vectors_QE)  # without an array of all squares
+        damaged_Q = np.logical_not(np.isfinite(squares_Q))
         if damaged_Q.any():
             vectors_QE = vectors_QE.copy()
-            vectors_QE[damaged_Q] = 0
+            vectors_QE[damaged_Q] = squares_Q[damaged_Q] = 0
         # Zero has two signs and many bytes; adding zero leaves one.
         identity_Q = np.fromiter((hash((row + 0).tobytes()) for row in vectors_QE), np.int64, len(vectors_QE))
-        return cls(vectors_QE, damaged_Q, identity_Q)
+        return cls(vectors_QE, np.sqrt(squares_Q), damaged_Q, identity_Q)
 
 
 class _Ranking:
@@ -79,9 +83,8 @@ class _Ranking:
         self.hopeless_Q = queries.damaged_Q | np.isnan(self.best_Q)
         dtype, width = queries.vectors_QE.dtype, queries.vectors_QE.shape[1]
         # A sum of E products is wrong by at most E roundings of the product of norms (Higham, Accuracy and Stability
-        # of Numerical Algorithms, section 3.1); some more for norms and limits, which are rounded too.
-        largest = np.linalg.norm(gallery.vectors_QE, axis=1).max(initial=0)
-        slack_Q = np.linalg.norm(queries.vectors_QE, axis=1) * largest * (width + 8) * np.finfo(dtype).eps / 2
+        # of Numerical Algorithms, section 3.1); twice that, since norms and limits are rounded too.
+        slack_Q = queries.norms_Q * gallery.norms_Q.max(initial=0) * (width + 8) * np.finfo(dtype).eps
         self.low_Q = (self.best_Q - slack_Q).astype(dtype)
         self.high_Q = (self.best_Q + slack_Q).astype(dtype)
         self.ranks_Q = np.zeros(len(self.best_Q), np.int64)
