@@ -12,6 +12,7 @@ HISTORY = 10  # pairs of step and change of the gradient, as many as scikit-lear
 _ENOUGH = 1e-4  # of the decrease that the slope promises (Armijo)
 _FLATTER = 0.9  # share of the slope that may be left (Wolfe)
 _SHORTENED = 25  # times that a step is shortened before rounding is held to be the reason
+_PATIENCE = 30  # steps told by slopes alone, without a lower promise, before rounding is held to be the reason
 _LEAST_CURVATURE = 1e-12  # of a class whose probabilities are all 0 or 1
 
 
@@ -59,6 +60,7 @@ def minimise(
     """
     point, evaluations = evaluate(start_CP), 1
     pairs: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=HISTORY)
+    lowest, waited = point.decrease, 0
     for iteration in range(most_iterations + 1):
         if done(point):
             return Minimum(point, iteration, evaluations, converged=True, stalled=False)
@@ -70,13 +72,17 @@ def minimise(
             pairs.clear()
             found, tried = _step(evaluate, point, _direction(point, pairs), rounding)
             evaluations += tried
-        if found is None:
+        if found is None or waited > _PATIENCE:
             return Minimum(point, iteration, evaluations, converged=False, stalled=True)
         step_CP = found.parameters_CP - point.parameters_CP
         change_CP = found.gradient_CP - point.gradient_CP
         along = float((step_CP * change_CP).sum())
         if along > 0:
             pairs.append((step_CP, change_CP, along))
+        if found.decrease < lowest:
+            lowest, waited = found.decrease, 0
+        elif found.objective >= point.objective - rounding * abs(point.objective):
+            waited += 1
         point = found
     return Minimum(point, most_iterations, evaluations, converged=False, stalled=False)
 
@@ -113,7 +119,7 @@ def _step(
             return found, tried
         # Where values are equal but for rounding, slopes still tell on which side of the valley one is.
         flatter = abs(float((found.gradient_CP * direction_CP).sum())) <= _FLATTER * -slope
-        if flatter and found.objective <= point.objective + unsure and found.decrease < point.decrease:
+        if flatter and found.objective <= point.objective + unsure:
             return found, tried
         best = -slope * length**2 / (2 * excess) if excess < float("inf") else 0.0  # of the parabola through both
         length = min(max(best, 0.1 * length), 0.5 * length)
