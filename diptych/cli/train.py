@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from diptych.cli.reading import ALL_PAIRS, TrainingPairs
 from diptych.errors import ConfigError
+from diptych.progress import say
 
 if TYPE_CHECKING:
     from diptych.encoder.clip import Clip
@@ -114,9 +115,11 @@ def _train(recipe: Recipe, out: Path, held_out: Validation | None, *, resume: bo
     from diptych import distributed
     from diptych.training import loop
     from diptych.training.cards import add_intervals
-    from diptych.training.folder import check_same
+    from diptych.training.folder import begun_in, check_same
 
     with distributed.started():
+        if resume and distributed.is_main() and not begun_in(out):
+            say(f"{out} holds no run to go on with; beginning one")
         try:
             run = loop.train(recipe, out, resume=resume, evaluators={"validation": held_out} if held_out else {})
         except ConfigError:

@@ -15,7 +15,6 @@ from typing import Any
 
 from diptych import config
 from diptych.errors import ConfigError, TrainingError
-from diptych.progress import say
 from diptych.training.recipe import Recipe
 
 # What may change between a run and its resumption, since no weight depends on it.
@@ -79,10 +78,8 @@ def _is_taken(file: int) -> bool:
 
 def claim(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     """Make ``folder`` this recipe's, or check that it is. Raises TrainingError where it holds another run."""
-    path, begun = folder / "recipe.json", _begun(folder)
+    path, begun = folder / "recipe.json", begun_in(folder)
     if not begun:  # a run that failed before its first step keeps nobody out
-        if resume:
-            say(f"{folder} holds no run to go on with; beginning one")
         write_json(path, recipe)
         return
     if not path.exists():
@@ -97,7 +94,7 @@ def check_same(folder: Path, recipe: Recipe) -> None:
     """Raise TrainingError where ``folder`` holds a run of another recipe, which says what to give for it to go on;
     nothing is looked at where it holds none."""
     path = folder / "recipe.json"
-    if not _begun(folder) or not path.exists():
+    if not begun_in(folder) or not path.exists():
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -130,7 +127,7 @@ def _flags(recipe: dict[str, Any], unlike: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _begun(folder: Path) -> list[str]:
+def begun_in(folder: Path) -> list[str]:
     """What a run has left in a folder, if there was one."""
     return [name for name in ("metrics.jsonl", "checkpoints", "model") if _holds_something(folder / name)]
 

@@ -11,7 +11,7 @@ from diptych.cli.main import main
 from diptych.config import override
 from diptych.errors import CheckpointError, DataError, TrainingError
 from diptych.training import session as sessions
-from diptych.training.folder import check_same, claim, differences, occupied, write_json
+from diptych.training.folder import check_same, differences, occupied, write_json
 from diptych.training.inputs import source_of
 from diptych.training.loop import train
 from diptych.training.saving import Saver
@@ -51,12 +51,14 @@ def test_long_values_are_cut_where_one_can_see_it() -> None:
 
 
 def test_to_resume_nothing_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = small.recipe(data)
-    (tmp_path / "run").mkdir()
-    claim(tmp_path / "run", recipe, resume=False)
-    assert capsys.readouterr().err == ""
-    claim(tmp_path / "run", recipe, resume=True)
-    assert f"{tmp_path / 'run'} holds no run to go on with; beginning one" in capsys.readouterr().err
+    """The name of a run may be mistyped; this one ends at once, for its batch is larger than its data."""
+    arguments = ["train", "small-drawings", "--data", str(data), "--out", str(tmp_path / "rum")]
+    arguments += ["--set", "batch_size=100000"]
+    told = f"{tmp_path / 'rum'} holds no run to go on with; beginning one"
+    assert main(arguments) != 0
+    assert told not in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) != 0
+    assert told in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_a_checkpoint_and_says_so(
