@@ -42,7 +42,7 @@ SURFACE = {
     "resume set",
     "evaluate": "model sources / also task split captions where language tokenizer activation precision templates "
     "class_names none_of_these ablate_prompts distinct_captions shots draws solver seed out json",
-    "report": "results / out",
+    "report": "results / out source shifted baseline",
     "classify": "model images / labels templates tokenizer activation precision json",
     "inspect": "model / tokenizer activation pairs captions json",
     "convert": "model destination / format tokenizer activation image_size context_length json",

@@ -98,7 +98,7 @@ def _variant(entry: Entry, alike: Sequence[Entry]) -> str:
         for name in dict.fromkeys(name for one in told for name in one)
         if any(one.get(name) != own.get(name) for one in told)
     ]
-    return ", ".join(f"{name}={own[name]}" for name in differing if own.get(name))
+    return ", ".join(name if own[name] is True else f"{name}={own[name]}" for name in differing if own.get(name))
 
 
 def _names(results: Sequence[Result]) -> list[str]:

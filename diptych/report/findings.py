@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diptych.report.collected import Entry, by_data
+from diptych.evaluation.comparison import Comparison, Measured, compare
+from diptych.report.collected import Entry, by_data, models
 from diptych.report.paper_plots import Bar, Line, Point
 
 ZERO_SHOT, PROBE, FEW_SHOT = "zero-shot", "linear probe", "few-shot"
@@ -95,16 +96,46 @@ def accuracy_over_compute(entries: Sequence[Entry]) -> list[Point]:
             gflops = next((entry.result.cost["gflops"] for entry in own.values() if entry.result.cost), None)
             if common and gflops and len(found) > 1:
                 mean = sum(own[data].value for data in common) / len(common)
-                points.append(Point(model, gflops, mean, f"{task}, {len(common)} data sets"))
+                points.append(
+                    Point(model, gflops, mean, f"{task}, {len(common)} data set{'' if len(common) == 1 else 's'}")
+                )
     return points
 
 
-def answers(entry: Entry) -> tuple[np.ndarray, np.ndarray] | None:
-    """Confidence of each answer of a zero-shot classifier and whether it was right; None where that was not kept."""
+def answers(entries: Sequence[Entry]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each model the confidence of all its zero-shot answers, and which were right."""
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for entry in entries:
+        kept = entry.result.predictions
+        if entry.task == ZERO_SHOT and "ece" in entry.result.metrics and "confidence" in kept and not entry.variant:
+            own = np.array(kept["confidence"], float), np.array(kept["rank"]) == 1
+            found.setdefault(entry.model, []).append(own)
+    return {
+        model: (np.concatenate([c for c, _ in own]), np.concatenate([r for _, r in own]))
+        for model, own in found.items()
+    }
+
+
+def paired(entries: Sequence[Entry]) -> list[tuple[Entry, Comparison]]:
+    """The first model against each other one, task by task and data set by data set, where both saw the same images."""
+    found = []
+    for task in (ZERO_SHOT, PROBE):
+        table = by_data((entry for entry in entries if "rank" in entry.result.predictions), task)
+        ordered = [table[model] for model in models(entries) if model in table]
+        for other in ordered[1:]:
+            for name, entry in ordered[0].items():
+                if name in other and _same_images(entry, other[name]):
+                    found.append((entry, compare(_hits(entry), _hits(other[name]))))
+    return found
+
+
+def _same_images(a: Entry, b: Entry) -> bool:
+    return a.result.fingerprints.get("data") == b.result.fingerprints.get("data")
+
+
+def _hits(entry: Entry) -> Measured:
     kept = entry.result.predictions
-    if "confidence" not in kept or "rank" not in kept:
-        return None
-    return np.array(kept["confidence"], float), np.array(kept["rank"]) == 1
+    return Measured(entry.model, kept["key"], np.array(kept["rank"]) == 1)
 
 
 def _difference(data: str, a: Entry, b: Entry) -> Bar:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,7 @@ from diptych.replacing import replacing
 from diptych.report import figures
 from diptych.report.contents import Chart, Curve, Matrix, Page, PredictionCard
 
+_WITH_INTERVAL = re.compile(r"([^ ()]+) \(([^ ()]+ to [^ ()]+)\)")
 TOP = 3  # guesses a card shows
 NUMBERED = 16  # a larger matrix shows shades only
 HEAD, NARROW_HEAD = 110, 60  # characters that the head of a column has room for, with numbers below it and without
@@ -86,8 +88,9 @@ def _signed(number: str) -> str:
 def _parts(cell: str) -> dict[str, object]:
     """A cell's number, its interval, and whether it is marked as the best of its row."""
     best = cell.startswith("**") and cell.endswith("**")
-    value, _, interval = (cell[2:-2] if best else cell).partition(" (")
-    return {"value": value, "interval": interval.removesuffix(")"), "best": best}
+    text = cell[2:-2] if best else cell
+    number = _WITH_INTERVAL.fullmatch(text)
+    return {"value": number[1] if number else text, "interval": number[2] if number else "", "best": best}
 
 
 def _chart(chart: Chart, index: int) -> dict[str, object]:

@@ -8,12 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from diptych.report import findings, paper_plots, tables
+from diptych.evaluation.calibration import calibration_of_answers
+from diptych.evaluation.comparison import holm
+from diptych.evaluation.robustness import Counts, fit
+from diptych.report import findings, paper_plots, shift, tables
 from diptych.report.collected import Entry, models
 from diptych.report.contents import Figure, Grid, Page
 from diptych.report.drawing import Draw, alone, inline
+from diptych.report.paper_plots import Bar
+from diptych.report.shift import Shift
 
 WIDE, SQUARE = 6.4, (5.0, 4.4)
+NATURAL = Shift()
+_SCALE = 1_000_000  # images that a mean of accuracies is drawn as, so that its own error plays no part
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Drawing:
     size: tuple[float, float]
 
 
-def page(entries: Sequence[Entry], drawings: Sequence[Drawing]) -> Page:
+def page(entries: Sequence[Entry], drawings: Sequence[Drawing], under_shift: Shift = NATURAL) -> Page:
     """The page of a report."""
     header, rows = tables.comparison(entries)
     data, known = {entry.data for entry in entries}, _count(len(models(entries)), "model")
@@ -43,6 +50,7 @@ def page(entries: Sequence[Entry], drawings: Sequence[Drawing]) -> Page:
                 "In per cent, with 95 % intervals; the best of a row in bold.",
                 tuple(tables.remarks(entries)),
             ),
+            *(grid for grid in (prompts(entries), pairs(entries), shift.grid(entries, under_shift)) if grid),
         ),
         figures=tuple(
             Figure(d.title, inline(d.draw, d.size, prefix=d.name, alt=html.escape(d.alt)), d.note) for d in drawings
@@ -51,14 +59,53 @@ def page(entries: Sequence[Entry], drawings: Sequence[Drawing]) -> Page:
     )
 
 
+def prompts(entries: Sequence[Entry]) -> Grid | None:
+    """What prompts give, where that was looked at (``--ablate-prompts``)."""
+    rows = []
+    for entry in entries:
+        if study := entry.result.details.get("ablation"):
+            gain = study["ensemble"]
+            told = (
+                f"{100 * gain['gain']:+.1f} ({' to '.join(f'{100 * limit:+.1f}' for limit in gain['gain_interval'])})"
+            )
+            shares = (tables.shown(study[name]["acc1"]) for name in ("name", "template", "hint", "ensemble"))
+            rows.append((entry.data, entry.model, *shares, told))
+    header = ("data", "model", "name alone", "one template", "with a hint", "ensemble", "gain of the ensemble")
+    note = "Zero-shot accuracy in per cent; the gain over the name alone, image by image, with a 95 % interval."
+    return Grid("What prompts give", header, tuple(rows), note) if rows else None
+
+
+def pairs(entries: Sequence[Entry]) -> Grid | None:
+    """The first model against each other on the same images, with p-values corrected for their number (Holm)."""
+    found = findings.paired(entries)
+    corrected = holm([comparison.p for _, comparison in found])
+    rows = [
+        (
+            entry.data,
+            entry.task,
+            " and ".join(comparison.names),
+            str(comparison),
+            f"{p:.2g}" if p >= 0.001 else "< 0.001",
+        )
+        for (entry, comparison), p in zip(found, corrected, strict=True)
+    ]
+    note = "Top-1, by McNemar's exact test; the last column is corrected for the number of rows (Holm)."
+    return (
+        Grid("Model against model", ("data", "task", "models", "finding", "p, corrected"), tuple(rows), note)
+        if rows
+        else None
+    )
+
+
 def files(drawings: Sequence[Drawing]) -> dict[str, str]:
     """Each drawing as an SVG file of its own, by name."""
     return {f"{drawing.name}.svg": alone(drawing.draw, drawing.size) for drawing in drawings}
 
 
-def drawings(entries: Sequence[Entry]) -> list[Drawing]:
+def drawings(entries: Sequence[Entry], under_shift: Shift = NATURAL) -> list[Drawing]:
     """All that these results allow."""
     return [
+        *_shift(entries, under_shift),
         *_differences(entries),
         *_few_shot(entries),
         *_shots_to_match(entries),
@@ -133,8 +180,44 @@ def _compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
         )
 
 
+def _shift(entries: Sequence[Entry], under_shift: Shift) -> Iterator[Drawing]:
+    if points := shift.points(entries, under_shift):
+        lines = [Counts(p.name, round(p.x * _SCALE), _SCALE, round(p.y * _SCALE), _SCALE) for p in points]
+        known = [one for one in lines if one.model in under_shift.baselines]
+        line = fit(known) if len({one.source_hits for one in known}) > 1 else None
+        yield Drawing(
+            "under-shift",
+            f"Under shift from {under_shift.group.source}",
+            "Both axes are logits. Dashed: nothing is lost"
+            + ("; solid: the fit over the baselines." if line else ". No baselines were named."),
+            "; ".join(f"{p.name}, {p.group}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
+            partial(paper_plots.robustness, points=points, fit=(line.slope, line.intercept) if line else None),
+            SQUARE,
+        )
+
+
 def _reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
-    return iter(())
+    for number, (model, (confidence_N, correct_N)) in enumerate(findings.answers(entries).items(), start=1):
+        found = calibration_of_answers(confidence_N, correct_N)
+        bins = [
+            (own.confidence, Bar("", own.accuracy, *own.interval), own.count / len(correct_N))
+            for own in found.equal_width
+            if own.confidence is not None and own.accuracy is not None
+        ]
+        yield Drawing(
+            f"reliability-{number}",
+            f"{model}: is it as often right as it says?",
+            f"All zero-shot answers, {len(correct_N):,}; expected calibration error {100 * found.metrics['ece']:.1f} "
+            "points. On the dashed line accuracy is what confidence says.",
+            "; ".join(f"{100 * said:.0f} % sure: {100 * bar.value:.0f} % right" for said, bar, _ in bins),
+            partial(
+                paper_plots.reliability,
+                bars=[bar for _, bar, _ in bins],
+                confidences=[said for said, _, _ in bins],
+                shares=[share for _, _, share in bins],
+            ),
+            SQUARE,
+        )
 
 
 def _facts(entries: Sequence[Entry]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from diptych.cli.main import main
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import findings, suite, tables
+from diptych.report import findings, shift, suite, tables
 from diptych.report.collected import Entry, collect
 from diptych.report.page import render
 
@@ -150,3 +150,68 @@ def test_results_that_would_stand_in_one_place_are_told_apart(tmp_path: Path) ->
         )
     _, rows = tables.comparison(collect([tmp_path]))
     assert [row[0] for row in rows[:2]] == ["cats", "cats (none_of_these=0.3)"]
+
+
+def answered(model: str, data: str, right: list[bool], confidence: float, **more: object) -> Result:
+    ranks = tuple(1 if hit else 2 for hit in right)
+    kept = {"key": tuple(map(str, range(len(right)))), "rank": ranks, "confidence": (confidence,) * len(right)}
+    accuracy = sum(right) / len(right)
+    metrics = {"acc1": accuracy, "ece": abs(accuracy - confidence)}
+    task, prints = "zeroshot_classification", {"weights": model, "data": data}
+    return result(
+        model,
+        data,
+        task,
+        "acc1",
+        accuracy,
+        metrics=metrics,
+        predictions=kept,
+        fingerprints=prints,
+        samples=len(right),
+        **more,
+    )
+
+
+def test_models_are_compared_image_by_image(tmp_path: Path) -> None:
+    answered("a", "cats", [True] * 90 + [False] * 10, 0.9).save(tmp_path / "0.json")
+    answered("b", "cats", [True] * 60 + [False] * 40, 0.9).save(tmp_path / "1.json")
+    answered("b", "dogs", [True] * 60 + [False] * 40, 0.9).save(tmp_path / "2.json")
+    entries = collect([tmp_path])
+    ((entry, comparison),) = findings.paired(entries)
+    assert (entry.data, comparison.difference, comparison.samples) == ("cats", pytest.approx(0.3), 100)
+    grid = suite.pairs(entries)
+    assert grid is not None
+    assert "a is better by 30.0 points" in grid.rows[0][3]
+    names = [drawing.name for drawing in suite.drawings(entries)]
+    assert names.count("reliability-1") == names.count("reliability-2") == 1
+    assert "100 % sure" not in next(d.alt for d in suite.drawings(entries) if d.name == "reliability-1")
+
+
+def test_under_shift_models_are_measured_against_the_line_of_the_baselines(tmp_path: Path) -> None:
+    accuracies = {"plain": (0.6, 0.4), "plain too": (0.8, 0.6), "robust": (0.7, 0.65), "alone": (0.7, None)}
+    for number, (model, pair) in enumerate(accuracies.items()):
+        for data, accuracy in zip(("photos", "sketches"), pair, strict=True):
+            if accuracy is not None:
+                result(model, data, "zeroshot_classification", "acc1", accuracy, samples=1000).save(
+                    tmp_path / f"{number}-{data}.json"
+                )
+    entries = collect([tmp_path])
+    asked = shift.asked(entries, "photos", ["sketches"], ["plain", "plain too"])
+    grid = shift.grid(entries, asked)
+    assert grid is not None
+    rows = {row[2]: row for row in grid.rows}
+    assert set(rows) == {"plain", "plain too", "robust"}
+    assert rows["plain"][7] == "baseline"
+    assert rows["robust"][:6] == ("sketches", "zero-shot", "robust", "70.0", "65.0", "5.0")
+    logits = [math.log(share / (1 - share)) for share in (0.4, 0.6)]
+    x = [math.log(share / (1 - share)) for share in (0.6, 0.8, 0.7)]
+    expected = logits[0] + (logits[1] - logits[0]) * (x[2] - x[0]) / (x[1] - x[0])
+    assert float(rows["robust"][6]) == pytest.approx(100 / (1 + math.exp(-expected)), abs=0.1)
+    assert rows["robust"][7].startswith("+")
+    drawn = next(drawing for drawing in suite.drawings(entries, asked) if drawing.name == "under-shift")
+    assert "the fit over the baselines" in drawn.note
+    assert "alone" not in drawn.alt
+    for wrong in (("photo", ["sketches"], []), ("photos", [], []), ("photos", ["sketches"], ["plain"])):
+        with pytest.raises(DataError):
+            shift.asked(entries, *wrong)
+    assert shift.grid(entries, shift.asked(entries, None, [], [])) is None
