@@ -161,9 +161,10 @@ def test_examples_fit_a_terminal(verb: str, capsys: pytest.CaptureFixture[str]) 
     assert all(line.startswith("    ") for line in example.splitlines())
 
 
-def test_usage_says_that_images_may_be_several(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["classify", "--help"]) == 0
-    assert "IMAGES..." in capsys.readouterr().out
+@pytest.mark.parametrize(("verb", "several"), [("classify", "IMAGES"), ("evaluate", "SOURCES"), ("report", "RESULTS")])
+def test_usage_says_what_may_be_several(verb: str, several: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert f"{several}..." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

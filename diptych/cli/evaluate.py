@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -84,7 +84,7 @@ BY_DEFAULT, NOTHING = Opening(), Asked()
 def evaluate(
     model: str,
     /,
-    *sources: str,
+    *sources: Annotated[str, Parameter(required=True)],
     also: tuple[str, ...] | None = None,
     task: tuple[str, ...] | None = None,
     reading: Reading = PLAIN,
@@ -129,8 +129,6 @@ def evaluate(
     from diptych.evaluation.runner import Model, data_at, run
     from diptych.evaluation.tasks import check_task
 
-    if not sources:
-        raise ConfigError("there is nothing to evaluate on; give a data set after the model")
     if out is not None:
         if out.suffix == ".json":
             raise ConfigError(f"--out {out}: results go into a folder, several files each; give its name")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from diptych.errors import ConfigError
+from cyclopts import Parameter
 
 
 def report(
-    *results: Path,
+    *results: Annotated[Path, Parameter(required=True)],
     out: Path,
     source: str | None = None,
     shifted: tuple[str, ...] | None = None,
@@ -41,8 +42,6 @@ def report(
     from diptych.report.collected import collect
     from diptych.report.page import write_page
 
-    if not results:
-        raise ConfigError("there is nothing to report on; give a folder of results")
     check_writable(out / "report.html")
     entries = collect(results)
     under_shift = shift.asked(entries, source, shifted or (), baseline or ())
