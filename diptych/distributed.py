@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from diptych.errors import DiptychError
+
 # Called otherwise since PyTorch 2.13.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
@@ -75,6 +77,22 @@ def from_main(make: Callable[[], T]) -> T:
     box = [make() if is_main() else None]
     dist.broadcast_object_list(box)
     return box[0]  # ty: ignore[invalid-explicit-return]
+
+
+def agreed(make: Callable[[], T]) -> T:
+    """What ``make`` gives on the main process, or one of our errors that it raises there, on every process: so that all
+    go on alike after it."""
+
+    def attempt() -> T | DiptychError:
+        try:
+            return make()
+        except DiptychError as problem:
+            return problem
+
+    found = from_main(attempt)
+    if isinstance(found, DiptychError):
+        raise found
+    return found
 
 
 def all_of(items: Sequence[T]) -> list[T]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,7 +40,7 @@ class Features:
                    not wanted, or there is none.
     label_sets, unjudged: of images that may show several classes, as in ``Sample``.
     failures:      why other images could not; fingerprint: SHA-256 over keys, captions, labels and bytes of what was
-                   read.
+                   read. kept: the name of the folder that holds them, "" where none does.
     """
 
     embeddings_NE: np.ndarray
@@ -52,6 +52,7 @@ class Features:
     keys: tuple[str, ...]
     failures: tuple[str, ...]
     fingerprint: str
+    kept: str = ""
 
 
 def embed(
@@ -82,11 +83,12 @@ def embed(
             kept = None
         parts[number] = part.of(wanted)
         unusable += _unusable(part, need)
-        _check(unusable, source, allowed_failures)
+        if distributed.world_size() == 1:  # of several all must end, and they do below
+            _check(unusable, source, allowed_failures)
     together = distributed.all_of(sorted(parts.items(), key=lambda numbered: numbered[0]))
     ordered = [part for _, part in sorted(together, key=lambda numbered: numbered[0])]
     _check([why for part in ordered for why in _unusable(part, need)], source, allowed_failures)
-    return _joined(ordered, source, need, wanted)
+    return replace(_joined(ordered, source, need, wanted), kept=kept.folder.name if kept else "")
 
 
 @dataclass(frozen=True)

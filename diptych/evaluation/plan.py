@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diptych.errors import ConfigError, DataError, nearest
+from diptych.evaluation.few_shot import DRAWS, SHOTS
 
 if TYPE_CHECKING:
     from diptych.data.sources import Source
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from diptych.evaluation.features import Features, Need
     from diptych.evaluation.result import Scores
 
-SHOTS, DRAWS = (1, 2, 4, 8, 16), 5
 Split = Literal["test", "train", "validation"]
 
 
@@ -82,11 +82,14 @@ class Splits:
     row: Row | None = None
     note: str = ""
 
-    def required_train(self, task: str) -> Source:
-        """What is learned from. Raises DataError where there is none."""
+    def learning(self) -> dict[Split, Source]:
+        """All splits of a task that learns. Raises DataError where there is nothing to learn from."""
         if self.train is None:
-            raise DataError(f"{task} learns from examples, and {self.test.name} has no split 'train'")
-        return self.train
+            raise DataError(f"this task learns from examples, and {self.test.name} has no split 'train'")
+        found: dict[Split, Source] = {"test": self.test, "train": self.train}
+        if self.validation:
+            found["validation"] = self.validation
+        return found
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ STEPS_PER_DECADE = 8
 LOWEST, HIGHEST = -6, 6  # exponents of ten
 _STEPS = (HIGHEST - LOWEST) * STEPS_PER_DECADE
 _COARSE = 2 * STEPS_PER_DECADE
-_HELD_OUT = 0.2
+HELD_OUT = 0.2
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def search(
     """
     described = f"{0 if validation is None else len(validation.truth)} samples given"
     if validation is None:
-        train, validation = held_out(train, _HELD_OUT, seed)
-        described = f"{len(validation.truth)} samples held out of train, {_HELD_OUT:.0%} of each class, seed {seed}"
+        train, validation = held_out(train, HELD_OUT, seed)
+        described = f"{len(validation.truth)} samples held out of train, {HELD_OUT:.0%} of each class, seed {seed}"
     classes = _classes(train, validation, classes)
     selection = select(train, validation, metric, classes=classes, start=start, solver=solver)
     probe = SOLVERS[solver](joined(train, validation), classes)(selection.chosen.strength, selection.probe)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from diptych.data.sources import Source
 from diptych.encoder.clip import Clip
+from diptych.errors import ConfigError
 from diptych.evaluation import classification
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
@@ -18,13 +18,11 @@ from diptych.evaluation.few_shot import few_shot, shots_to_match
 from diptych.evaluation.judging import Judge
 from diptych.evaluation.neighbours import nearest_neighbours
 from diptych.evaluation.plan import Options, Plan, Split, Splits
-from diptych.evaluation.probes import Search, search
+from diptych.evaluation.probes import HELD_OUT, Search, search
 from diptych.evaluation.result import Interval, Scores
 from diptych.evaluation.split import Labelled, held_out
 from diptych.evaluation.subjects import Subject
 from diptych.progress import say
-
-HELD_OUT = 0.2  # of the training split, where there is none to choose by
 
 
 def plan_linear_probe(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -39,7 +37,7 @@ def plan_linear_probe(subject: Subject, data: Splits, options: Options) -> Plan:
         scores = _scored(judge, found.probe.scores(test.features_ND), test.truth, features["test"], "lp_")
         return replace(scores, details={**scores.details, "probe": _told(found)})
 
-    return Plan("label", ("features",), _splits(data, "a linear probe"), score, metric=f"lp_{judge.metric}")
+    return Plan("label", ("features",), data.learning(), score, metric=f"lp_{judge.metric}")
 
 
 def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -54,7 +52,7 @@ def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
         scores = _scored(judge, found.scores(test.features_ND), test.truth, features["test"], "knn_")
         return replace(scores, details={**scores.details, "neighbours": found.count, "tried": found.metrics})
 
-    return Plan("label", ("features",), _splits(data, "nearest neighbours"), score, metric=f"knn_{judge.metric}")
+    return Plan("label", ("features",), data.learning(), score, metric=f"knn_{judge.metric}")
 
 
 def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -62,6 +60,8 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
 
     Where there is one, also a cache of the examples beside it, which needs no training.
     """
+    if not options.shots or min(options.shots) < 1 or options.draws < 1:
+        raise ConfigError(f"shots and draws are 1 or more, not {options.shots} and {options.draws}")
     judge, by_name = Judge.of(data), None
     if isinstance(subject, Clip):
         by_name = classification.plan(subject, data, Options(templates=options.templates))
@@ -98,14 +98,7 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
     wanted: tuple[Wanted, ...] = ("features", "embeddings") if by_name else ("features",)
     texts = by_name.texts if by_name else ()
     metric = names["one"].format(max(options.shots))
-    return Plan("label", wanted, _splits(data, "few-shot"), score, texts, metric)
-
-
-def _splits(data: Splits, task: str) -> dict[Split, Source]:
-    found: dict[Split, Source] = {"test": data.test, "train": data.required_train(task)}
-    if data.validation:
-        found["validation"] = data.validation
-    return found
+    return Plan("label", wanted, data.learning(), score, texts, metric)
 
 
 def _labelled(
@@ -113,7 +106,7 @@ def _labelled(
 ) -> tuple[Labelled, Labelled | None, Labelled]:
     """Train, validation where there is one, and test, with the classes numbered as in test."""
     found: dict[Split, Labelled] = {}
-    for split, source in _splits(data, "this").items():
+    for split, source in data.learning().items():
         found[split] = Labelled(features[split].features_ND, judge.truth(features[split], source))
     return found["train"], found.get("validation"), found["test"]
 

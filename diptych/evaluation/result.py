@@ -48,7 +48,7 @@ class Result:
     options:          what the task was told beyond its defaults.
     details:          what the metrics came from: strengths tried by a probe, draws of few shots, an ablation.
     cost:             of an image: ``gflops``, ``parameters`` of the image tower; of the model where known.
-    features:         folder of the embeddings and features that it was made from, relative to the file.
+    features:         of each split the folder, in ``features/`` beside the file, of what it was made from.
     predictions:      columns with one entry an image, ``key`` first; in a Parquet file beside the JSON.
     text_predictions: of retrieval, columns with one entry a text; likewise.
     """
@@ -72,7 +72,7 @@ class Result:
     options: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
-    features: str = ""
+    features: dict[str, str] = field(default_factory=dict)
     predictions: Columns = field(default_factory=dict)
     text_predictions: Columns = field(default_factory=dict)
 

@@ -54,7 +54,7 @@ class Model:
         path = Path(self.location)
         files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
         known = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-        return [asdict(self), known]
+        return [asdict(self), known, _contents(self.tokenizer)]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def run(
                 outcome = replace(outcome, task=name)
                 chosen = {key: options[key] for key in options if len(tasks) == 1 or key in TASKS[name].options}
                 file = out / _name(model, where, splits, name, chosen) if out else None
-                if kept := distributed.from_main(partial(_kept, file)):
+                if kept := distributed.agreed(partial(_kept, file)):
                     yield replace(outcome, result=kept, file=file)
                     continue
                 told = {"language": where.language, "folder": out / FEATURES if out else None, **chosen}
@@ -173,11 +173,19 @@ def _kept(file: Path | None) -> Result | None:
 def _name(model: Model, data: Data, splits: Splits, task: str, options: dict[str, Any]) -> str:
     """A name that people can read, ending in a hash of all that the result depends on."""
     sources = {part: stamp(source) for part in ("test", "train", "validation") if (source := getattr(splits, part))}
-    told = [model.state(), asdict(data), sources, task, {name: repr(value) for name, value in options.items()}]
+    asked = {name: _contents(value) for name, value in options.items()}
+    told = [model.state(), asdict(data), sources, task, asked]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     name = data.row.name if data.row else splits.test.name
     words = [_slug(Path(model.location)), name, splits.name, data.language, task, digest]
     return "__".join(re.sub(r"[^\w.-]+", "-", word).strip("-.")[:60] for word in words if word) + ".json"
+
+
+def _contents(value: Any) -> str:
+    """An option as it counts: of a file, such as one of templates, what it holds."""
+    if isinstance(value, str | Path) and Path(value).is_file():
+        return hashlib.sha256(Path(value).read_bytes()).hexdigest()
+    return repr(value)
 
 
 def _slug(path: Path) -> str:

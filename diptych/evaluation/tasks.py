@@ -94,7 +94,7 @@ def evaluate(
         split: embed(subject, part, plan.need, wanted=plan.wanted, allowed_failures=allowed_failures, folder=kept)
         for split, part in plan.splits.items()
     }
-    return distributed.from_main(lambda: _result(subject, data, TASKS[name], plan, features, chosen, language))
+    return distributed.agreed(lambda: _result(subject, data, TASKS[name], plan, features, chosen, language))
 
 
 def check_task(name: str) -> None:
@@ -140,6 +140,7 @@ def _result(
         options=to_dict(options.changed()),
         details=to_dict(scores.details),  # as it will be read again
         cost=cost(subject),
+        features={split: own.kept for split, own in features.items() if own.kept},
         predictions={"key": test.keys, **scores.predictions},
         text_predictions=scores.text_predictions,
     )

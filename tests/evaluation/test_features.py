@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import SPEC
 
 from diptych.data.sources import Source, open_source
 from diptych.encoder.clip import Clip
@@ -14,15 +15,7 @@ from diptych.encoder.loading import create
 from diptych.encoder.subject import ImageSubject
 from diptych.evaluation import embedding
 from diptych.evaluation.features import Features, embed
-from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
 
-SPEC = ModelSpec(
-    name="tiny",
-    embedding=16,
-    image=VisionTransformerSpec(image_size=16, patch_size=8, width=24, layers=1, heads=2),
-    text=TextTransformerSpec(width=16, layers=1, heads=2),
-    preprocess=PreprocessSpec(size=16),
-)
 BOTH = ("embeddings", "features")
 
 

@@ -5,28 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import SPEC
 
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.datasets import DATASETS
+from diptych.evaluation.runner import Data, Model, run
 from diptych.evaluation.splits import named, open_splits
 from diptych.evaluation.tasks import evaluate
-from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
 from diptych.text.tokenizer import Tokenizer
 
 # Of a handful of images any strength of the penalty may be the best, and the weakest does not converge.
 pytestmark = pytest.mark.filterwarnings("ignore:the best strength", "ignore:.*did not reach the tolerance")
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220), "grey": (128, 128, 128)}
-SPEC = ModelSpec(
-    name="tiny",
-    embedding=16,
-    image=VisionTransformerSpec(image_size=16, patch_size=8, width=24, layers=1, heads=2),
-    text=TextTransformerSpec(width=16, layers=1, heads=2),
-    preprocess=PreprocessSpec(size=16),
-)
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +176,23 @@ def test_how_sure_answers_are_and_what_prompts_give(clip: Clip, data: Path) -> N
     assert "prompts: ensemble" in str(result)
     with pytest.raises(ConfigError, match="between 0 and 1"):
         evaluate(clip, data, "zero-shot", none_of_these=30)
+
+
+def test_a_file_that_an_option_names_counts_by_what_it_holds(clip: Clip, data: Path, tmp_path: Path) -> None:
+    clip.save(tmp_path / "clip")
+    (tmp_path / "templates.txt").write_text("a photo of a {}.\n")
+
+    def made() -> tuple[bool, dict[str, str]]:
+        asked = {"templates": str(tmp_path / "templates.txt")}
+        (outcome,) = run([Model(str(tmp_path / "clip"))], [Data(str(data))], ["zero-shot"], tmp_path / "out", **asked)
+        assert outcome.result
+        return outcome.made, outcome.result.features
+
+    first, features = made()
+    assert first
+    assert (tmp_path / "out" / "features" / features["test"] / "00000.parquet").exists()
+    assert not made()[0]
+    (tmp_path / "templates.txt").write_text("one {}\n")
+    assert made()[0]
+    with pytest.raises(ConfigError, match="shots and draws"):
+        evaluate(clip, data, "few-shot", draws=0)
