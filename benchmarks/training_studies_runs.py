@@ -53,6 +53,8 @@ class Choice:
 
 HALF_ADAM = ("precision=bf16", "optimizer.half_statistics=true")
 VIT_RATE = "optimizer.learning_rate=1e-3"
+# A processor without arithmetic in fp16 takes ten times as long for it, and for convolutions thirty times.
+SHORT_VIT = (VIT_RATE, "duration=200 steps")
 RUNS = {
     "bag-contrastive": Choice(micro_bag),
     "bag-predicted": Choice(micro_bag, "bag_of_words"),
@@ -60,12 +62,14 @@ RUNS = {
     "plain": Choice(),
     "sigmoid": Choice(changes=("model.scores=sigmoid",)),
     "bf16": Choice(changes=("precision=bf16",)),
-    "fp16": Choice(changes=("precision=fp16",)),
     "half-adam": Choice(changes=HALF_ADAM),
     "half-text": Choice(changes=(*HALF_ADAM, "half_text_weights=true")),
     "vit": Choice(small_vit, changes=(VIT_RATE,), seeds=1),
     "vit-cached": Choice(small_vit, changes=(VIT_RATE, f"micro_batch={BATCH // 4}"), beside="vit", seeds=1),
     "vit-patches": Choice(small_vit, changes=(VIT_RATE, "patch_dropout=0.5"), beside="vit", seeds=1),
+    "short-vit": Choice(small_vit, changes=SHORT_VIT, beside="vit"),
+    "short-vit-bf16": Choice(small_vit, changes=(*SHORT_VIT, "precision=bf16"), beside="vit"),
+    "short-vit-fp16": Choice(small_vit, changes=(*SHORT_VIT, "precision=fp16"), beside="vit"),
 }
 
 
