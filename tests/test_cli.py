@@ -95,6 +95,11 @@ def test_too_little_memory_ends_in_a_line(
             "did you mean 'small-drawings'? valid: rn50, rn101",
         ),
         (["train", "vit-b-32", "--data", "x", "--out", "y", "--set", "batchsize=3"], 2, "did you mean 'batch_size'"),
+        (
+            ["train", "vit-b-32", "--data", "x", "--out", "y", "--set", "model.text.vocabulary_size=10"],
+            2,
+            "as many entries as its tokenizer; --set vocabulary=",
+        ),
         (["train", "vit-b-32", "--data", "nowhere.tar", "--out", "y"], 1, "nowhere.tar: no such file"),
         (["inspect", "nowhere"], 1, "nowhere"),
         (["inspect", "nowhere", "else"], 2, "error: too many arguments: else; see diptych inspect --help"),
