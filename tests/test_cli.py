@@ -639,7 +639,9 @@ def test_tune_ranks_its_trials_and_goes_on(trained: Path, tmp_path: Path, capsys
     metrics = [float(line.split("|")[2]) for line in table[2:]]
     assert metrics == sorted(metrics, reverse=True)
     assert (tmp_path / "tune" / "trials.md").read_text().splitlines() == table
-    assert (tmp_path / "tune" / "trials.svg").read_text().count("learning_rate") == 1
+    figure = (tmp_path / "tune" / "trials.svg").read_text()
+    assert figure.count("learning_rate") == 1
+    assert "best" in figure
     assert len((tmp_path / "tune" / "trials.jsonl").read_text().splitlines()) == 4
     assert main([*arguments, "--trials", "2", "--seed", "3"]) == 1
     assert "another search" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from diptych.training.loop import Run
     from diptych.training.recipe import Recipe
 
 
@@ -75,7 +76,6 @@ def finetune(
     saves and stops, --resume goes on. Started by torchrun, all its processes train on one batch together.
 
     Example:
-        diptych finetune my-clip caltech101 --split train --out runs/caltech
         diptych finetune my-clip cars --out runs/cars --validation cars-val --shifted sketches --held-out pets
 
     Parameters
@@ -99,23 +99,33 @@ def finetune(
     """
     from diptych import config, distributed
     from diptych.cli.finetune_report import Tasks, report
-    from diptych.cli.train import told_of
-    from diptych.errors import ConfigError
     from diptych.training import loop
     from diptych.training.allocator import keep_freed_memory
+    from diptych.training.interpolation import check_alpha
 
     keep_freed_memory()
-    if not 0 <= alpha <= 1:
-        raise ConfigError(f"--alpha is from 0, the model before, to 1, the fine-tuned one, not {alpha}")
+    check_alpha(alpha)
     tasks = Tasks.opened(judges.validation, judges.shifted or (), judges.held_out or (), images.validation_split)
     recipe = config.override(_recipe(model, data, images, templates, head_only=head_only), set or ())
+    tasks.check(recipe)
     with distributed.started():
         run = loop.train(recipe, out, resume=resume, evaluators=tasks.evaluators(recipe))
         main = distributed.is_main()
-    if not run.finished or not main:
-        return told_of(run, main=main)
+    if run.interrupted or not main:
+        return _left(run, main=main)
     report(run, recipe, tasks, alpha)
     return 0
+
+
+def _left(run: Run, *, main: bool) -> int:
+    """The exit status where the mixtures are left to another process, or to another time."""
+    from diptych.cli.main import INTERRUPTED
+    from diptych.cli.train import told_of
+
+    if main and run.finished:
+        print("stopped before the mixtures were measured; go on with --resume")
+        return INTERRUPTED
+    return told_of(run, main=main)
 
 
 def _recipe(model: str, data: str, images: Labelled, templates: str | None, *, head_only: bool) -> Recipe:

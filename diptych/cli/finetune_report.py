@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diptych.checkpoints.bundle import fingerprint
 from diptych.cli.output import markdown
+from diptych.data.fingerprint import stamp
+from diptych.data.labelled import class_rows
 from diptych.data.sources import Source, open_source
 from diptych.errors import DataError
 from diptych.evaluation.head import classify
@@ -15,6 +19,7 @@ from diptych.evaluation.tasks import evaluate
 from diptych.progress import say
 from diptych.report.plots import Path as Curve
 from diptych.report.plots import tradeoff_svg
+from diptych.training.folder import occupied, write_json, write_text
 from diptych.training.head import begin_head, classifier_of
 from diptych.training.interpolation import between
 from diptych.training.start import begin
@@ -24,8 +29,10 @@ if TYPE_CHECKING:
     from diptych.training.loop import Run
     from diptych.training.recipe import Recipe
     from diptych.training.session import Evaluator
+    from diptych.training.trained import Model
 
 ALPHAS = tuple(step / 10 for step in range(11))
+MIXTURES = "mixtures.json"  # in the folder of the run
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,15 @@ class Tasks:
         """Of all tasks."""
         return [*self.classified, *self.zero_shot]
 
+    def check(self, recipe: Recipe) -> None:
+        """Raise DataError where a class to be judged by is none of those that are learned."""
+        for source in self.classified.values():
+            class_rows(source, recipe.head.classes if recipe.head else ())
+
+    def stamps(self) -> dict[str, str]:
+        """Of each task, what tells its data from others."""
+        return {name: stamp(source) for name, source in (self.classified | self.zero_shot).items()}
+
     def evaluators(self, recipe: Recipe) -> dict[str, Evaluator]:
         """For ``train``: the accuracy at each task."""
         return {name: lambda clip, name=name: {"acc1": self.measure(name, clip, recipe)["acc1"]} for name in self.names}
@@ -75,31 +91,58 @@ def report(run: Run, recipe: Recipe, tasks: Tasks, alpha: float) -> None:
     start = begin(recipe.model, recipe.start, vocabulary=recipe.vocabulary, tokenizer=_none_to_learn, seed=recipe.seed)
     begin_head(start.model, start.tokenizer, recipe.head)
     before = start.model.to(run.clip.model.logit_scale.device)
-    if tasks.names:
-        say(f"measuring {len(ALPHAS)} mixtures at {len(tasks.names)} tasks")
-        measured: list[dict[str, Any]] = []
-        for share in ALPHAS:
-            clip = between(before, run.clip, share)
-            measured.append({"alpha": share, **{name: tasks.measure(name, clip, recipe) for name in tasks.names}})
-        rows = [[str(at["alpha"]), *(_shown(at[name]) for name in tasks.names)] for at in measured]
-        print(markdown(["alpha", *tasks.names], rows), end="")
-        (run.folder / "mixtures.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-        _draw(run, tasks, measured)
-    mixed = between(before, run.clip, alpha)
-    mixed.save(run.folder / "mixed" / "model")
-    classifier_of(mixed, recipe.head).save(run.folder / "mixed" / "classifier.npz")
+    with occupied(run.folder):
+        if tasks.names:
+            measured = _measured(run, before, recipe, tasks, alpha)
+            rows = [[f"{at['alpha']:g}", *(_shown(at[name]) for name in tasks.names)] for at in measured]
+            print(markdown(["alpha", *tasks.names], rows), end="", flush=True)
+            _draw(run, tasks, measured)
+        mixed = between(before, run.clip, alpha)
+        mixed.save(run.folder / "mixed" / "model")
+        classifier_of(mixed, recipe.head).save(run.folder / "mixed" / "classifier.npz")
     print(f"the model is in {run.folder / 'model'}, its classifier in {run.folder / 'classifier.npz'}")
-    print(f"both at alpha {alpha}, mixed with the model before, are in {run.folder / 'mixed'}")
+    print(f"both at alpha {alpha:g}, mixed with the model before, are in {run.folder / 'mixed'}")
+
+
+def _measured(run: Run, before: Model, recipe: Recipe, tasks: Tasks, alpha: float) -> list[dict[str, Any]]:
+    """Every mixture at every task, by alpha. Each is in ``mixtures.json`` as soon as it is measured, and what is there
+    of the same weights and data is not measured again."""
+    path = run.folder / MIXTURES
+    of = {
+        "before": fingerprint(before.state_dict()),
+        "after": fingerprint(run.clip.model.state_dict()),
+        "data": tasks.stamps(),
+    }
+    known = _known(path, of)
+    left = sorted({*ALPHAS, alpha} - known.keys())
+    if left:
+        say(f"measuring {len(left)} mixtures at {len(tasks.names)} tasks")
+    for share in left:
+        clip = between(before, run.clip, share)
+        known[share] = {"alpha": share, **{name: tasks.measure(name, clip, recipe) for name in tasks.names}}
+        write_json(path, {**of, "mixtures": [known[share] for share in sorted(known)]})
+    return [known[share] for share in sorted(known)]
+
+
+def _known(path: Path, of: dict[str, Any]) -> dict[float, dict[str, Any]]:
+    """What was measured before, by alpha; nothing where it is of other weights or data, or may be, or is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        same = all(of["data"].values()) and all(found[key] == value for key, value in of.items())
+        return {float(at["alpha"]): at for at in found["mixtures"]} if same else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _draw(run: Run, tasks: Tasks, measured: Sequence[dict[str, Any]]) -> None:
     others = [name for name in tasks.names if name != "validation"]
     if "validation" not in tasks.names or not others:
         return
-    labels = [str(at["alpha"]) for at in measured]
+    labels = [f"{at['alpha']:g}" for at in measured]
     curves = [Curve(name, [(at["validation"]["acc1"], at[name]["acc1"]) for at in measured], labels) for name in others]
-    svg = tradeoff_svg(curves, across="accuracy, validation", up="accuracy, others")
-    (run.folder / "mixtures.svg").write_text(svg, encoding="utf-8")
+    along = "alpha from 0, the model before (hollow), to 1, fine-tuned"
+    svg = tradeoff_svg(curves, across="accuracy, validation", up="accuracy, others", along=along)
+    write_text(run.folder / "mixtures.svg", svg)
 
 
 def _opened(location: str, split: str | None) -> Source:

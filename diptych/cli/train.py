@@ -164,7 +164,20 @@ class Validation:
                 f"{location} has no class names, and a model with objective caption embeds no texts, so that it can "
                 "only be judged by classes; leave --validation out, or name a source that has them"
             )
+        if recipe.head:
+            raise ConfigError(
+                "a recipe with a head is judged by its classifier, and --validation judges the two towers; diptych "
+                "finetune trains and judges classifiers"
+            )
+        self.location = location
         self.result: Result | None = None
+
+    @property
+    def named(self) -> str:
+        """The location, and what tells these data from others there."""
+        from diptych.data.fingerprint import fingerprint
+
+        return f"{self.location} {fingerprint(self.source)[:12]}"
 
     def __call__(self, clip: Clip) -> dict[str, float]:
         from diptych.evaluation.tasks import evaluate

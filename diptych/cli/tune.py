@@ -86,7 +86,6 @@ def tune(
     set
         A value of all trials, such as "duration=1 epochs". May be repeated.
     """
-    from diptych.cli.main import INTERRUPTED
     from diptych.cli.train import Validation, resolved
     from diptych.training.allocator import keep_freed_memory
     from diptych.training.search import Search, search
@@ -102,10 +101,18 @@ def tune(
         lowest=how.lowest,
         sampler=how.sampler,
         stop_early=how.stop_early,
+        judged_by=held_out.named,
         seed=how.seed,
     )
     table = search(what, out, trials_wanted=how.trials, evaluators={"validation": _with_mean_recall(held_out)})
     _tell(table, what, out)
+    return _status(table)
+
+
+def _status(table: Sequence[Trial]) -> int:
+    """The exit status of a search, which says where it was stopped."""
+    from diptych.cli.main import INTERRUPTED
+
     if not all(trial.over for trial in table):
         print("stopped; the same command goes on")
         return INTERRUPTED
@@ -123,8 +130,10 @@ def _with_mean_recall(evaluator: Callable[[Clip], Mapping[str, float]]) -> Calla
 
 def _tell(table: Sequence[Trial], what: Search, out: Path) -> None:
     """Print the table, best first, and leave it in the folder with a figure."""
+    from diptych.cli.messages import printable
     from diptych.cli.output import markdown
-    from diptych.report.plots import Panel, scatter_svg
+    from diptych.training.folder import write_text
+    from diptych.training.search_space import written
     from diptych.training.trials import ranked
 
     paths = [dimension.path for dimension in what.space]
@@ -132,20 +141,32 @@ def _tell(table: Sequence[Trial], what: Search, out: Path) -> None:
         [
             str(trial.number),
             "" if trial.metric is None else f"{trial.metric:.4f}",
-            *(str(trial.values[path]) for path in paths),
+            *(written(trial.values[path]) for path in paths),
             f"{trial.seconds:.0f}",
-            trial.state + (f": {trial.reason}" if trial.reason else ""),
+            trial.state,
         ]
         for trial in ranked(table, lowest=what.lowest)
     ]
     text = markdown(["trial", what.metric, *paths, "seconds", "state"], rows)
-    print(text, end="")
-    (out / "trials.md").write_text(text, encoding="utf-8")
-    done = [trial for trial in table if trial.metric is not None]
-    if done:
-        measured = [trial.metric for trial in done if trial.metric is not None]
-        panels = [
-            Panel(d.path, [trial.values[d.path] for trial in done], measured, log=d.kind == "range" and d.log)
-            for d in what.space
-        ]
-        (out / "trials.svg").write_text(scatter_svg(panels, metric=what.metric), encoding="utf-8")
+    if reasons := [f"- trial {trial.number} {trial.state}: {trial.reason}\n" for trial in table if trial.reason]:
+        text += f"\n{''.join(reasons)}"
+    print(printable(text), end="")
+    write_text(out / "trials.md", text)
+    if any(trial.metric is not None for trial in table):
+        write_text(out / "trials.svg", _drawn(table, what))
+
+
+def _drawn(table: Sequence[Trial], what: Search) -> str:
+    from diptych.report.plots import Panel, Trials, scatter_svg
+    from diptych.training.search_space import Choice, written
+
+    panels = []
+    for dimension in what.space:
+        values = [trial.values[dimension.path] for trial in table]
+        if isinstance(dimension, Choice):
+            choices = [written(choice) for choice in dimension.values]
+            panels.append(Panel(dimension.path, [written(value) for value in values], choices))
+        else:
+            panels.append(Panel(dimension.path, values, log=dimension.log))
+    metric, states = [trial.metric for trial in table], [trial.state for trial in table]
+    return scatter_svg(panels, Trials(what.metric, metric, states, lowest=what.lowest))

@@ -66,22 +66,31 @@ def inline(draw: Draw, size: tuple[float, float], *, prefix: str, alt: str) -> s
 def alone(draw: Draw, size: tuple[float, float]) -> str:
     """A whole SVG file on white."""
     with mpl.rc_context(STYLE):
-        figure = _drawn(draw, size)
-        figure.patch.set_visible(True)
-        buffer = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        return whole_file(_drawn(draw, size))
+
+
+def whole_file(figure: Figure) -> str:
+    """A figure that was drawn in ``STYLE`` as a whole SVG file on white."""
+    figure.patch.set_visible(True)
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     for colour, real in _ALONE.items():
         svg = svg.replace(colour, real)
     return svg
 
 
-def _drawn(draw: Draw, size: tuple[float, float]) -> Figure:
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
+def bare(axes: Axes) -> None:
+    """Leave away of axes what tells nothing."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)
     axes.set_axisbelow(True)
+
+
+def _drawn(draw: Draw, size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    bare(axes)
     draw(axes)
     for background in (figure.patch, axes.patch):
         background.set_visible(False)

@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "diptych", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
+from diptych.report.drawing import ACCENT, CHANCE, SECOND, SOFT, STYLE, alone, bare, look, whole_file
+
 _COLUMNS = 3
+_NARROW = 100  # times the lowest value: up to there a logarithmic axis has more ticks than powers of ten
+_LONGEST = 16  # letters of a choice, under its place
+_WIDE = 22  # letters of all choices of a panel, past which they are set aslant
+_STRIP = 0.16  # of a panel's height: under the metrics, for trials that have none
+_APART = 0.055  # of the axes' length, within which of two labels one is left out
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How trials came out. ``metric``: None where a trial has none, since it was ``stopped`` or ``failed`` (its state).
+    ``name``: of the metric, of which less is better where ``lowest`` is true."""
+
+    name: str
+    metric: Sequence[float | None]
+    states: Sequence[str]
+    lowest: bool = False
+
+    def groups(self) -> Iterator[tuple[str, list[int], dict[str, Any]]]:
+        """What trials have in common, their places, and the look of their marks; the best is the last."""
+        measured = [i for i, value in enumerate(self.metric) if value is not None]
+        best = sorted(measured, key=lambda i: float(self.metric[i] or 0), reverse=not self.lowest)[:1]
+        yield "done", [i for i in measured if i not in best], {"color": ACCENT, "marker": "o", "markersize": 5}
+        for state, colour, marker in (("stopped", SOFT, "v"), ("failed", CHANCE, "x")):
+            places = [i for i, there in enumerate(self.states) if there == state and i not in measured]
+            yield state, places, {"color": colour, "marker": marker, "markersize": 5}
+        yield "best", best, {"color": SECOND, "marker": "*", "markersize": 11}
+
+    def limits(self) -> tuple[float, float]:
+        """Of the axis of the metric."""
+        low, high = _limits([value for value in self.metric if value is not None])
+        return (low - _STRIP * (high - low) if None in self.metric else low), high
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Points of one parameter: its values, numbers or words, beside a metric. ``log``: of the values' axis."""
+    """One thing that was varied, and what each trial had of it: a number, on an axis that may be a logarithm's; or one
+    of several ``choices``, which stand side by side in their order."""
 
     name: str
     values: Sequence[Any]
-    metric: Sequence[float]
+    choices: Sequence[Any] = ()
     log: bool = False
 
 
@@ -37,55 +69,110 @@ class Path:
     labels: Sequence[str]
 
 
-def scatter_svg(panels: Sequence[Panel], *, metric: str) -> str:
-    """A panel a parameter, the metric upwards; words stand in the order they first occur in."""
-    columns = min(_COLUMNS, max(1, len(panels)))
-    rows = math.ceil(max(1, len(panels)) / columns)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.2 * columns, 2.6 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False)
+def scatter_svg(panels: Sequence[Panel], trials: Trials) -> str:
+    """A panel for each thing varied, the metric upwards; trials without a metric are marked at the bottom."""
+    rows = math.ceil(len(panels) / _COLUMNS)
+    columns = math.ceil(len(panels) / rows)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.6 + 2.9 * columns, 0.3 + 2.6 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         for axes, panel in zip(grid.flat, panels, strict=False):
-            _scatter(axes, panel, metric)
-        return _written(figure)
+            _scatter(axes, panel, trials)
+        for axes in grid[:, 0]:
+            axes.set_ylabel(_plain(trials.name))
+        marks, names = grid[0, 0].get_legend_handles_labels()
+        figure.legend(marks, names, loc="outside upper left", ncols=len(names), handletextpad=0.2, columnspacing=1.2)
+        return whole_file(figure)
 
 
-def tradeoff_svg(paths: Sequence[Path], *, across: str, up: str) -> str:
-    """Curves of accuracies from 0 to 1 in two respects, with the diagonal on which both are equal."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(5.0, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for path in paths:
+def tradeoff_svg(paths: Sequence[Path], *, across: str, up: str, along: str) -> str:
+    """Curves of accuracies from 0 to 1 in two respects. Each begins at a hollow mark; ``along`` says what the labels of
+    its points are, of which those are left out that would cover others."""
+
+    def draw(axes: Axes) -> None:
+        for number, path in enumerate(paths):
             x, y = zip(*path.points, strict=True)
-            axes.plot(x, y, marker="o", markersize=4, linewidth=1.4, label=path.name)
-            for point, label in zip(path.points, path.labels, strict=True):
-                axes.annotate(label, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
-        axes.axline((0, 0), slope=1, color="0.6", linewidth=0.8, linestyle=(0, (4, 3)))
-        both = [value for path in paths for point in path.points for value in point]
-        edge = 0.05 * (max(both) - min(both)) + 0.005
-        axes.set(xlim=(min(both) - edge, max(both) + edge), ylim=(min(both) - edge, max(both) + edge))
-        axes.set(xlabel=across, ylabel=up)
+            style = look(number)
+            axes.plot(x, y, markersize=4.5, linewidth=1.6, label=_plain(path.name), **style)
+            axes.plot(x[:1], y[:1], markersize=6.5, markerfacecolor="white", color=style["color"], marker="o")
+        limits = [_limits(values) for values in zip(*(point for path in paths for point in path.points), strict=True)]
+        axes.set(xlim=limits[0], ylim=limits[1], xlabel=_plain(across), ylabel=_plain(up))
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.legend(frameon=False)
-        return _written(figure)
+            axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+            axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+        axes.grid(linewidth=0.6)
+        for point, label in _apart(paths, [high - low for low, high in limits]):
+            axes.annotate(label, point, textcoords="offset points", xytext=(5, 4), fontsize=8, annotation_clip=False)
+        if isinstance(axes.figure, Figure):
+            axes.figure.legend(loc="outside upper left", title=_plain(along), alignment="left")
+
+    return alone(draw, (5.4, 4.2 + 0.2 * len(paths)))
 
 
-def _scatter(axes: Axes, panel: Panel, metric: str) -> None:
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in panel.values)
-    shown = list(panel.values) if numbers else [str(value) for value in panel.values]
-    axes.plot(shown, panel.metric, "o", markersize=4, alpha=0.7)
-    if numbers and panel.log:
+def _scatter(axes: Axes, panel: Panel, trials: Trials) -> None:
+    bare(axes)
+    axes.grid(axis="y", linewidth=0.6)
+    axes.set(ylim=trials.limits(), xlabel=_plain(panel.name))
+    for name, places, style in trials.groups():
+        if not places:
+            continue
+        x = [_across(panel, i) for i in places]
+        if name in ("done", "best"):
+            axes.plot(x, [trials.metric[i] for i in places], linestyle="", alpha=0.8, label=name, **style)
+        else:  # at a height of the panel, whatever the metric
+            axes.plot(x, [_STRIP / 3] * len(x), linestyle="", label=name, transform=axes.get_xaxis_transform(), **style)
+    if panel.choices:
+        shown = [_short(str(choice)) for choice in panel.choices]
+        aslant: dict[str, Any] = {"rotation": 20, "ha": "right"} if len("".join(shown)) > _WIDE else {}
+        axes.set_xticks(range(len(shown)), shown, **aslant)
+        axes.set_xlim(-0.5, len(shown) - 0.5)
+        return
+    if panel.log:
         axes.set_xscale("log")
-        narrow = max(panel.values) < 100 * min(panel.values)
+        narrow = max(panel.values) < _NARROW * min(panel.values)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if narrow else (1,), numticks=6))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel=panel.name, ylabel=metric)
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=all(isinstance(value, int) for value in panel.values)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _written(figure: Figure) -> str:
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+def _across(panel: Panel, trial: int) -> float:
+    """Where a trial stands; of choices a little aside of it, so that trials do not cover others."""
+    if not panel.choices:
+        return panel.values[trial]
+    return list(panel.choices).index(panel.values[trial]) + 0.08 * (0, 1, -1, 2, -2)[trial % 5]
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    edge = 0.07 * (max(values) - min(values)) or 0.01 * max(abs(values[0]), 0.1)
+    return min(values) - edge, max(values) + edge
+
+
+def _apart(paths: Sequence[Path], lengths: Sequence[float]) -> list[tuple[tuple[float, float], str]]:
+    """Points and their labels that do not cover each other, the ends of paths before what lies between; points that
+    follow each other at one place have one label."""
+    ends, between = [], []
+    for path in paths:
+        runs = itertools.groupby(zip(path.points, path.labels, strict=True), key=lambda pair: pair[0])
+        joined = [(point, [label for _, label in run]) for point, run in runs]
+        labelled = [(point, names[0] if len(names) == 1 else f"{names[0]}-{names[-1]}") for point, names in joined]
+        ends += labelled[:1] + labelled[1:][-1:]
+        between += labelled[1:-1]
+    kept: list[tuple[tuple[float, float], str]] = []
+    for point, label in ends + between:
+        distances = [[abs(a - b) / length for a, b, length in zip(point, p, lengths, strict=True)] for p, _ in kept]
+        if not any(max(distance) < _APART for distance in distances):
+            kept.append((point, label))
+    return kept
+
+
+def _short(text: str) -> str:
+    return _plain(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
+
+
+def _plain(text: str) -> str:
+    """Without formulas, for which Matplotlib takes what stands between dollars."""
+    return text.replace("$", r"\$")

@@ -128,8 +128,10 @@ def _flags(recipe: dict[str, Any], unlike: Sequence[tuple[str, str]]) -> str:
 
 
 def begun_in(folder: Path) -> list[str]:
-    """What a run has left in a folder, if there was one."""
-    return [name for name in ("metrics.jsonl", "checkpoints", "model") if _holds_something(folder / name)]
+    """What a run, or a search, has left in a folder, if there was one."""
+    return [
+        name for name in ("metrics.jsonl", "checkpoints", "model", "search.json") if _holds_something(folder / name)
+    ]
 
 
 def write_json(path: Path, value: object) -> None:

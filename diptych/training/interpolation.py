@@ -11,14 +11,19 @@ from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError
 
 
+def check_alpha(alpha: float) -> None:
+    """Raise ConfigError for an alpha outside of 0 to 1."""
+    if not 0 <= alpha <= 1:
+        raise ConfigError(f"alpha must be from 0, the model before, to 1, the fine-tuned one, not {alpha}")
+
+
 def interpolated(before: Mapping[str, Tensor], after: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
     """``(1 - alpha) * before + alpha * after``, weight by weight and running statistics too (equation 1).
 
     Exactly ``before`` at 0 and ``after`` at 1; counts, which are no weights, are those of ``after``. Raises ConfigError
     for an alpha outside of 0 to 1, or weights that are not of one model.
     """
-    if not 0 <= alpha <= 1:
-        raise ConfigError(f"alpha must be from 0, the model before, to 1, the fine-tuned one, not {alpha}")
+    check_alpha(alpha)
     if odd := sorted(before.keys() ^ after.keys()):
         raise ConfigError(f"these are weights of different models: {odd[0]} is in one of them only")
     mixed = {}

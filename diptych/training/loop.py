@@ -49,12 +49,14 @@ _GO_ON, _SAVE, _STOP, _FAILED = 0, 1, 2, 3  # what is to be done after a step, t
 
 @dataclass(frozen=True)
 class Run:
-    """What ``train`` gives back. ``finished`` is false after Ctrl-C or SIGTERM: resume goes on from ``step``."""
+    """What ``train`` gives back. ``finished`` is false after Ctrl-C or SIGTERM: resume goes on from ``step``.
+    ``interrupted``: whether one of these came, be it in the last step."""
 
     folder: Path
     step: int
     steps: int
     trained: Trained
+    interrupted: bool = False
 
     @property
     def clip(self) -> Clip:
@@ -146,7 +148,7 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
             list_skipped(folder, loader, watch.say)
         if session.step == steps and distributed.is_main():
             _describe(session, source, watch)
-    return Run(folder, session.step, steps, session.finished_clip())
+    return Run(folder, session.step, steps, session.finished_clip(), interrupt.asked)
 
 
 def _main_only(context: AbstractContextManager[None]) -> AbstractContextManager[None]:

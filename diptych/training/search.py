@@ -23,7 +23,7 @@ from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, NonFiniteLoss, TrainingError, lacks_memory, nearest
 from diptych.progress import say
 from diptych.training import search_space, trials
-from diptych.training.folder import FREE_ON_RESUME, differences, occupied, write_json
+from diptych.training.folder import FREE_ON_RESUME, begun_in, differences, occupied, write_json
 from diptych.training.loop import train
 from diptych.training.recipe import Recipe
 from diptych.training.search_space import Dimension, Values
@@ -41,6 +41,7 @@ class Search:
     sampler: ``grid``, every combination; ``random``; or ``optuna``, which learns from the trials before (an extra).
     metric:  of the evaluation by which trials are ranked, at their end; ``lowest`` where less is better.
     stop_early: end a trial whose metric is worse than the median of three others or more at the same step.
+    judged_by: names the data from which the metric comes, since what other data say is no part of the same table.
     """
 
     recipe: Recipe
@@ -49,6 +50,7 @@ class Search:
     lowest: bool = False
     sampler: Literal["grid", "random", "optuna"] = "random"
     stop_early: bool = False
+    judged_by: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,7 +91,10 @@ def search(
     if trials_wanted is not None and trials_wanted < 1:
         raise ConfigError(f"a search has one trial or more, not {trials_wanted} (--trials)")
     points = search_space.grid(what.space) if what.sampler == "grid" else []
-    count = len(points) if trials_wanted is None else min(trials_wanted, len(points) or trials_wanted)
+    most = math.inf if what.sampler == "optuna" else search_space.combinations(what.space)
+    count = len(points) if trials_wanted is None else int(min(trials_wanted, len(points) or most))
+    if trials_wanted is not None and count < trials_wanted:
+        say(f"{count} of the {trials_wanted} trials, since there are no more combinations")
     with distributed.started():
         if distributed.world_size() > 1:
             raise ConfigError("a search trains in one process, so torchrun is not for it")
@@ -111,10 +116,11 @@ def _all(
         if number in table and table[number].over:
             continue
         before = [trial for trial in table.values() if trial.over]
-        trial = table.get(number) or Trial(number=number, values=_values(what, points, before, number))
-        trials.add(folder, trial)
-        say(f"trial {number} of {count}: {_told(trial.values)}")
-        table[number] = _done(what, trial, folder, before, evaluators, source)
+        if number not in table:
+            table[number] = Trial(number=number, values=_values(what, points, before, number))
+            trials.add(folder, table[number])
+        say(f"trial {number} of {count}: {_told(table[number].values)}")
+        table[number] = _done(what, table[number], folder, before, evaluators, source)
         if not table[number].over:  # somebody asked to stop
             break
         trials.add(folder, table[number])
@@ -125,7 +131,7 @@ def _values(what: Search, points: Sequence[Values], before: Sequence[Trial], num
     if what.sampler == "grid":
         return points[number]
     if what.sampler == "random":
-        return search_space.draw(what.space, seed=what.seed, number=number)
+        return search_space.draw(what.space, seed=what.seed, number=number, besides=[trial.values for trial in before])
     from diptych.training.search_optuna import suggest
 
     return suggest(what.space, before, seed=what.seed + number, lowest=what.lowest)
@@ -139,13 +145,14 @@ def _done(
     evaluators: Mapping[str, Evaluator],
     source: Source | None,
 ) -> Trial:
-    """The trial after its run; still ``begun`` where somebody asked to stop."""
+    """The trial after its run; still ``begun`` where somebody asked to stop, be it in its last step, so that the search
+    does too."""
     run = folder / "trials" / f"{trial.number:04d}"
     watched = {name: _watched(name, evaluator, what, run, before) for name, evaluator in evaluators.items()}
     try:
         recipe = search_space.applied(what.recipe, trial.values)
         begun = (run / "recipe.json").exists()
-        finished = train(recipe, run, resume=begun, evaluators=watched, source=source).finished
+        trained = train(recipe, run, resume=begun, evaluators=watched, source=source)
     except _HopelessError as left:
         over = _over(replace(trial, state="stopped", reason=str(left)), run, what.metric)
         return replace(over, curve=(*over.curve, left.point) if math.isfinite(left.point[1]) else over.curve)
@@ -155,7 +162,9 @@ def _done(
         if not lacks_memory(problem):
             raise
         return _over(replace(trial, state="failed", reason=f"not enough memory: {problem}"), run, what.metric)
-    return _over(replace(trial, state="done"), run, what.metric) if finished else trial
+    if trained.interrupted or not trained.finished:
+        return trial
+    return _over(replace(trial, state="done"), run, what.metric)
 
 
 def _over(trial: Trial, run: Path, metric: str) -> Trial:
@@ -199,12 +208,14 @@ def _watched(name: str, evaluator: Evaluator, what: Search, run: Path, before: S
 
 
 def _told(values: Values) -> str:
-    return ", ".join(f"{path} {value}" for path, value in values.items())
+    return ", ".join(f"{path} {search_space.written(value)}" for path, value in values.items())
 
 
 def _claim(folder: Path, what: Search) -> None:
     """Make the folder this search's, or check that it is."""
     path = folder / "search.json"
+    if not path.exists() and (begun := begun_in(folder)):
+        raise TrainingError(f"{folder} holds a run ({', '.join(begun)}) and no search; give another folder (--out)")
     if path.exists():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))

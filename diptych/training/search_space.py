@@ -17,6 +17,7 @@ from diptych.errors import ConfigError
 from diptych.training.recipe import Recipe
 
 Values = dict[str, Any]
+_ATTEMPTS = 1000  # to draw what was not drawn before, until it is taken twice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,11 @@ class Choice:
     kind: Literal["choice"] = "choice"
     path: str
     values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        texts = [json.dumps(value) for value in self.values]
+        if twice := [value for value, text in zip(self.values, texts, strict=True) if texts.count(text) > 1]:
+            raise ConfigError(f"{self.path}: {written(twice[0])} is there twice, and would be tried twice")
 
     def at(self, share: float) -> Any:
         """The value at a share from 0 up to 1, all being equally likely."""
@@ -122,13 +128,31 @@ def grid(space: Sequence[Dimension]) -> list[Values]:
     return [dict(zip(paths, values, strict=True)) for values in itertools.product(*(d.points() for d in space))]
 
 
-def draw(space: Sequence[Dimension], *, seed: int, number: int) -> Values:
-    """The values of one trial, which depend on the seed and its number alone."""
-    shares = np.random.default_rng((seed, number)).random(len(space))
-    return {dimension.path: dimension.at(float(share)) for dimension, share in zip(space, shares, strict=True)}
+def draw(space: Sequence[Dimension], *, seed: int, number: int, besides: Sequence[Values] = ()) -> Values:
+    """The values of one trial, which depend on the seed, its number and those ``besides`` which others are wanted.
+
+    Where there are few or no others, it may be one of those.
+    """
+    random = np.random.default_rng((seed, number))
+    values: Values = {}
+    for _ in range(_ATTEMPTS):
+        shares = random.random(len(space))
+        values = {dimension.path: dimension.at(float(share)) for dimension, share in zip(space, shares, strict=True)}
+        if values not in besides:
+            break
+    return values
+
+
+def combinations(space: Sequence[Dimension]) -> float:
+    """How many there are; infinite where a range is among the dimensions."""
+    return math.prod(len(d.values) if isinstance(d, Choice) else math.inf for d in space)
+
+
+def written(value: Any) -> str:
+    """A value as a command line has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def applied(recipe: Recipe, values: Values) -> Recipe:
     """The recipe with these values. Raises ConfigError where they do not go together."""
-    assignments = [f"{path}={v if isinstance(v, str) else json.dumps(v)}" for path, v in values.items()]
-    return config.override(recipe, assignments)
+    return config.override(recipe, [f"{path}={written(value)}" for path, value in values.items()])

@@ -81,7 +81,7 @@ def _train(
         if world > 1:
             join(rank, world, store, timeout=SILENCE)
         if rank == 0:
-            _watch_changes(out, kill_at)
+            watch_changes(out, kill_at)
         if largest_file is not None:
             import resource
 
@@ -99,7 +99,8 @@ def _train(
         os._exit(0)
 
 
-def _watch_changes(out: Path, kill_at: int | None) -> None:
+def watch_changes(out: Path, kill_at: int | None) -> None:
+    """Write the changes to files in ``out`` to ``out-changes.log``; this process dies just before that change."""
     seen = os.open(out.with_name(f"{out.name}-changes.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     inside = f"{out}{os.sep}"
     count = 0

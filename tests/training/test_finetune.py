@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import diptych
+from diptych.cli.finetune_report import Tasks
 from diptych.cli.main import main
 from diptych.config import override
 from diptych.data.labelled import Labelled
@@ -267,38 +269,165 @@ def test_a_damaged_or_foreign_classifier_is_told(model: Path, tmp_path: Path) ->
         Classifier.load(path, clip)
 
 
+VALUES = ("duration=8 steps", "batch_size=8", "optimizer.learning_rate=1e-2", "evaluate_every=4", "precision=fp32")
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("judges")
+    shifted = draw_classes(folder / "dark", dark=0.4, count=3)
+    other = draw_classes(folder / "other", count=3, names=("blue", "grey"))
+    return ["--shifted", str(shifted), "--held-out", str(other)]
+
+
+def command(model: Path, data: Path, judges: list[str], out: Path, *more: str) -> list[str]:
+    arguments = ["finetune", str(model), str(data), "--out", str(out), "--validation", str(data), *judges]
+    return [*arguments, "--templates", "name", *(part for value in VALUES for part in ("--set", value)), *more]
+
+
+def mixtures(out: Path) -> list[dict]:
+    return json.loads((out / "mixtures.json").read_text())["mixtures"]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, then: Callable[[int], None] = lambda _: None) -> list[str]:
+    """The tasks of the mixtures that are measured from here on; ``then`` gets how many there were before."""
+    seen: list[str] = []
+
+    def measure(tasks: Tasks, name: str, clip: Clip, recipe: Recipe) -> dict:
+        if "interpolation" in clip.provenance:
+            then(len(seen))
+            seen.append(name)
+        return whole(tasks, name, clip, recipe)
+
+    whole = Tasks.measure
+    monkeypatch.setattr(Tasks, "measure", measure)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def measured(model: Path, data: Path, judges: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose mixtures are measured, which nobody changes."""
+    out = tmp_path_factory.mktemp("measured") / "run"
+    assert main(command(model, data, judges, out, "--alpha", "0.4")) == 0
+    return out
+
+
 def test_the_verb_measures_what_was_won_and_lost(
-    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, data: Path, judges: list[str], measured: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shifted = draw_classes(tmp_path / "dark", dark=0.4, count=3)
-    other = draw_classes(tmp_path / "other", count=3, names=("blue", "grey"))
-    out = tmp_path / "run"
-    arguments = ["finetune", str(model), str(data), "--out", str(out), "--validation", str(data), "--alpha", "0.4"]
-    arguments += ["--shifted", str(shifted), "--held-out", str(other), "--templates", "name"]
-    values = ["duration=8 steps", "batch_size=8", "optimizer.learning_rate=1e-2", "evaluate_every=4", "precision=fp32"]
-    assert main([*arguments, *(part for value in values for part in ("--set", value))]) == 0
-    shown = capsys.readouterr()
-    assert shown.out.startswith("| alpha | validation ")
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    _, shifted, _, other = judges
+    lines = [json.loads(line) for line in (measured / "metrics.jsonl").read_text().splitlines()]
     watched = [line for line in lines if "validation/acc1" in line]
     assert [line["step"] for line in watched] == [4, 8]
     assert {"shifted dark/acc1", "held-out other/acc1"} <= watched[0].keys()
-    mixtures = json.loads((out / "mixtures.json").read_text())
-    assert [at["alpha"] for at in mixtures] == [step / 10 for step in range(11)]
-    assert mixtures[-1]["validation"]["acc1"] == watched[-1]["validation/acc1"]
+    found = mixtures(measured)
+    assert [at["alpha"] for at in found] == [step / 10 for step in range(11)]
+    assert found[-1]["validation"]["acc1"] == watched[-1]["validation/acc1"]
     before = diptych.load(model)
-    assert mixtures[0]["held-out other"]["acc1"] == evaluate(before, other).metrics["acc1"]
-    assert mixtures[0]["shifted dark"]["acc1"] == evaluate(before, shifted, templates="name").metrics["acc1"]
-    assert (out / "mixtures.svg").read_text().startswith("<?xml")
-    mixed = Classifier.load(out / "mixed" / "classifier.npz", diptych.load(out / "mixed" / "model"))
-    assert classify(mixed, open_source(shifted)).metrics["acc1"] == mixtures[4]["shifted dark"]["acc1"]
-    shutil.rmtree(out / "mixed")
-    capsys.readouterr()
-    image, labels = str(data / "red" / "0.png"), str(out / "classifier.npz")
-    assert main(["classify", str(out / "model"), image, "--labels", labels, "--json", "--precision", "fp32"]) == 0
-    own = Classifier.load(labels, diptych.load(out / "model")).rank(image)[0]
+    assert found[0]["held-out other"]["acc1"] == evaluate(before, other).metrics["acc1"]
+    assert found[0]["shifted dark"]["acc1"] == evaluate(before, shifted, templates="name").metrics["acc1"]
+    assert (measured / "mixtures.svg").read_text().startswith("<?xml")
+    mixed = Classifier.load(measured / "mixed" / "classifier.npz", diptych.load(measured / "mixed" / "model"))
+    assert classify(mixed, open_source(shifted)).metrics["acc1"] == found[4]["shifted dark"]["acc1"]
+    image, labels = str(data / "red" / "0.png"), str(measured / "classifier.npz")
+    assert main(["classify", str(measured / "model"), image, "--labels", labels, "--json", "--precision", "fp32"]) == 0
+    own = Classifier.load(labels, diptych.load(measured / "model")).rank(image)[0]
     assert json.loads(capsys.readouterr().out)["labels"] == pytest.approx(dict(own), abs=1e-5)
-    assert main([*arguments, "--resume", *(part for value in values for part in ("--set", value))]) == 0
-    assert json.loads((out / "mixtures.json").read_text()) == mixtures
-    assert main([*arguments[:5], "--alpha", "2"]) == 2
-    assert "--alpha is from 0" in capsys.readouterr().err
+
+
+def test_what_the_verb_is_told_wrongly_is_told_before_it_trains(
+    model: Path, data: Path, judges: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(command(model, data, judges, out, "--alpha", "2")) == 2
+    assert "alpha must be from 0" in capsys.readouterr().err
+    odd = draw_classes(tmp_path / "odd", count=1)
+    (odd / "red").rename(odd / "crimson")
+    assert main(command(model, data, ["--shifted", str(odd)], out)) == 1
+    assert "odd has a class 'crimson' that the classifier has not; valid: blue, green" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_another_mixture_is_written_without_measuring_again(
+    model: Path,
+    data: Path,
+    judges: list[str],
+    measured: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = Path(shutil.copytree(measured, tmp_path / "run"))
+    seen = counted(monkeypatch)
+    assert main(command(model, data, judges, out, "--resume", "--alpha", "0.45")) == 0
+    assert seen == ["validation", "shifted dark", "held-out other"]  # at 0.45 alone
+    assert capsys.readouterr().out.splitlines()[7].startswith("| 0.45  |")
+    assert [at for at in mixtures(out) if at["alpha"] != 0.45] == mixtures(measured)
+    ends = [np.load(path / "classifier.npz")["weights_CE"] for path in (out, out / "mixed")]
+    zero_shot = diptych.load(model).classifier(sorted(CLASSES), ["{}"]).weights_CE
+    np.testing.assert_allclose(ends[1], 0.55 * zero_shot + 0.45 * ends[0], atol=1e-6)
+    asked: list[str] = []
+
+    def guess(tasks: Tasks, name: str, clip: Clip, recipe: Recipe) -> dict:
+        asked.append(name)
+        return {"acc1": 0.5, "interval": [0.0, 1.0]}
+
+    monkeypatch.setattr(Tasks, "measure", guess)
+    assert main(command(model, data, judges[:2], out, "--resume")) == 0  # other tasks are measured anew
+    assert len(asked) == 2 * 11
+    (out / "mixtures.json").write_text("{")  # nor is anything taken from what is damaged
+    assert main(command(model, data, judges[:2], out, "--resume")) == 0
+    assert len(asked) == 2 * 2 * 11
+
+
+def test_killed_among_the_mixtures_it_measures_those_that_are_left(
+    model: Path, data: Path, judges: list[str], measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    def kill(count: int) -> None:
+        if count == 3 * 5 + 1:  # at the second task of the sixth mixture
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        counted(patch, kill)
+        arguments = command(model, data, judges, out, "--alpha", "0.4")
+        process = multiprocessing.get_context("fork").Process(target=main, args=(arguments,))
+        process.start()
+        process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert mixtures(out) == mixtures(measured)[:5]
+    assert not (out / "mixed").exists()
+    seen = counted(monkeypatch)
+    assert main(command(model, data, judges, out, "--alpha", "0.4", "--resume")) == 0
+    assert len(seen) == 3 * 6
+    assert mixtures(out) == mixtures(measured)
+    for name in ("mixtures.svg", "mixed/classifier.npz"):
+        assert (out / name).read_bytes() == (measured / name).read_bytes(), name
+    ours, theirs = (diptych.load(run / "mixed" / "model").model.state_dict() for run in (out, measured))
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def test_asked_to_stop_in_the_last_step_it_leaves_the_mixtures_for_later(
+    model: Path,
+    data: Path,
+    judges: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, whole, done = tmp_path / "run", Tasks.measure, []
+
+    def stopping(*arguments: Any) -> dict:
+        done.append(1)
+        if len(done) == 2 * 3:  # at the last evaluation
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tasks, "measure", stopping)
+        assert main(command(model, data, judges, out)) == 130
+    assert "stopped before the mixtures were measured; go on with --resume" in capsys.readouterr().out
+    assert not (out / "mixtures.json").exists()
+    assert main(command(model, data, judges, out, "--resume")) == 0
+    assert len(mixtures(out)) == 11

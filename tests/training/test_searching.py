@@ -1,5 +1,6 @@
 """A search whose files are damaged, whose metric is no number, or of which nothing is asked."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -11,8 +12,9 @@ from diptych.config import override
 from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, TrainingError
 from diptych.training import trials
+from diptych.training.loop import train
 from diptych.training.search import Search, search
-from diptych.training.search_space import Choice, parse
+from diptych.training.search_space import Choice, Values, combinations, draw, grid, parse
 from tests.training import small
 
 
@@ -72,6 +74,50 @@ def test_another_search_is_told_by_what_differs(data: Path, tmp_path: Path) -> N
     (tmp_path / "search.json").write_text(json.dumps(_saved(data, tmp_path / "other", "seed=0,1,2")))
     with pytest.raises(TrainingError, match=r"differ in space\[0\]\.values \(\[0, 1, 2\] then, \[0, 1\] now\)"):
         search(over_seeds(data), tmp_path, evaluators={"test": lambda _: {"sum": 1.0}})
+
+
+def test_other_judges_make_another_search(data: Path, tmp_path: Path) -> None:
+    given = {"trials_wanted": 1, "evaluators": {"test": lambda _: {"sum": 1.0}}}
+    search(over_seeds(data, judged_by="val 0123"), tmp_path, **given)
+    with pytest.raises(TrainingError, match=r'judged_by \("val 0123" then, "val 4567" now\)'):
+        search(over_seeds(data, judged_by="val 4567"), tmp_path, **given)
+
+
+def test_a_search_and_a_run_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
+    what = over_seeds(data)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(TrainingError, match=r"run holds a run \(metrics.jsonl\) and no search.*--out"):
+        search(what, tmp_path / "run", evaluators={})
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "search.json").write_text("{}")
+    with pytest.raises(TrainingError, match=r"holds search.json but no recipe.json; give another folder"):
+        train(what.recipe, tmp_path / "search")
+
+
+def test_nothing_is_drawn_twice_while_there_is_something_else(data: Path) -> None:
+    recipe = small.recipe(data)
+    space = [parse("batch_size=2,4,8", recipe), parse("precision=fp32,bf16", recipe)]
+    assert combinations(space) == 6
+    drawn: list[Values] = []
+    for number in range(6):
+        drawn.append(draw(space, seed=1, number=number, besides=drawn))
+    assert sorted(map(str, drawn)) == sorted(map(str, grid(space)))
+    assert draw(space, seed=1, number=6, besides=drawn) in drawn  # at last
+    assert combinations([*space, parse("seed=linear(0,9)", recipe)]) == math.inf
+    with pytest.raises(ConfigError, match="batch_size: 8 is there twice"):
+        parse("batch_size=8,16,8", recipe)
+    assert parse("data.in_memory=1,true", recipe).points() == (1, True)
+
+
+def test_no_more_trials_than_there_are_combinations(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    what = dataclasses.replace(over_seeds(data), sampler="random")
+    for number in (0, 1):
+        trials.add(tmp_path, trials.Trial(number=number, values={"seed": 1 - number}, state="failed", reason="x"))
+    assert len(search(what, tmp_path, trials_wanted=9, evaluators={})) == 2
+    assert "2 of the 9 trials, since there are no more combinations" in capsys.readouterr().err
 
 
 def _saved(data: Path, folder: Path, vary: str) -> dict:
