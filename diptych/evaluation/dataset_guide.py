@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diptych.data.published import LAYOUTS
+from diptych.data.published.layouts import LAYOUTS
 from diptych.evaluation.datasets import DATASETS, Row
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from diptych.data import published
+from diptych.data.published import layouts as published
 from diptych.errors import ConfigError
 from diptych.evaluation import datasets
 from diptych.evaluation.dataset_guide import table
