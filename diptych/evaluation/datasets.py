@@ -131,7 +131,7 @@ _PAPER = (
         hub="wds_country211", names="country211",
         sizes={"paper": _two(43_200, 21_100)} | _all(train=31_650, valid=10_550, test=21_100)),
     Row(name="pcam", title="PatchCamelyon", classes=2, prompts="lymph-nodes", hub="wds_vtab-pcam",
-        names="patch-camelyon", aliases=("vtab/pcam", "patch_camelyon"),
+        published=("pcam-hdf5",), names="patch-camelyon", aliases=("vtab/pcam", "patch_camelyon"),
         sizes={"paper": _two(294_912, 32_768), "clip_benchmark": {"test": 32_768},
                "published": {"train": 262_144, "val": 32_768, "test": 32_768}}),
     Row(name="ucf101", title="UCF101", classes=101, prompts="actions", published=("ucf101",),

@@ -14,6 +14,7 @@ from diptych.data.published import image_lists as lists
 from diptych.data.published.fer2013 import fer2013
 from diptych.data.published.gtsrb import gtsrb
 from diptych.data.published.hateful_memes import hateful_memes
+from diptych.data.published.hdf5 import patch_camelyon
 from diptych.data.published.idx import idx
 from diptych.data.published.karpathy import karpathy
 from diptych.data.published.stl10 import stl10_binary
@@ -46,6 +47,9 @@ LAYOUTS: dict[str, Layout] = {
     "cifar100-python": Layout(("meta",), _TRAIN_TEST, cifar.cifar100_python),
     "cifar100-binary": Layout(("fine_label_names.txt",), _TRAIN_TEST, cifar.cifar100_binary),
     "idx": Layout(("t10k-images*", "train-images*"), _TRAIN_TEST, idx),
+    "pcam-hdf5": Layout(
+        ("camelyonpatch_level_2_split_*_x.h5*",), {"val": "valid", **_same("train", "valid", "test")}, patch_camelyon
+    ),
     "stl10-binary": Layout(("test_X.bin", "train_X.bin"), _TRAIN_TEST, stl10_binary),
     "food101": Layout(("meta/classes.txt",), _TRAIN_TEST, lists.food101),
     "dtd": Layout(("labels/test1.txt", "labels/train1.txt"), _TRAIN_VAL_TEST, lists.dtd),
