@@ -42,7 +42,7 @@ def test_every_row_is_complete(row: Row):
     assert all(number > 0 for splits in row.sizes.values() for number in splits.values())
     assert set(row.published) <= set(published.LAYOUTS)
     assert row.classes_of in ("", *DATASETS)
-    assert (row.classes is None) == (row.kind == "retrieval" or row.name == "youtube_bb")
+    assert (row.classes is None) == (row.kind == "retrieval")
     if row.names:
         assert len(class_names.packaged(row.names)) in {row.classes, *row.classes_in.values()}
     for layout in row.published:

@@ -114,7 +114,7 @@ def test_the_papers_split_has_nothing_to_note():
             "not a split that is known: ImageNet-A test has 7,000 images here; it has 7,500 as in CLIP_benchmark's "
             "copy, 7,500 as published",
         ),
-        ("imagenet_vid", 100, 30, "test", (), ""),  # of which no size is known
+        ("youtube_bb", 100, 24, "test", (), ""),  # of which no size is known
     ],
 )  # fmt: skip
 def test_whose_split_it_is(name, samples, classes, split, layouts, note):
