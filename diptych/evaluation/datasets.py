@@ -201,13 +201,13 @@ _ROBUSTNESS = (
         hub="wds_imagenet_sketch", sizes=_all(test=50_889)),
     # D: the classes that ImageNet has too, of 313
     Row(name="objectnet", title="ObjectNet", classes=113, classes_of="imagenet1k", hub="wds_objectnet",
-        sizes={"clip_benchmark": {"test": 18_574}}),
+        published=("objectnet",), sizes=_all(test=18_574)),
     # P: the frames that metadata/pmsets.json lists others around
-    Row(name="imagenet_vid", title="ImageNet-Vid", classes=30, classes_of="imagenet1k",
-        sizes={"published": {"test": 1_109}},
-        aliases=("imagenet_vid_robust",)),
+    Row(name="imagenet_vid", title="ImageNet-Vid", classes=30, classes_of="imagenet1k", published=("vid-robust",),
+        sizes={"published": {"test": 1_109}}, aliases=("imagenet_vid_robust",)),
     # P: ytbb_class_index.json names 23 things and none
-    Row(name="youtube_bb", title="YouTube-BB", classes=24, classes_of="imagenet1k", aliases=("ytbb", "ytbb_robust")),
+    Row(name="youtube_bb", title="YouTube-BB", classes=24, classes_of="imagenet1k", published=("grouped-folders",),
+        aliases=("ytbb", "ytbb_robust")),
 )
 
 _RETRIEVAL = (

@@ -27,7 +27,9 @@ def synset_folders(base: Path, split: str) -> ListedSource:
     places = {synset: label for label, synset in enumerate(synsets)}
     files = (file for file, _ in images_in(folder))
     items = (Item(file, places[top]) for file in files if (top := file.partition("/")[0]) in places)
-    return ListedSource(printable(base.resolve().name), folder, items, _synset_names(base, synsets))
+    source = ListedSource(printable(base.resolve().name), folder, items, _synset_names(base, synsets))
+    source.class_ids = tuple(synsets)
+    return source
 
 
 def coded_folders(base: Path, split: str) -> ListedSource:

@@ -12,12 +12,15 @@ from diptych.data.published import cifar, mat, videos
 from diptych.data.published import image_folders as folders
 from diptych.data.published import image_lists as lists
 from diptych.data.published.fer2013 import fer2013
+from diptych.data.published.grouped_folders import grouped_folders
 from diptych.data.published.gtsrb import gtsrb
 from diptych.data.published.hateful_memes import hateful_memes
 from diptych.data.published.hdf5 import patch_camelyon
 from diptych.data.published.idx import idx
 from diptych.data.published.karpathy import karpathy
+from diptych.data.published.objectnet import objectnet
 from diptych.data.published.stl10 import stl10_binary
+from diptych.data.published.vid_robust import vid_robust
 from diptych.data.published.voc2007 import voc2007
 from diptych.data.sources import Source
 from diptych.data.video import EXTENSIONS
@@ -79,6 +82,11 @@ LAYOUTS: dict[str, Layout] = {
         ("test/AD/", "train/AD/"), {"val": "valid", **_same("train", "valid", "test")}, folders.coded_folders
     ),
     "numbered-folders": Layout(("0/",), _same("test"), folders.numbered_folders),
+    "objectnet": Layout(("mappings/objectnet_to_imagenet_1k.json",), _same("test"), objectnet),
+    "grouped-folders": Layout(
+        ("ytbb_class_index.json", "metadata/ytbb_class_index.json"), _same("test"), grouped_folders
+    ),
+    "vid-robust": Layout(("metadata/pmsets.json",), _same("test"), vid_robust),
     "karpathy": Layout(("dataset_*.json",), _TRAIN_VAL_TEST, karpathy),
     "ucf101": Layout(("classInd.txt", "ucfTrainTestlist/"), _TRAIN_TEST, videos.ucf101),
     "video-folders": Layout(
