@@ -40,6 +40,7 @@ SURFACE = {
     "keywords validation_split set",
     "finetune": "model data / out validation shifted held_out head_only alpha split where validation_split templates "
     "resume set",
+    "datasets": "name / json",
     "evaluate": "model sources / also task split captions where language tokenizer activation precision templates "
     "class_names none_of_these ablate_prompts distinct_captions shots draws solver seed out json",
     "report": "results / out source shifted baseline",
@@ -597,6 +598,20 @@ def test_locations_may_not_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", ""]) == 1
     assert main(["train", "rn50", "--data", "", "--out", "nowhere"]) == 1
     assert capsys.readouterr().err.count("no location was given") == 2
+
+
+def test_data_sets_are_listed_with_a_line_each_and_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    from diptych.evaluation.datasets import DATASETS
+
+    assert main(["datasets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1 : len(DATASETS) + 1]] == list(DATASETS)
+    assert main(["datasets", "vtab/pcam"]) == 0
+    assert "train 294,912, test 32,768" in capsys.readouterr().out
+    assert main(["datasets", "pcam", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pcam"]["sizes"]["paper"] == {"train": 294_912, "test": 32_768}
+    assert main(["datasets", "pcm"]) == 2
+    assert "did you mean 'pcam'" in capsys.readouterr().err
 
 
 def test_recipes_are_listed_with_a_line_each_and_told_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from diptych.cli.classify import classify
 from diptych.cli.convert import convert
+from diptych.cli.datasets import datasets
 from diptych.cli.demo import demo
 from diptych.cli.evaluate import evaluate
 from diptych.cli.finetune import finetune
@@ -39,7 +40,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),  # no --no-resume beside --resume
 )
-for verb in (demo, recipes, train, tune, finetune, evaluate, report, classify, inspect, convert):
+for verb in (demo, recipes, train, tune, finetune, datasets, evaluate, report, classify, inspect, convert):
     add_verb(app, verb)
 app.command(tokenizer)
 

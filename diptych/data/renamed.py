@@ -26,6 +26,7 @@ class Renamed:
         self.class_names: tuple[str, ...] | None = tuple(class_names)
         self._captions = class_captions(self.class_names, self.templates)
         self._own = class_captions(source.class_names or (), self.templates)
+        self.class_ids, self.members = (getattr(source, told, None) for told in ("class_ids", "members"))
         self.shard_sizes: tuple[int, ...] = tuple(getattr(source, "shard_sizes", (len(source),)))
 
     def __len__(self) -> int:

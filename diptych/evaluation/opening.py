@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.data import published
 from diptych.data.files import printable
 from diptych.data.locations import expanded
+from diptych.data.published import layouts as published
 from diptych.data.renamed import Renamed
 from diptych.data.source_spec import CacheSpec
 from diptych.data.sources import Sample, Source, is_remote, labels_of, open_source, read
@@ -32,10 +32,8 @@ def open_dataset(row: Row, location: str | Path, split: str | None, *, cache: Ca
     if is_remote(location):
         return _named(row, open_source(location, split=split, cache=cache))
     folder = _folder(location)
-    if not _is_tars(folder):
-        for layout in row.published:
-            if published.found(layout, folder):
-                return _named(row, published.open_layout(layout, folder, _asked(row, folder, split)))
+    if layout := published_form(row, folder):
+        return _named(row, published.open_layout(layout, folder, _asked(row, folder, split)))
     try:
         return _named(row, open_source(folder, split=split))
     except DataError as problem:
@@ -43,6 +41,15 @@ def open_dataset(row: Row, location: str | Path, split: str | None, *, cache: Ca
             raise
         forms = " or ".join(f"{name} ({', '.join(published.LAYOUTS[name].marks)})" for name in row.published)
         raise DataError(f"{problem}; nor is it {row.title} in its published form, {forms}") from problem
+
+
+def published_form(row: Row, location: str | Path) -> str | None:
+    """The form of ``diptych.data.published`` in which a folder here has the data set; None where it has none, is of
+    CLIP_benchmark's tars, or is no folder."""
+    folder = Path(location)
+    if not folder.is_dir() or _is_tars(folder):
+        return None
+    return next((layout for layout in row.published if published.found(layout, folder)), None)
 
 
 def remote_location(location: str) -> str:

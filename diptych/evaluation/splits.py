@@ -8,7 +8,7 @@ from pathlib import Path
 from diptych.data.sources import Source, is_remote, open_source, splits_of
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.datasets import Row, find
-from diptych.evaluation.opening import check, open_dataset, remote_location
+from diptych.evaluation.opening import check, open_dataset, published_form, remote_location
 from diptych.evaluation.plan import Splits
 from diptych.progress import say
 
@@ -50,7 +50,7 @@ def open_splits(
 
     Raises DataError for a split that is not there.
     """
-    if row is not None and row.kind != "retrieval":
+    if row is not None and (row.kind != "retrieval" or (captions is where is None and published_form(row, location))):
         return _of_table(location, row, split, training=training)
     there = splits_of(location)
     if split is None and len(there) > 1:

@@ -13,8 +13,8 @@ from making import jpeg
 from PIL import Image
 from scipy.io import savemat
 
-from diptych.data import published
-from diptych.data.published import LAYOUTS, found, open_layout
+from diptych.data.published import layouts as published
+from diptych.data.published.layouts import LAYOUTS, found, open_layout
 from diptych.data.sources import labels_of, read
 from diptych.errors import DataError
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.data.published import open_layout
+from diptych.data.published.layouts import open_layout
+from diptych.data.published.videos import video_folders
 from diptych.data.sources import read
-from diptych.data.video import middle_frame, video_folders
+from diptych.data.video import middle_frame
 from diptych.errors import DataError, MissingExtra
 
 STEP = 5  # of grey from one frame to the next

@@ -7,10 +7,10 @@ from typing import get_args
 
 import pytest
 
-from diptych.data import published
+from diptych.data.published import layouts as published
 from diptych.errors import ConfigError
 from diptych.evaluation import datasets
-from diptych.evaluation.dataset_guide import table
+from diptych.evaluation.dataset_guide import HEADER, METRICS, described, overview, table
 from diptych.evaluation.datasets import DATASETS, PAPER, RETRIEVAL, ROBUSTNESS, Kind, Metric, Row, find
 from diptych.text import class_names, prompts
 
@@ -42,7 +42,7 @@ def test_every_row_is_complete(row: Row):
     assert all(number > 0 for splits in row.sizes.values() for number in splits.values())
     assert set(row.published) <= set(published.LAYOUTS)
     assert row.classes_of in ("", *DATASETS)
-    assert (row.classes is None) == (row.kind == "retrieval" or row.name == "youtube_bb")
+    assert (row.classes is None) == (row.kind == "retrieval")
     if row.names:
         assert len(class_names.packaged(row.names)) in {row.classes, *row.classes_in.values()}
     for layout in row.published:
@@ -122,6 +122,32 @@ def test_names_are_those_that_publishers_give(shared_data):
         for theirs, names in zip(found["Country211"], ours, strict=True)
     )
     assert alike > 195  # the rest are written otherwise, as Cabo Verde is
+
+
+@ROWS
+def test_what_is_told_of_a_row_is_all_that_a_newcomer_needs(row: Row):
+    told = described(row)
+    assert row.title in told
+    assert METRICS[row.metric] in told
+    assert f"diptych evaluate MODEL {row.name}=FOLDER" in told
+    for layout, splits in row.sizes.items():
+        line = next(line for line in told.splitlines() if line.strip().startswith(f"{layout} "))
+        assert all(f"{split} {number:,}" in line for split, number in splits.items())
+    for layout in row.published:
+        assert published.LAYOUTS[layout].marks[0] in told
+    assert (f"MODEL {row.name}=hf:clip-benchmark/{row.hub}" in told) == bool(row.hub)
+
+
+def test_the_overview_has_a_line_a_data_set():
+    lines = {line[0]: dict(zip(HEADER, line, strict=True)) for line in overview()}
+    assert list(lines) == list(DATASETS)
+    assert set(METRICS) == set(get_args(Metric))
+    assert lines["hateful_memes"]["test"] == "500"  # the paper's, which is evaluated on val
+    assert lines["imagenet-r"] == {
+        "name": "imagenet-r", "data set": "ImageNet-R", "classes": "200", "train": "", "test": "30,000",
+        "reported": "accuracy", "published form has": "val/n*/",
+    }  # fmt: skip
+    assert lines["eurosat"]["published form has"] == "class folders"
 
 
 def test_the_guide_lists_what_the_table_holds():

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,7 @@ from diptych.errors import ConfigError, DataError
 from diptych.evaluation.datasets import DATASETS, Row, find
 from diptych.evaluation.opening import check, names_of, open_dataset, remote_location, templates_of
 from diptych.evaluation.own_datasets import read_rows
+from diptych.evaluation.splits import named, open_splits
 
 
 def jpeg(number: int) -> bytes:
@@ -114,7 +116,7 @@ def test_the_papers_split_has_nothing_to_note():
             "not a split that is known: ImageNet-A test has 7,000 images here; it has 7,500 as in CLIP_benchmark's "
             "copy, 7,500 as published",
         ),
-        ("imagenet_vid", 100, 30, "test", (), ""),  # of which no size is known
+        ("youtube_bb", 100, 24, "test", (), ""),  # of which no size is known
     ],
 )  # fmt: skip
 def test_whose_split_it_is(name, samples, classes, split, layouts, note):
@@ -181,6 +183,22 @@ def test_a_published_form_is_found_and_named(tmp_path):
     assert labels_of(source, 1) == (0,)
     with pytest.raises(DataError, match="say which with split="):
         open_dataset(find("mnist"), tmp_path, None)
+
+
+def test_captions_are_found_in_their_published_form(tmp_path):
+    images = [
+        {"filename": f"{split}.jpg", "split": split, "sentences": [{"raw": "one"}, {"raw": "two"}]}
+        for split in ("train", "val", "test")
+    ]
+    (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
+    (tmp_path / "test.jpg").write_bytes(jpeg(0))
+    splits = open_splits(*named(f"flickr8k={tmp_path}"))
+    assert (splits.name, len(splits.test)) == ("test", 1)
+    assert read(splits.test, 0).captions == ("one", "two")
+    assert splits.note.startswith("not a split that is known: Flickr8k test has 1 images here; it has 1,000")
+    assert read(open_splits(str(tmp_path), find("flickr8k"), split="val").test, 0).key == "val.jpg"
+    with pytest.raises(DataError, match="no split 'tset'; did you mean 'test'"):
+        open_splits(str(tmp_path), find("flickr8k"), split="tset")
 
 
 def test_class_folders_are_named_as_people_would(tmp_path):

@@ -28,10 +28,15 @@ class Item(NamedTuple):
 class ListedSource:
     """The images of a list. ``class_names``: None where the list numbers classes without naming them.
 
+    class_ids: WordNet's numbers of the classes, where they are told. members: those of ImageNet's 1,000 that each class
+    stands for, where the data's files tell.
+
     Raises DataError for a list without a line, and for one that names a file elsewhere.
     """
 
     templates: tuple[str, ...] | None = None
+    class_ids: tuple[str, ...] | None = None
+    members: tuple[tuple[int, ...], ...] | None = None
 
     def __init__(self, name: str, folder: Path, items: Iterable[Item], class_names: Sequence[str] | None) -> None:
         self.name = name

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.files import printable, read_bytes
-from diptych.data.listed import Item, ListedSource
+from diptych.data.published.list_source import Item, ListedSource
 from diptych.errors import DataError
 
 _LARGEST = 64 << 20  # those published have less than 1 MB

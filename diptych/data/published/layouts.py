@@ -6,14 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.data import published_arrays as arrays
-from diptych.data import published_lists as lists
-from diptych.data import published_mat as mat
-from diptych.data import published_tables as tables
-from diptych.data import video
 from diptych.data.files import printable
 from diptych.data.folders import subfolders
+from diptych.data.published import cifar, mat, videos
+from diptych.data.published import image_folders as folders
+from diptych.data.published import image_lists as lists
+from diptych.data.published.fer2013 import fer2013
+from diptych.data.published.grouped_folders import grouped_folders
+from diptych.data.published.gtsrb import gtsrb
+from diptych.data.published.hateful_memes import hateful_memes
+from diptych.data.published.hdf5 import patch_camelyon
+from diptych.data.published.idx import idx
+from diptych.data.published.karpathy import karpathy
+from diptych.data.published.objectnet import objectnet
+from diptych.data.published.stl10 import stl10_binary
+from diptych.data.published.vid_robust import vid_robust
+from diptych.data.published.voc2007 import voc2007
 from diptych.data.sources import Source
+from diptych.data.video import EXTENSIONS
 from diptych.errors import DataError, nearest
 
 
@@ -35,12 +45,15 @@ _TRAIN_TEST = _same("train", "test")
 _TRAIN_VAL_TEST = _same("train", "val", "test")
 
 LAYOUTS: dict[str, Layout] = {
-    "cifar10-python": Layout(("batches.meta",), _TRAIN_TEST, arrays.cifar10_python),
-    "cifar10-binary": Layout(("batches.meta.txt",), _TRAIN_TEST, arrays.cifar10_binary),
-    "cifar100-python": Layout(("meta",), _TRAIN_TEST, arrays.cifar100_python),
-    "cifar100-binary": Layout(("fine_label_names.txt",), _TRAIN_TEST, arrays.cifar100_binary),
-    "idx": Layout(("t10k-images*", "train-images*"), _TRAIN_TEST, arrays.idx),
-    "stl10-binary": Layout(("test_X.bin", "train_X.bin"), _TRAIN_TEST, arrays.stl10_binary),
+    "cifar10-python": Layout(("batches.meta",), _TRAIN_TEST, cifar.cifar10_python),
+    "cifar10-binary": Layout(("batches.meta.txt",), _TRAIN_TEST, cifar.cifar10_binary),
+    "cifar100-python": Layout(("meta",), _TRAIN_TEST, cifar.cifar100_python),
+    "cifar100-binary": Layout(("fine_label_names.txt",), _TRAIN_TEST, cifar.cifar100_binary),
+    "idx": Layout(("t10k-images*", "train-images*"), _TRAIN_TEST, idx),
+    "pcam-hdf5": Layout(
+        ("camelyonpatch_level_2_split_*_x.h5*",), {"val": "valid", **_same("train", "valid", "test")}, patch_camelyon
+    ),
+    "stl10-binary": Layout(("test_X.bin", "train_X.bin"), _TRAIN_TEST, stl10_binary),
     "food101": Layout(("meta/classes.txt",), _TRAIN_TEST, lists.food101),
     "dtd": Layout(("labels/test1.txt", "labels/train1.txt"), _TRAIN_VAL_TEST, lists.dtd),
     "sun397": Layout(
@@ -54,27 +67,30 @@ LAYOUTS: dict[str, Layout] = {
     "aircraft": Layout(("variants.txt",), _same("train", "val", "trainval", "test"), lists.aircraft),
     "flowers": Layout(("imagelabels.mat",), {"train": "trnid", "val": "valid", "test": "tstid"}, mat.flowers),
     "cars": Layout(("devkit/cars_meta.mat",), _TRAIN_TEST, mat.cars),
-    "gtsrb": Layout(
-        ("GT-final_test.csv", "Final_Test/", "Final_Training/", "Training/00000/"), _TRAIN_TEST, lists.gtsrb
-    ),
-    "voc2007": Layout(("ImageSets/Main/",), _same("train", "val", "trainval", "test"), lists.voc2007),
-    "fer2013-csv": Layout(
-        ("fer2013.csv",), {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}, tables.fer2013
-    ),
+    "gtsrb": Layout(("GT-final_test.csv", "Final_Test/", "Final_Training/", "Training/00000/"), _TRAIN_TEST, gtsrb),
+    "voc2007": Layout(("ImageSets/Main/",), _same("train", "val", "trainval", "test"), voc2007),
+    "fer2013-csv": Layout(("fer2013.csv",), {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}, fer2013),
     "hateful-memes": Layout(
         ("train.jsonl", "dev.jsonl", "dev_seen.jsonl"),
         {"val": "dev", **_same("train", "dev", "test")},
-        tables.hateful_memes,
+        hateful_memes,
     ),
-    "synsets": Layout(("val/n*/", "train/n*/", "n*/"), {"test": "val", **_same("train", "val")}, tables.synset_folders),
+    "synsets": Layout(
+        ("val/n*/", "train/n*/", "n*/"), {"test": "val", **_same("train", "val")}, folders.synset_folders
+    ),
     "country-codes": Layout(
-        ("test/AD/", "train/AD/"), {"val": "valid", **_same("train", "valid", "test")}, lists.coded_folders
+        ("test/AD/", "train/AD/"), {"val": "valid", **_same("train", "valid", "test")}, folders.coded_folders
     ),
-    "numbered-folders": Layout(("0/",), _same("test"), lists.numbered_folders),
-    "karpathy": Layout(("dataset_*.json",), _TRAIN_VAL_TEST, lists.karpathy),
-    "ucf101": Layout(("classInd.txt", "ucfTrainTestlist/"), _TRAIN_TEST, video.ucf101),
+    "numbered-folders": Layout(("0/",), _same("test"), folders.numbered_folders),
+    "objectnet": Layout(("mappings/objectnet_to_imagenet_1k.json",), _same("test"), objectnet),
+    "grouped-folders": Layout(
+        ("ytbb_class_index.json", "metadata/ytbb_class_index.json"), _same("test"), grouped_folders
+    ),
+    "vid-robust": Layout(("metadata/pmsets.json",), _same("test"), vid_robust),
+    "karpathy": Layout(("dataset_*.json",), _TRAIN_VAL_TEST, karpathy),
+    "ucf101": Layout(("classInd.txt", "ucfTrainTestlist/"), _TRAIN_TEST, videos.ucf101),
     "video-folders": Layout(
-        tuple(f"*/*/*{extension}" for extension in video.EXTENSIONS), _TRAIN_VAL_TEST, video.split_folders
+        tuple(f"*/*/*{extension}" for extension in EXTENSIONS), _TRAIN_VAL_TEST, videos.split_folders
     ),
 }
 
