@@ -83,10 +83,15 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     "did you mean 'width'? valid: width, depth"
     """
     choices = list(choices)
-    close = difflib.get_close_matches(name[:_LONGEST], choices, n=1)
-    told = [f"did you mean {close[0]!r}?"] if close else []
+    close = closest(name, choices)
+    told = [f"did you mean {close!r}?"] if close is not None else []
     if len(choices) <= _LISTED:
         told.append(f"valid: {', '.join(choices) or 'none'}")
-    elif not close:
+    elif close is None:
         told.append(f"valid: {', '.join(choices[:_LISTED])} and {len(choices) - _LISTED} more")
     return " ".join(told)
+
+
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """The valid choice that is most like a name; None where none is like it."""
+    return next(iter(difflib.get_close_matches(name[:_LONGEST], list(choices), n=1)), None)
