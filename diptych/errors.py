@@ -58,6 +58,10 @@ class NonFiniteLoss(TrainingError):
     """The loss, or the weights with it, became NaN or infinite."""
 
 
+class ProcessLost(DiptychError, RuntimeError):
+    """Another of the processes that work together ended, or does not answer."""
+
+
 class MissingExtra(DiptychError, ImportError):
     """An optional dependency that is not installed; the message names the extra to install."""
 

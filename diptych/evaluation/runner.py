@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from diptych import distributed
 from diptych.data.fingerprint import stamp
-from diptych.errors import ConfigError, DiptychError
+from diptych.errors import ConfigError, DiptychError, ProcessLost
 from diptych.evaluation.own_datasets import read_rows
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Result
@@ -128,7 +128,8 @@ def run(
          are kept there too. None: nothing is kept.
 
     A model is loaded when a result of it is missing. What fails is an outcome too, and the others are made. Of several
-    tasks each is told the options that it takes; ConfigError for one that none of them does.
+    tasks each is told the options that it takes; ConfigError for one that none of them does. Raises ProcessLost where
+    another process of several ends: then nothing can be made together.
     """
     if len(tasks) > 1:
         given = [*options, *(["shifted_from"] if any(where.shifted_from for where in data) else [])]
@@ -152,6 +153,14 @@ def run(
                 result = evaluate(loaded.subject, splits, name, allowed_failures=allowed_failures, **told)
             except DiptychError as problem:
                 yield replace(outcome, problem=problem)
+            except RuntimeError as problem:
+                if not distributed.is_loss(problem):
+                    raise
+                then = "; the same command goes on from what was kept" if out else ""
+                raise ProcessLost(
+                    f"process {distributed.rank()} has lost another one, which ended or does not answer{then} "
+                    f"({str(problem).partition(chr(10))[0]})"
+                ) from problem
             else:
                 yield _saved(replace(outcome, result=result, made=True), file)
 
