@@ -58,6 +58,10 @@ class NonFiniteLoss(TrainingError):
     """The loss, or the weights with it, became NaN or infinite."""
 
 
+class ProcessLost(DiptychError, RuntimeError):
+    """Another of the processes that work together ended, or does not answer."""
+
+
 class MissingExtra(DiptychError, ImportError):
     """An optional dependency that is not installed; the message names the extra to install."""
 
@@ -83,10 +87,15 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     "did you mean 'width'? valid: width, depth"
     """
     choices = list(choices)
-    close = difflib.get_close_matches(name[:_LONGEST], choices, n=1)
-    told = [f"did you mean {close[0]!r}?"] if close else []
+    close = closest(name, choices)
+    told = [f"did you mean {close!r}?"] if close is not None else []
     if len(choices) <= _LISTED:
         told.append(f"valid: {', '.join(choices) or 'none'}")
-    elif not close:
+    elif close is None:
         told.append(f"valid: {', '.join(choices[:_LISTED])} and {len(choices) - _LISTED} more")
     return " ".join(told)
+
+
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """The valid choice that is most like a name; None where none is like it."""
+    return next(iter(difflib.get_close_matches(name[:_LONGEST], list(choices), n=1)), None)

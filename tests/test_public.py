@@ -24,7 +24,7 @@ PARAMETERS = {
     "ImageSubject.load": "location, *, precision",
     "ImageSubject.of": "clip",
     "ImageSubject.features": "self, images, *, batch_size",
-    "evaluate": "subject, source, task, *, language, allowed_failures, folder, options",
+    "evaluate": "subject, source, task, *, shifted_from, language, allowed_failures, folder, options",
     "Clip": "model, tokenizer, provenance, precision",
     "Clip.encode_images": "self, images, *, batch_size",
     "Clip.encode_pixels": "self, pixels_BCHW",

@@ -55,12 +55,18 @@ class Asked:
         Of zero-shot: an answer less probable than this is "none of these".
     ablate_prompts
         Of zero-shot: also with the name only, one template, a hint of the domain, and the ensemble.
+    shifted_from
+        Of zero-shot and supervised-adaptation: the data set that SOURCES are shifted from, named as they are, of all of
+        whose classes, some, or groups they are.
+    mapping
+        With SHIFTED-FROM: a file that says of classes by which other names they are there, a line each:
+        person = bridegroom | scuba diver.
     distinct_captions
         Of retrieval: equal captions of several images are one text with several right images.
     shots
-        Of few-shot: how many examples a class; by default 1, 2, 4, 8 and 16. May be repeated.
+        Of few-shot and few-shot-cache: how many examples a class; by default 1, 2, 4, 8 and 16. May be repeated.
     draws
-        Of few-shot: how many draws of each.
+        Of few-shot and few-shot-cache: how many draws of each.
     solver
         Of probes: diptych, or scikit-learn for reference.
     seed
@@ -71,6 +77,8 @@ class Asked:
     class_names: str | None = None
     none_of_these: float | None = None
     ablate_prompts: bool = False
+    shifted_from: str | None = None
+    mapping: str | None = None
     distinct_captions: bool = False
     shots: tuple[int, ...] | None = None
     draws: int = 5
@@ -103,6 +111,7 @@ def evaluate(
         diptych evaluate my-clip caltech101 --split test
         diptych evaluate my-clip "flickr8k/val-*.tar" --captions json.captions.en
         diptych evaluate my-clip caltech101 pets --also other-clip --task zero-shot --task linear-probe --out results
+        diptych evaluate my-clip sketches --shifted-from photos --task zero-shot --task supervised-adaptation
 
     Parameters
     ----------
@@ -115,8 +124,8 @@ def evaluate(
     also
         Another model to measure on the same data. May be repeated.
     task
-        zero-shot, retrieval, linear-probe, few-shot, nearest-neighbours; by default what the data are made for. May be
-        repeated.
+        zero-shot, retrieval, linear-probe, supervised-adaptation, few-shot, few-shot-cache, nearest-neighbours; by
+        default what the data are made for. May be repeated.
     language
         Of the texts, noted in the results; "{language}" in CAPTIONS stands for it. May be repeated.
     out
@@ -126,7 +135,7 @@ def evaluate(
     """
     from diptych import distributed
     from diptych.cli.output import check_writable
-    from diptych.evaluation.runner import Model, data_at, run
+    from diptych.evaluation.runner import Model, data_at, run, the_one_at
     from diptych.evaluation.tasks import check_task
 
     if out is not None:
@@ -138,7 +147,9 @@ def evaluate(
     models = [
         Model(location, opening.tokenizer, opening.activation, opening.precision) for location in (model, *(also or ()))
     ]
-    taken = {"split": reading.split, "captions": reading.captions or None, "where": reading.where}
+    taken: dict[str, Any] = {"split": reading.split, "captions": reading.captions or None, "where": reading.where}
+    if asked.shifted_from:
+        taken["shifted_from"] = the_one_at(asked.shifted_from)
     data = [
         at for source in sources for spoken in language or ("en",) for at in data_at(source, language=spoken, **taken)
     ]
@@ -152,7 +163,9 @@ def evaluate(
 
 
 def _told(asked: Asked) -> dict[str, Any]:
-    return {name: value for name, value in vars(asked).items() if value != getattr(NOTHING, name)}
+    given = {name: value for name, value in vars(asked).items() if value != getattr(NOTHING, name)}
+    given.pop("shifted_from", None)  # is opened as SOURCES are
+    return given
 
 
 def _tell(outcome: Outcome, *, json: bool) -> None:

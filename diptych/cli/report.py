@@ -30,9 +30,10 @@ def report(
     out
         Folder of the report.
     source
-        For accuracy under shift: the data set that others are shifted from; by default the paper's, where it is there.
+        For accuracy under shift: the data set that others are shifted from; by default what the results say, else the
+        paper's.
     shifted
-        A data set that is shifted from SOURCE. May be repeated.
+        A data set that is shifted from SOURCE; by default what the results say. May be repeated.
     baseline
         A model by whose accuracies the others are measured under shift. May be repeated: two or more.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,33 +26,66 @@ from diptych.text.class_names import Names, averaged
 _LISTED = 4  # names in a warning
 
 
-def plan(subject: Subject, data: Splits, options: Options) -> Plan:
-    """Everything but the images: whether there are classes, and their weights."""
+@dataclass(frozen=True, eq=False)
+class ByName:
+    """A classifier of the names of a data set's classes, in prompts.
+
+    weights_CE: one vector a class. first_C: of each class the first of the same name, as the tokenizer reads it.
+    """
+
+    subject: Clip | Captioner
+    names: tuple[Names, ...]
+    templates: tuple[str, ...]
+    weights_CE: np.ndarray
+    first_C: np.ndarray
+
+    @property
+    def scale(self) -> float:
+        """What scores are multiplied by before the softmax."""
+        return self.subject.similarity_scale if isinstance(self.subject, Clip) else 1.0
+
+    @property
+    def texts(self) -> list[str]:
+        """What it depends on beside the model."""
+        return [*self.templates, *("|".join(own) for own in self.names)]
+
+    def images(self, features: Features) -> np.ndarray:
+        """What is multiplied by the weights: embeddings (N, E); of a model that writes captions scores (N, C)."""
+        if isinstance(self.subject, Captioner):
+            return self.subject.class_scores(features.embeddings_NE, [own[0] for own in self.names], self.templates)
+        return features.embeddings_NE
+
+
+def by_name(subject: Subject, data: Splits, options: Options) -> ByName:
+    """The zero-shot classifier of a data set. Raises ConfigError for a model that reads no texts, DataError for data
+    without classes."""
     if not isinstance(subject, Clip | Captioner):
         raise ConfigError(f"{subject.name} has no text tower, so it classifies nothing without examples")
-    source, names, templates = data.test, _names(data, options), _templates(data, options)
-    first_C = _first_of_name(subject, source, names)
-    weights_CE = weights(subject, names, templates)
-    ablated = _ablated(subject, data, names) if options.ablate_prompts else {}
+    names, templates = names_of_classes(data, options), templates_of_prompts(data, options)
+    first_C = _first_of_name(subject, data.test, names)
+    return ByName(subject, names, templates, weights(subject, names, templates), first_C)
+
+
+def plan(subject: Subject, data: Splits, options: Options) -> Plan:
+    """Everything but the images: whether there are classes, and their weights."""
+    named, source = by_name(subject, data, options), data.test
+    ablated = _ablated(named.subject, data, named.names) if options.ablate_prompts else {}
     judge = Judge.of(data)  # looks into the data, once all else is known to be right
-    _check_options(subject, judge, options)
+    _check_options(named.subject, judge, options)
 
     def score(features: Features) -> Scores:
-        images_NE, scale = features.embeddings_NE, 1.0
-        if isinstance(subject, Captioner):
-            images_NE = subject.class_scores(images_NE, [own[0] for own in names], templates)
-        else:
-            scale = subject.similarity_scale
-        truth = judge.truth(features, source)
-        scores = judge.score(images_NE, weights_CE, truth, features, scale=scale, first_C=first_C)
+        images_NE, truth = named.images(features), judge.truth(features, source)
+
+        def by(weights_CE: np.ndarray) -> Scores:
+            return judge.score(images_NE, weights_CE, truth, features, scale=named.scale, first_C=named.first_C)
+
+        scores = by(named.weights_CE)
         if judge.kind == "single label" and isinstance(subject, Clip):
             if subject.spec.scores == "softmax":
                 scores = with_confidence(scores, options.none_of_these)
-            others = {
-                prompt: judge.score(images_NE, other_CE, truth, features, scale=scale, first_C=first_C)
-                for prompt, other_CE in ablated.items()
-            }
-            scores = with_ablation(scores, others, features.keys) if others else scores
+            if ablated:
+                others = {prompt: by(other_CE) for prompt, other_CE in ablated.items()}
+                scores = with_ablation(scores, others, features.keys)
         return scores
 
     return Plan(
@@ -59,7 +93,7 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
         wanted=("embeddings",),
         splits={"test": source},
         score=lambda features: score(features["test"]),
-        texts=[*templates, *("|".join(own) for own in names)],
+        texts=named.texts,
         metric=judge.metric,
     )
 
@@ -94,7 +128,8 @@ def _check_options(subject: Clip | Captioner, judge: Judge, options: Options) ->
             raise ConfigError("none_of_these is for models whose probabilities compete; those of this one do not")
 
 
-def _names(data: Splits, options: Options) -> tuple[Names, ...]:
+def names_of_classes(data: Splits, options: Options) -> tuple[Names, ...]:
+    """What was asked for, else the names that the table of data sets has, else the data's own."""
     own, given = class_names_of(data), options.class_names
     if given is None:
         return names_of(data.row, data.test) if data.row else tuple((name,) for name in own)
@@ -107,7 +142,7 @@ def _names(data: Splits, options: Options) -> tuple[Names, ...]:
     return found
 
 
-def _templates(data: Splits, options: Options) -> tuple[str, ...]:
+def templates_of_prompts(data: Splits, options: Options) -> tuple[str, ...]:
     """What was asked for, else what the table of data sets has for it, else the data's own, else a photo."""
     if options.templates is not None:
         return prompts.templates(options.templates)

@@ -40,7 +40,7 @@ class Features:
                    not wanted, or there is none.
     label_sets, unjudged: of images that may show several classes, as in ``Sample``.
     failures:      why other images could not; fingerprint: SHA-256 over keys, captions, labels and bytes of what was
-                   read. kept: the name of the folder that holds them, "" where none does.
+                   read. folder: where they are kept, with what is learned from them; None where they are not.
     """
 
     embeddings_NE: np.ndarray
@@ -52,7 +52,7 @@ class Features:
     keys: tuple[str, ...]
     failures: tuple[str, ...]
     fingerprint: str
-    kept: str = ""
+    folder: Path | None = None
 
 
 def embed(
@@ -88,7 +88,7 @@ def embed(
     together = distributed.all_of(sorted(parts.items(), key=lambda numbered: numbered[0]))
     ordered = [part for _, part in sorted(together, key=lambda numbered: numbered[0])]
     _check([why for part in ordered for why in _unusable(part, need)], source, allowed_failures)
-    return replace(_joined(ordered, source, need, wanted), kept=kept.folder.name if kept else "")
+    return replace(_joined(ordered, source, need, wanted), folder=kept.folder if kept else None)
 
 
 @dataclass(frozen=True)

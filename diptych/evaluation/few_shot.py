@@ -1,39 +1,40 @@
-"""Probes of few examples a class, and how many of them match a zero-shot classifier (paper, section 3.1)."""
+"""Classifiers of few examples a class, and how many of them match a zero-shot classifier (paper, section 3.1)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.linear import Linear
-from diptych.evaluation.logistic import solve
+from diptych.evaluation.logistic import Probe, solve
 from diptych.evaluation.logistic_problem import prepare
+from diptych.evaluation.neighbours import Cache, cache
 from diptych.evaluation.probes import Metric, accuracy, select
 from diptych.evaluation.split import Labelled
 
 SHOTS = (1, 2, 4, 8, 16)
 DRAWS = 5
+Learned = TypeVar("Learned", Probe, Cache)
 
 
 @dataclass(frozen=True)
 class Shots:
-    """Probes of so many examples a class: the metric of each draw, and the strength that each was fitted with.
+    """Classifiers of so many examples a class: the metric of each draw.
 
     examples: how many a class there were on average; fewer than ``shots`` where ``short`` classes had not enough and
-    gave all they have. unconverged: fits of those shown here that did not reach the tolerance.
+    gave all they have.
     """
 
     shots: int
     metrics: tuple[float, ...]
-    strengths: tuple[float, ...]
     examples: float
     short: int
-    unconverged: int
 
     @property
     def mean(self) -> float:
@@ -44,6 +45,23 @@ class Shots:
     def spread(self) -> float:
         """The standard deviation between draws; NaN of a single one."""
         return float(np.std(self.metrics, ddof=1)) if len(self.metrics) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class ProbeShots(Shots):
+    """The strength that each probe was fitted with; ``unconverged``: fits of those shown here that did not reach the
+    tolerance."""
+
+    strengths: tuple[float, ...]
+    unconverged: int
+
+
+@dataclass(frozen=True)
+class CacheShots(Shots):
+    """What was chosen for the cache of each draw: its weight beside zero-shot, and its sharpness."""
+
+    weights: tuple[float, ...]
+    sharpnesses: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +102,7 @@ def few_shot(
     draws: int = DRAWS,
     seed: int = 0,
     start: Linear | None = None,
-) -> tuple[Shots, ...]:
+) -> tuple[ProbeShots, ...]:
     """Probes of ``shots`` examples a class, ``draws`` times, measured on ``test``.
 
     tune: the split on which the strength is searched for each draw, as for the full probe, or one strength for all.
@@ -93,26 +111,76 @@ def few_shot(
     the labels of the shots, give a strength. Unlike the full probe, none is refitted on the validation split: it would
     no longer be of few examples. Raises DataError where truth is not one class a sample.
     """
+    classes = int(max(split.truth.max() for split in (train, test))) + 1 if classes is None else classes
+
+    def learn(drawn: Labelled) -> Probe:
+        if isinstance(tune, Labelled):
+            return select(drawn, tune, metric, classes=classes, start=start).probe
+        return solve(prepare(drawn.features_ND, drawn.truth, classes), tune, start=start)
+
+    return tuple(
+        ProbeShots(
+            point.shots,
+            point.metrics,
+            point.examples,
+            point.short,
+            strengths=tuple(probe.strength for probe in own),
+            unconverged=sum(not probe.converged for probe in own),
+        )
+        for point, own in _learned(train, test, learn, metric, classes, shots, draws, seed)
+    )
+
+
+def few_shot_cache(
+    train: Labelled,
+    test: Labelled,
+    tune: Labelled,
+    weights_CE: np.ndarray,
+    metric: Metric = accuracy,
+    *,
+    scale: float = 100.0,
+    shots: Sequence[int] = SHOTS,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[CacheShots, ...]:
+    """The same draws as a ``neighbours.cache`` beside zero-shot weights: nothing is trained, and ``tune`` chooses its
+    weight and sharpness for each draw. Features are of the joint space. Raises DataError as ``few_shot`` does."""
+
+    def learn(drawn: Labelled) -> Cache:
+        return cache(drawn, tune, weights_CE, metric, scale=scale)
+
+    return tuple(
+        CacheShots(
+            point.shots,
+            point.metrics,
+            point.examples,
+            point.short,
+            weights=tuple(one.weight for one in own),
+            sharpnesses=tuple(one.sharpness for one in own),
+        )
+        for point, own in _learned(train, test, learn, metric, len(weights_CE), shots, draws, seed)
+    )
+
+
+def _learned(
+    train: Labelled,
+    test: Labelled,
+    learn: Callable[[Labelled], Learned],
+    metric: Metric,
+    classes: int,
+    shots: Sequence[int],
+    draws: int,
+    seed: int,
+) -> Iterator[tuple[Shots, list[Learned]]]:
+    """For each number of shots what was learned of each draw, and how good it is."""
     if train.truth.ndim != 1:
         raise DataError("examples a class are drawn where each sample has one class; these have several")
-    classes = int(max(split.truth.max() for split in (train, test))) + 1 if classes is None else classes
     sizes_C = np.bincount(train.truth, minlength=classes)
-    points = []
     for count in shots:
-        metrics, strengths, unconverged = [], [], 0
-        for number in range(draws):
-            drawn = train.take(draw(train.truth, count, seed + number))
-            if isinstance(tune, Labelled):
-                probe = select(drawn, tune, metric, classes=classes, start=start).probe
-            else:
-                probe = solve(prepare(drawn.features_ND, drawn.truth, classes), tune, start=start)
-            metrics.append(float(metric(probe.scores(test.features_ND), test.truth)))
-            strengths.append(probe.strength)
-            unconverged += not probe.converged
+        found = [learn(train.take(draw(train.truth, count, seed + number))) for number in range(draws)]
+        metrics = tuple(float(metric(one.scores(test.features_ND), test.truth)) for one in found)
         examples = float(np.minimum(sizes_C, count).sum() / (sizes_C > 0).sum())
-        short = int((sizes_C < count).sum())
-        points.append(Shots(count, tuple(metrics), tuple(strengths), examples, short, unconverged))
-    return tuple(points)
+        yield Shots(count, metrics, examples, int((sizes_C < count).sum())), found
 
 
 def shots_to_match(curve: Sequence[tuple[float, float]], target: float) -> Match:

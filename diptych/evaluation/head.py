@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diptych.data.labelled import class_rows
-from diptych.evaluation import zero_shot
+from diptych.errors import DataError
+from diptych.evaluation import class_map, zero_shot
 from diptych.evaluation.features import embed
 from diptych.evaluation.result import Scores
 
@@ -22,7 +22,11 @@ def classify(classifier: Classifier, source: Source, *, allowed_failures: float 
     Of some, each image is classified into these alone, as ImageNet's variants of 200 classes are. Raises DataError for
     classes that the classifier has not.
     """
-    rows = class_rows(source, classifier.labels)
+    if not source.class_names:
+        raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
+    own, others = ([(name,) for name in names] for names in (source.class_names, classifier.labels))
+    classes = class_map.match(own, others, name=source.name, other_name="the classifier")
     features = embed(classifier.clip, source, "label", allowed_failures=allowed_failures)
+    scores_NK = classes.pooled(features.embeddings_NE @ classifier.weights_CE.T)
     labels_N = np.array(features.labels, np.int64)
-    return zero_shot.score(features.embeddings_NE, labels_N, classifier.weights_CE[list(rows)])
+    return zero_shot.score(scores_NK, labels_N, np.eye(len(own), dtype=scores_NK.dtype))

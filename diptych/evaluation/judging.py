@@ -17,6 +17,7 @@ from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Scores
 
 _LOOKED_AT = 20  # samples, to see what labels are like
+_BEYOND = 1000.0  # of a logit: no probability is left
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,17 @@ class Judge:
         own = {name: value for name, value in scores.metrics.items() if name in ("map11", "mean_average_precision")}
         each = {name.removeprefix("ap11 "): value for name, value in scores.metrics.items() if name not in own}
         return replace(scores, metrics=own, details={"average_precision": each})
+
+    def score_classes(
+        self, scores_NC: np.ndarray, truth: np.ndarray, features: Features, *, first_C: np.ndarray | None = None
+    ) -> Scores:
+        """The same of scores that a classifier gave."""
+        finite = scores_NC[np.isfinite(scores_NC)]
+        # A class that no example showed has -inf: below all others, but a number, for -inf times 0 is none.
+        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+        scores_NC = np.nan_to_num(scores_NC, neginf=low - _BEYOND, posinf=high + _BEYOND)
+        unit_CC = np.eye(scores_NC.shape[1], dtype=scores_NC.dtype)
+        return self.score(scores_NC, unit_CC, truth, features, first_C=first_C)
 
     def quality(self, scores_NC: np.ndarray, truth: np.ndarray) -> float:
         """The metric that the data set is known by, alone, to choose by."""

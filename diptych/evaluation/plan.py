@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from diptych.evaluation.features import Features, Need
     from diptych.evaluation.result import Scores
 
-Split = Literal["test", "train", "validation"]
+Split = Literal["test", "train", "validation", "source"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Options:
     ablate_prompts:    also without a template, with one, with a hint of the domain, and with all.
     distinct_captions: equal captions of several images are one text with several right images.
     shots, draws:      how many examples a class, and of how many draws of each.
+    mapping:           of data that are shifted from others: what classes are called there, where names do not tell, as
+                       a file with lines ``person = bridegroom | scuba diver``, or by name.
     solver:            of probes: ``diptych``, or ``scikit-learn`` for reference.
     seed:              of draws.
     """
@@ -45,6 +47,7 @@ class Options:
     distinct_captions: bool = False
     shots: tuple[int, ...] = SHOTS
     draws: int = DRAWS
+    mapping: str | Path | Mapping[str, Sequence[str]] | None = None
     solver: Literal["diptych", "scikit-learn"] = "diptych"
     seed: int = 0
 
@@ -73,6 +76,7 @@ class Splits:
 
     name: of the split that is measured; "" where the data have none.
     row:  of the table of data sets, where it is one of them; ``note``: why this is not the paper's split.
+    shifted_from: the data set of whose classes these are all, some or groups, in other pictures; with its own splits.
     """
 
     test: Source
@@ -81,6 +85,12 @@ class Splits:
     name: str = ""
     row: Row | None = None
     note: str = ""
+    shifted_from: Splits | None = None
+
+    @property
+    def title(self) -> str:
+        """How results call it."""
+        return self.row.name if self.row else self.test.name
 
     def learning(self) -> dict[Split, Source]:
         """All splits of a task that learns. Raises DataError where there is nothing to learn from."""

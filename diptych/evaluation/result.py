@@ -18,7 +18,7 @@ Columns = dict[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a task measures. ``intervals`` are of 95 %; ``predictions`` and ``text_predictions`` as in `Result`.
+    """What a task measures. ``intervals`` are of 95 %; tables of predictions as in `Result`.
 
     details: what the metrics came from, as plain data for JSON.
     """
@@ -28,7 +28,16 @@ class Scores:
     chance: dict[str, float]
     predictions: Columns = field(default_factory=dict)
     text_predictions: Columns = field(default_factory=dict)
+    source_predictions: Columns = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+
+    def prefixed(self, prefix: str) -> Scores:
+        """With this before the name of each metric."""
+        tables = ("metrics", "intervals", "chance")
+        renamed = {
+            table: {f"{prefix}{name}": value for name, value in getattr(self, table).items()} for table in tables
+        }
+        return replace(self, **renamed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +60,7 @@ class Result:
     features:         of each split the folder, in ``features/`` beside the file, of what it was made from.
     predictions:      columns with one entry an image, ``key`` first; in a Parquet file beside the JSON.
     text_predictions: of retrieval, columns with one entry a text; likewise.
+    source_predictions: of data that are shifted from others, columns with one entry an image of these; likewise.
     """
 
     dataset: str
@@ -75,6 +85,7 @@ class Result:
     features: dict[str, str] = field(default_factory=dict)
     predictions: Columns = field(default_factory=dict)
     text_predictions: Columns = field(default_factory=dict)
+    source_predictions: Columns = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The result as JSON, without predictions; equal for equal results."""
@@ -83,7 +94,8 @@ class Result:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the JSON, and before it the predictions beside it, ``NAME.parquet`` and ``NAME.texts.parquet``.
+        """Write the JSON, and before it the predictions beside it, ``NAME.parquet``, ``NAME.texts.parquet`` and
+        ``NAME.source.parquet``.
 
         Each file is whole or absent; where the JSON is, all is.
         """
@@ -129,13 +141,15 @@ class Result:
             if name in self.chance:
                 line += f"  chance {self.chance[name]:.4f}"
             lines.append(line)
+        if shift := self.details.get("shift"):
+            lines.append("  shifted from {source}, of {source_classes} classes; among {classes} here".format(**shift))
         for prompt, own in self.details.get("ablation", {}).items():
             gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(own["gain"], *own["gain_interval"])
             lines.append(f"  prompts: {prompt:8}  {own['acc1']:.4f}, over the name alone {gain}")
         return "\n".join(lines)
 
 
-_TABLES = {"predictions": ".parquet", "text_predictions": ".texts.parquet"}
+_TABLES = {"predictions": ".parquet", "text_predictions": ".texts.parquet", "source_predictions": ".source.parquet"}
 _IN_JSON = [field.name for field in fields(Result) if field.name not in _TABLES]
 
 

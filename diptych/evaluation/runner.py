@@ -10,17 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diptych import distributed
 from diptych.data.fingerprint import stamp
-from diptych.errors import ConfigError, DiptychError
+from diptych.errors import ConfigError, DiptychError, ProcessLost
 from diptych.evaluation.own_datasets import read_rows
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Result
 from diptych.evaluation.splits import named, open_splits
 from diptych.evaluation.subjects import Subject
-from diptych.evaluation.tasks import TASKS, evaluate
+from diptych.evaluation.tasks import TASKS, check_taken, default_task, evaluate
 
 if TYPE_CHECKING:
     from diptych.encoder.clip import Precision
@@ -61,7 +61,8 @@ class Model:
 class Data:
     """Where a data set is, and which of its samples and texts are taken: see ``diptych.data.sources.open_source``.
 
-    row: of the table of data sets, where it is one of them.
+    row:          of the table of data sets, where it is one of them.
+    shifted_from: the data set that it is shifted from, for the tasks that take one.
     """
 
     location: str
@@ -70,12 +71,15 @@ class Data:
     captions: tuple[str, ...] | None = None
     where: str | None = None
     language: str = "en"
+    shifted_from: Data | None = None
 
-    def open(self, *, training: bool) -> Splits:
-        """Its splits; those that are learned from where that is asked for."""
+    def open(self, *, learns: Literal["", "own", "source"] = "") -> Splits:
+        """Its splits; those that are learned from where that is asked for: its own, or its source's."""
         captions = self.captions and tuple(field.replace(LANGUAGE, self.language) for field in self.captions)
         asked = {"split": self.split, "captions": captions, "where": self.where}
-        return open_splits(self.location, self.row, training=training, **asked)
+        splits = open_splits(self.location, self.row, training=learns == "own", **asked)
+        source = self.shifted_from and self.shifted_from.open(learns="own" if learns == "source" else "")
+        return replace(splits, shifted_from=source)
 
 
 def data_at(text: str, **taken: Any) -> list[Data]:
@@ -85,6 +89,15 @@ def data_at(text: str, **taken: Any) -> list[Data]:
         return [Data(row.location, row, **taken) for row in read_rows(text)]
     location, row = named(text)
     return [Data(location, row, **taken)]
+
+
+def the_one_at(text: str) -> Data:
+    """The data set that a text names, as `data_at` takes it. Raises ConfigError for several."""
+    found = data_at(text)
+    if len(found) > 1:
+        names = ", ".join(one.row.name for one in found if one.row)
+        raise ConfigError(f"{text} has several data sets, {names}; others are shifted from one")
+    return found[0]
 
 
 @dataclass(frozen=True)
@@ -115,36 +128,41 @@ def run(
          are kept there too. None: nothing is kept.
 
     A model is loaded when a result of it is missing. What fails is an outcome too, and the others are made. Of several
-    tasks each is told the options that it takes; ConfigError for one that none of them does.
+    tasks each is told the options that it takes; ConfigError for one that none of them does. Raises ProcessLost where
+    another process of several ends: then nothing can be made together.
     """
     if len(tasks) > 1:
-        _check_taken(options, tasks)
+        given = [*options, *(["shifted_from"] if any(where.shifted_from for where in data) else [])]
+        check_taken(given, [task for task in tasks if task])
     for model in models:
         loaded = _Loaded(model)
         for where, task in itertools.product(data, tasks):
             outcome = Outcome(model.location, where.location, task or "")
+            if len(tasks) > 1 and task and "shifted_from" not in TASKS[task].options:
+                where = replace(where, shifted_from=None)
             try:
-                splits = where.open(training=task is not None and TASKS[task].learns)
-                name = task or ("zero-shot" if splits.test.class_names else "retrieval")
+                splits = where.open(learns=TASKS[task].learns if task else "")
+                name = task or default_task(splits)
                 outcome = replace(outcome, task=name)
                 chosen = {key: options[key] for key in options if len(tasks) == 1 or key in TASKS[name].options}
                 file = out / _name(model, where, splits, name, chosen) if out else None
                 if kept := distributed.agreed(partial(_kept, file)):
                     yield replace(outcome, result=kept, file=file)
                     continue
-                told = {"language": where.language, "folder": out / FEATURES if out else None, **chosen}
+                told: dict[str, Any] = {"language": where.language, "folder": out / FEATURES if out else None, **chosen}
                 result = evaluate(loaded.subject, splits, name, allowed_failures=allowed_failures, **told)
             except DiptychError as problem:
                 yield replace(outcome, problem=problem)
+            except RuntimeError as problem:
+                if not distributed.is_loss(problem):
+                    raise
+                then = "; the same command goes on from what was kept" if out else ""
+                raise ProcessLost(
+                    f"process {distributed.rank()} has lost another one, which ended or does not answer{then} "
+                    f"({str(problem).partition(chr(10))[0]})"
+                ) from problem
             else:
                 yield _saved(replace(outcome, result=result, made=True), file)
-
-
-def _check_taken(options: dict[str, Any], tasks: Sequence[str | None]) -> None:
-    for option in options:
-        if not any(option in TASKS[task].options for task in tasks if task):
-            takers = ", ".join(name for name, row in TASKS.items() if option in row.options)
-            raise ConfigError(f"{option} applies to {takers or 'no task'}, which is not asked for")
 
 
 def _saved(outcome: Outcome, file: Path | None) -> Outcome:
@@ -172,13 +190,20 @@ def _kept(file: Path | None) -> Result | None:
 
 def _name(model: Model, data: Data, splits: Splits, task: str, options: dict[str, Any]) -> str:
     """A name that people can read, ending in a hash of all that the result depends on."""
-    sources = {part: stamp(source) for part in ("test", "train", "validation") if (source := getattr(splits, part))}
+    sources = _stamps(splits)
     asked = {name: _contents(value) for name, value in options.items()}
     told = [model.state(), asdict(data), sources, task, asked]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     name = data.row.name if data.row else splits.test.name
     words = [_slug(Path(model.location)), name, splits.name, data.language, task, digest]
     return "__".join(re.sub(r"[^\w.-]+", "-", word).strip("-.")[:60] for word in words if word) + ".json"
+
+
+def _stamps(splits: Splits) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        part: stamp(source) for part in ("test", "train", "validation") if (source := getattr(splits, part))
+    }
+    return found | ({"shifted_from": _stamps(splits.shifted_from)} if splits.shifted_from else {})
 
 
 def _contents(value: Any) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,7 +16,7 @@ from diptych.config import to_dict
 from diptych.data.sources import Source
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, nearest
-from diptych.evaluation import classification, probing, retrieval
+from diptych.evaluation import adaptation, probing, retrieval, shot_tasks
 from diptych.evaluation.features import Features, embed
 from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.result import Result
@@ -27,13 +27,14 @@ from diptych.evaluation.subjects import Subject, check_subject, cost, identity, 
 @dataclass(frozen=True)
 class Task:
     """``published``: CLIP_benchmark's name of it. ``metric``: the one it is known by, where the data set says no other.
-    ``options``: those of `Options` that it takes. ``learns``: from a split ``train``."""
+    ``options``: those of `Options` that it takes, and ``shifted_from``. ``learns``: from a split ``train``, its own or
+    that of the source that it is shifted from."""
 
     published: str
     metric: str
     plan: Callable[[Any, Splits, Options], Plan]
     options: tuple[str, ...]
-    learns: bool = False
+    learns: Literal["", "own", "source"] = ""
 
 
 # One row a task.
@@ -41,14 +42,24 @@ TASKS: dict[str, Task] = {
     "zero-shot": Task(
         "zeroshot_classification",
         "acc1",
-        classification.plan,
-        ("templates", "class_names", "none_of_these", "ablate_prompts"),
+        adaptation.plan_zero_shot,
+        ("templates", "class_names", "none_of_these", "ablate_prompts", "shifted_from", "mapping"),
     ),
-    "linear-probe": Task("linear_probe", "lp_acc1", probing.plan_linear_probe, ("solver", "seed"), learns=True),
+    "linear-probe": Task("linear_probe", "lp_acc1", probing.plan_linear_probe, ("solver", "seed"), learns="own"),
+    "supervised-adaptation": Task(
+        "supervised_adaptation",
+        "lp_acc1",
+        adaptation.plan_supervised,
+        ("shifted_from", "mapping", "solver", "seed"),
+        learns="source",
+    ),
     "few-shot": Task(
-        "few_shot", "fs16_acc1", probing.plan_few_shot, ("templates", "shots", "draws", "seed"), learns=True
+        "few_shot", "fs16_acc1", shot_tasks.plan_few_shot, ("templates", "shots", "draws", "seed"), learns="own"
     ),
-    "nearest-neighbours": Task("nearest_neighbours", "knn_acc1", probing.plan_neighbours, ("seed",), learns=True),
+    "few-shot-cache": Task(
+        "few_shot_cache", "cache16_acc1", shot_tasks.plan_cache, ("templates", "shots", "draws", "seed"), learns="own"
+    ),
+    "nearest-neighbours": Task("nearest_neighbours", "knn_acc1", probing.plan_neighbours, ("seed",), learns="own"),
     "retrieval": Task("zeroshot_retrieval", "text_retrieval_recall@1", retrieval.plan, ("distinct_captions",)),
 }
 
@@ -58,6 +69,7 @@ def evaluate(
     source: Splits | Source | str | Path,
     task: str | None = None,
     *,
+    shifted_from: Splits | Source | str | Path | None = None,
     language: str = "en",
     allowed_failures: float = 0.1,
     folder: str | Path | None = None,
@@ -69,25 +81,30 @@ def evaluate(
                       ``cifar10=PLACE`` for a data set of the paper.
     task:             a name of ``TASKS``; by default what the source is made for: ``zero-shot`` where it has class
                       names, ``retrieval`` where it has captions only.
+    shifted_from:     what the source is shifted from, likewise: the source's classes are then all of these, some, or
+                      groups of them. Zero-shot is also by their names, and supervised adaptation learns from them.
     language:         of the texts, noted in the result.
     allowed_failures: share of samples that may be unreadable, or lack what the task needs (a class, a caption),
                       before TooManyFailures is raised.
-    folder:           where embeddings and features are kept, to be made but once.
+    folder:           where embeddings, features and probes are kept, to be made but once.
     options:          those of ``diptych.evaluation.plan.Options`` that the task takes.
 
     Under torchrun all processes share the images, and each gets the result. Raises ConfigError for an unknown task or
-    option, DataError for a source that lacks what the task needs.
+    option, DataError for a source that lacks what the task needs, or whose classes are not those that it is shifted
+    from.
+
+    >>> diptych.evaluate(clip, "sketches", "supervised-adaptation", shifted_from="photos")  # doctest: +SKIP
     """
     check_subject(subject)
     if task is not None:
         check_task(task)
-    if isinstance(source, str | Path):
-        location, row = named(str(source))
-        source = open_splits(location, row, training=task is not None and TASKS[task].learns)
-    data = source if isinstance(source, Splits) else Splits(source)
-    name = task or ("zero-shot" if data.test.class_names else "retrieval")
+    learns = TASKS[task].learns if task is not None else ""
+    data = _opened(source, training=learns == "own")
+    if shifted_from is not None:
+        data = replace(data, shifted_from=_opened(shifted_from, training=learns == "source"))
+    name = task or default_task(data)
     chosen = Options.of(options)
-    _check_options(chosen, name)
+    check_taken([*chosen.changed(), *(["shifted_from"] if data.shifted_from else [])], [name])
     plan = TASKS[name].plan(subject, data, chosen)
     kept = None if folder is None else Path(folder)
     features = {
@@ -97,17 +114,30 @@ def evaluate(
     return distributed.agreed(lambda: _result(subject, data, TASKS[name], plan, features, chosen, language))
 
 
+def default_task(data: Splits) -> str:
+    """What data are made for."""
+    return "zero-shot" if data.test.class_names else "retrieval"
+
+
 def check_task(name: str) -> None:
     """Raises ConfigError, with the nearest name, for a task that there is not."""
     if name not in TASKS:
         raise ConfigError(f"there is no task {name!r}; {nearest(name, TASKS)}")
 
 
-def _check_options(options: Options, task: str) -> None:
-    for option in options.changed():
-        if option not in TASKS[task].options:
+def check_taken(options: Iterable[str], tasks: Sequence[str]) -> None:
+    """Raises ConfigError for an option, or ``shifted_from``, that none of the tasks takes."""
+    for option in options:
+        if not any(option in TASKS[task].options for task in tasks):
             takers = ", ".join(name for name, row in TASKS.items() if option in row.options)
-            raise ConfigError(f"{option} applies to {takers}, not to {task}")
+            raise ConfigError(f"{option} applies to {takers or 'no task'}, not to {', '.join(tasks)}")
+
+
+def _opened(source: Splits | Source | str | Path, *, training: bool) -> Splits:
+    if isinstance(source, str | Path):
+        location, row = named(str(source))
+        return open_splits(location, row, training=training)
+    return source if isinstance(source, Splits) else Splits(source)
 
 
 def _result(
@@ -120,8 +150,12 @@ def _result(
     language: str,
 ) -> Result:
     scores, test = plan.score(features), features["test"]
+    told, notes = to_dict(options.changed()), [data.note]
+    if shifted_from := data.shifted_from:
+        told["shifted_from"] = shifted_from.title
+        notes.append(shifted_from.note and f"{shifted_from.title}, that it is shifted from: {shifted_from.note}")
     return Result(
-        dataset=data.row.name if data.row else data.test.name,
+        dataset=data.title,
         model=name_of(subject),
         pretrained=str(subject.provenance.get("weights_from", "")),
         task=task.published,
@@ -129,7 +163,7 @@ def _result(
         language=language,
         metric=plan.metric or task.metric,
         split=data.name,
-        remarks=(data.note,) if data.note else (),
+        remarks=tuple(note for note in notes if note),
         intervals=scores.intervals,
         chance=scores.chance,
         samples=len(test.keys),
@@ -137,12 +171,13 @@ def _result(
         precision=subject.precision,
         backend=f"torch {torch.__version__}",
         fingerprints=_fingerprints(subject, features, plan.texts),
-        options=to_dict(options.changed()),
+        options=told,
         details=to_dict(scores.details),  # as it will be read again
         cost=cost(subject),
-        features={split: own.kept for split, own in features.items() if own.kept},
+        features={split: own.folder.name for split, own in features.items() if own.folder},
         predictions={"key": test.keys, **scores.predictions},
         text_predictions=scores.text_predictions,
+        source_predictions=scores.source_predictions,
     )
 
 

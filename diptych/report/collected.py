@@ -14,7 +14,9 @@ PUBLISHED = {
     "zeroshot_classification": "zero-shot",
     "zeroshot_retrieval": "retrieval",
     "linear_probe": "linear probe",
+    "supervised_adaptation": "supervised adaptation",
     "few_shot": "few-shot",
+    "few_shot_cache": "few-shot cache",
     "nearest_neighbours": "nearest neighbours",
 }
 _HEADLINES = {"zeroshot_retrieval": "text_retrieval_recall@1", "linear_probe": "lp_acc1"}

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diptych.errors import DataError, nearest
+from diptych.evaluation.datasets import DATASETS
 from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, effective, fit
 from diptych.report.collected import Entry, models
 from diptych.report.contents import Grid
 from diptych.report.paper_plots import Point
 from diptych.report.tables import shown
 
-TASKS = ("zero-shot", "linear probe")
+ZERO_SHOT, OWN_NAMES, SUPERVISED = "zero-shot", "zero-shot, own names", "supervised adaptation"
+# Whose accuracies the line of the baselines goes through, for each kind: the first that a baseline has.
+_LINES = {
+    ZERO_SHOT: (ZERO_SHOT, SUPERVISED),
+    OWN_NAMES: (ZERO_SHOT, SUPERVISED),
+    SUPERVISED: (SUPERVISED, ZERO_SHOT),
+}
+_SCALE = 1_000_000  # images that a mean of accuracies is drawn as, so that its own error plays no part
 
 
 @dataclass(frozen=True)
@@ -23,85 +32,178 @@ class Shift:
     baselines: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A model on a shifted set called ``name`` and on the same classes of its source, by one kind of classifier."""
+
+    kind: str
+    name: str
+    counts: Counts
+
+
 def asked(entries: Sequence[Entry], source: str | None, shifted: Sequence[str], baselines: Sequence[str]) -> Shift:
-    """What a user names. Raises DataError for data or models of which there is no result."""
-    data, known = sorted({entry.result.dataset for entry in entries}), models(entries)
+    """What a user names; where that is nothing, what the results say they are shifted from, else the paper's grouping.
+
+    Raises DataError for data or models of which there is no result.
+    """
+    told = _told(entries)
+    data = sorted({entry.result.dataset for entry in entries} | set(told))
     for name, there, what in (
         *((name, data, "data set") for name in (source, *shifted) if name is not None),
-        *((name, known, "model") for name in baselines),
+        *((name, models(entries), "model") for name in baselines),
     ):
         if name not in there:
             raise DataError(f"there is no result of the {what} {name!r}; {nearest(name, there)}")
+    if source is None and not shifted and len(told) == 1:
+        source = next(iter(told))
+    shifted = tuple(shifted) or told.get(source or "", ())
     if (source is None) != (not shifted):
         raise DataError("accuracy under shift takes a source and one shifted data set or more (--source, --shifted)")
     if len(baselines) == 1:
         raise DataError("a line takes two baselines or more")
-    return Shift(Group(source, tuple(shifted)) if source else GROUPS["natural"], tuple(baselines))
+    return Shift(Group(source, shifted) if source else GROUPS["natural"], tuple(baselines))
+
+
+def pairs(entries: Sequence[Entry], shift: Shift) -> tuple[list[Pair], list[str]]:
+    """Everything that is known under shift, and why other results are not among it.
+
+    In distribution counts what is measured on the classes of the shifted set alone: by ``diptych evaluate
+    --shifted-from``, or where both sets have as many classes.
+    """
+    found: list[Pair] = []
+    apart: dict[str, None] = {}
+    for name in shift.group.shifted:
+        for model in models(entries):
+            own = [entry for entry in entries if entry.model == model and entry.result.dataset == name]
+            measured = list(_measured(own, shift.group.source))
+            found += measured
+            if any(pair.kind == ZERO_SHOT for pair in measured):
+                continue
+            whole = _plain([e for e in entries if e.model == model], shift.group.source)
+            if (here := _plain(own, name)) and whole:
+                classes = _classes(here), _classes(whole)
+                if None in classes or classes[0] == classes[1]:
+                    found.append(Pair(ZERO_SHOT, name, _counts(model, (whole.value, whole.result.samples), here)))
+                else:
+                    apart[f"{name} has {classes[0]:,} classes and {shift.group.source} {classes[1]:,}"] = None
+    why = "; left out where it was not measured by diptych evaluate --shifted-from, on the same classes of both"
+    return found, [one + why for one in apart]
 
 
 def points(entries: Sequence[Entry], shift: Shift) -> list[Point]:
-    """Of each model and task the accuracy on the source, and the mean over the shifted sets that all of a task have."""
+    """Of each model and kind the means over the shifted sets that all of a kind have, of both accuracies."""
+    known, _ = pairs(entries, shift)
     found = []
-    for task in TASKS:
-        table = _table(entries, task)
-        shifted = set(shift.group.shifted)
-        both = [model for model, own in table.items() if shift.group.source in own and shifted & set(own)]
-        common = [name for name in shift.group.shifted if both and all(name in table[model] for model in both)]
-        for model in both if common else ():
-            own = table[model]
-            mean = sum(own[name].value for name in common) / len(common)
-            found.append(Point(model, own[shift.group.source].value, mean, task))
+    for kind in _LINES:
+        own = [pair for pair in known if pair.kind == kind]
+        several = list(dict.fromkeys(pair.counts.model for pair in own))
+        of_model = {model: {p.name: p.counts for p in own if p.counts.model == model} for model in several}
+        common = [name for name in shift.group.shifted if several and all(name in of_model[model] for model in several)]
+        for model in several if common else ():
+            counts = [of_model[model][name] for name in common]
+            x, y = (sum(values) / len(common) for values in zip(*((c.source, c.shifted) for c in counts), strict=True))
+            found.append(Point(model, x, y, kind))
     return found
 
 
+def line(points: Sequence[Point], shift: Shift) -> tuple[float, float] | None:
+    """Slope and intercept, of logits, of the line through the baselines' points; None without two that differ."""
+    own = {point.name: point for kind in (ZERO_SHOT, SUPERVISED) for point in points if point.group == kind}
+    known = [own[name] for name in shift.baselines if name in own]
+    counts = [Counts(p.name, round(p.x * _SCALE), _SCALE, round(p.y * _SCALE), _SCALE) for p in known]
+    fitted = _fitted(counts)
+    return (fitted.slope, fitted.intercept) if fitted else None
+
+
 def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
-    """A row a model, task and shifted set; with baselines also the accuracy that their line lets expect."""
+    """A row a model, kind and shifted set; with baselines also the accuracy that their line lets expect."""
+    known, remarks = pairs(entries, shift)
     rows = []
-    for task in TASKS:
-        table = _table(entries, task)
+    for kind, lines in _LINES.items():
         for name in shift.group.shifted:
-            pairs = {
-                model: _counts(model, own[shift.group.source], own[name])
-                for model, own in table.items()
-                if shift.group.source in own and name in own
-            }
-            line = _line(pairs, shift.baselines)
-            rows += [_row(task, name, counts, line) for counts in pairs.values()]
-    if not rows:
+            here = [pair for pair in known if pair.name == name]
+            of = {(pair.kind, pair.counts.model): pair.counts for pair in here}
+            first = [next((of[k, model] for k in lines if (k, model) in of), None) for model in shift.baselines]
+            baselines = [counts for counts in first if counts]
+            fitted = _fitted(baselines)
+            rows += [_row(pair, fitted, baselines) for pair in here if pair.kind == kind]
+    if not rows and not remarks:
         return None
-    note = f"In per cent. Shifted from {shift.group.source}, whose accuracy is over all of its classes. "
+    note = f"In per cent. Shifted from {shift.group.source}, whose accuracy is on the same classes. "
     if shift.baselines:
         note += f"Expected by the logit-linear fit over {', '.join(shift.baselines)}, where these have the data."
     else:
         note += "With --baseline, also what ordinarily trained models let expect."
     header = ("shifted to", "task", "model", "source", "shifted", "loss", "expected", "above it", "gap closed")
-    return Grid("Under shift", header, tuple(rows), note)
+    return Grid("Under shift", header, tuple(rows), note, tuple(remarks))
 
 
-def _table(entries: Sequence[Entry], task: str) -> dict[str, dict[str, Entry]]:
-    found: dict[str, dict[str, Entry]] = {}
+def _told(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
+    """Of each source the sets that were evaluated as shifted from it."""
+    found: dict[str, dict[str, None]] = {}
     for entry in entries:
-        if entry.task == task and not entry.variant:
-            found.setdefault(entry.model, {})[entry.result.dataset] = entry
-    return found
+        if told := entry.result.details.get("shift"):
+            found.setdefault(told["source"], {})[entry.result.dataset] = None
+    return {source: tuple(shifted) for source, shifted in found.items()}
 
 
-def _counts(model: str, source: Entry, shifted: Entry) -> Counts:
-    hits = [round(entry.value * entry.result.samples) for entry in (source, shifted)]
-    return Counts(model, hits[0], source.result.samples, hits[1], shifted.result.samples)
+def _measured(own: Sequence[Entry], source: str) -> Iterator[Pair]:
+    """What the results of a model on a shifted set say themselves."""
+    for task in (ZERO_SHOT, SUPERVISED):
+        if entry := of_shift(own, task, source):
+            told, metrics = entry.result.details["shift"], entry.result.metrics
+            there = metrics[f"in_distribution_{entry.metric}"], told["images"]
+            by_source = metrics.get(f"source_names_{entry.metric}", entry.value)
+            name = entry.result.dataset
+            yield Pair(task, name, _counts(entry.model, there, entry, by_source))
+            if told.get("own_prompts"):
+                yield Pair(OWN_NAMES, name, _counts(entry.model, there, entry))
 
 
-def _line(pairs: dict[str, Counts], baselines: Sequence[str]) -> Line | None:
-    known = [pairs[name] for name in baselines if name in pairs]
-    return fit(known) if len(known) > 1 else None
+def of_shift(own: Sequence[Entry], task: str, source: str) -> Entry | None:
+    """The result of a task that was measured as shifted from a source; of several that with the fewest options."""
+    found = [entry for entry in own if entry.task == task and _source(entry.result.details) == source]
+    return min(found, key=lambda entry: len(entry.result.options), default=None)
 
 
-def _row(task: str, name: str, counts: Counts, line: Line | None) -> tuple[str, ...]:
-    told = [name, task, counts.model, shown(counts.source), shown(counts.shifted)]
+def _source(details: dict[str, Any]) -> str | None:
+    return details["shift"]["source"] if "shift" in details else None
+
+
+def _plain(own: Sequence[Entry], name: str) -> Entry | None:
+    """The zero-shot result on a data set as such."""
+    found = [e for e in own if e.task == ZERO_SHOT and e.result.dataset == name and not e.variant]
+    return found[-1] if found else None
+
+
+def _classes(entry: Entry) -> int | None:
+    """How many classes there were to answer; None where neither the result nor the table of data sets knows."""
+    if chance := entry.result.chance.get("acc1"):
+        return round(1 / chance)
+    row = DATASETS.get(entry.result.dataset)
+    return row.classes if row else None
+
+
+def _counts(model: str, source: tuple[float, int], shifted: Entry, value: float | None = None) -> Counts:
+    accuracy, images = source
+    samples = shifted.result.samples
+    return Counts(
+        model, round(accuracy * images), images, round((shifted.value if value is None else value) * samples), samples
+    )
+
+
+def _fitted(baselines: Sequence[Counts]) -> Line | None:
+    """Through two baselines or more that are not all as accurate."""
+    return fit(baselines) if len({counts.source for counts in baselines}) > 1 else None
+
+
+def _row(pair: Pair, line: Line | None, baselines: Sequence[Counts]) -> tuple[str, ...]:
+    counts = pair.counts
+    told = [pair.name, pair.kind, counts.model, shown(counts.source), shown(counts.shifted)]
     told.append(f"{100 * (counts.source - counts.shifted):.1f}")
     if line is None:
         return (*told, "", "", "")
-    if counts.model in line.baselines:
+    if any(counts is one for one in baselines):
         return (*told, shown(line(counts.source)), "baseline", "")
     found = effective(counts, line)
     low, high = found.effective_interval

@@ -10,8 +10,7 @@ from functools import partial
 
 from diptych.evaluation.calibration import calibration_of_answers
 from diptych.evaluation.comparison import holm
-from diptych.evaluation.robustness import Counts, fit
-from diptych.report import findings, paper_plots, shift, tables
+from diptych.report import adapting, findings, paper_plots, shift, tables
 from diptych.report.collected import Entry, models
 from diptych.report.contents import Figure, Grid, Page
 from diptych.report.drawing import Draw, alone, inline
@@ -20,7 +19,6 @@ from diptych.report.shift import Shift
 
 WIDE, SQUARE = 6.4, (5.0, 4.4)
 NATURAL = Shift()
-_SCALE = 1_000_000  # images that a mean of accuracies is drawn as, so that its own error plays no part
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def page(entries: Sequence[Entry], drawings: Sequence[Drawing], under_shift: Shi
                 "In per cent, with 95 % intervals; the best of a row in bold.",
                 tuple(tables.remarks(entries)),
             ),
-            *(grid for grid in (prompts(entries), pairs(entries), shift.grid(entries, under_shift)) if grid),
+            *(grid for grid in (prompts(entries), pairs(entries), *adapting.grids(entries, under_shift)) if grid),
         ),
         figures=tuple(
             Figure(d.title, inline(d.draw, d.size, prefix=d.name, alt=html.escape(d.alt)), d.note) for d in drawings
@@ -182,16 +180,14 @@ def _compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
 
 def _shift(entries: Sequence[Entry], under_shift: Shift) -> Iterator[Drawing]:
     if points := shift.points(entries, under_shift):
-        lines = [Counts(p.name, round(p.x * _SCALE), _SCALE, round(p.y * _SCALE), _SCALE) for p in points]
-        known = [one for one in lines if one.model in under_shift.baselines]
-        line = fit(known) if len({one.source_hits for one in known}) > 1 else None
+        line = shift.line(points, under_shift)
         yield Drawing(
             "under-shift",
             f"Under shift from {under_shift.group.source}",
             "Both axes are logits. Dashed: nothing is lost"
             + ("; solid: the fit over the baselines." if line else ". No baselines were named."),
             "; ".join(f"{p.name}, {p.group}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
-            partial(paper_plots.robustness, points=points, fit=(line.slope, line.intercept) if line else None),
+            partial(paper_plots.robustness, points=points, fit=line),
             SQUARE,
         )
 

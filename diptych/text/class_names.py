@@ -63,8 +63,8 @@ def matched(own: Sequence[str], known: Sequence[Names]) -> tuple[Names, ...]:
 
     Case, spaces and signs do not matter: ``SeaLake`` is the class ``sea lake|lake or sea``.
     """
-    places = {_letters(name): names for names in known for name in names}
-    return tuple(places.get(_letters(name), (name,)) for name in own)
+    places = {letters(name): names for names in known for name in names}
+    return tuple(places.get(letters(name), (name,)) for name in own)
 
 
 def averaged(names_ME: np.ndarray, classes: Sequence[Names]) -> np.ndarray:
@@ -80,5 +80,10 @@ def averaged(names_ME: np.ndarray, classes: Sequence[Names]) -> np.ndarray:
     return (means_CE / np.where(lengths_C1 > 0, lengths_C1, 1)).astype(names_ME.dtype)
 
 
-def _letters(name: str) -> str:
+def letters(name: str) -> str:
+    """What counts of a name where it is looked for: letters and digits, in one case.
+
+    >>> letters("Sea-Lake") == letters("sea lake")
+    True
+    """
     return "".join(letter for letter in name.casefold() if letter.isalnum())

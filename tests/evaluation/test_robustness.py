@@ -1,4 +1,4 @@
-"""Class subsets, the logit-linear fit and what lies above it, by hand, against SciPy, and by simulation."""
+"""The logit-linear fit and what lies above it, by hand, against SciPy, and by simulation."""
 
 import numpy as np
 import pytest
@@ -8,68 +8,6 @@ from scipy.special import expit, logit
 from diptych.errors import DataError
 from diptych.evaluation.comparison import Measured
 from diptych.evaluation.robustness import GROUPS, Counts, average, effective, fit, group, relative
-from diptych.evaluation.subsets import LabelledFeatures, restricted, rows_of, score, under_shift
-
-NAMES = ("cat", "dog", "bird", "fish")
-SOURCE = LabelledFeatures(
-    "photographs", np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 3, 1]], np.array([0, 1, 2, 3, 0, 2]), NAMES
-)
-# In the other order; one bird looks like a fish, which cannot be answered here.
-SHIFTED = LabelledFeatures(
-    "drawings",
-    np.array([[0, 0, 1, 0], [0, 0, 0.4, 1], [0, 1, 0, 0], [0, 0, 1, 0.5]], np.float32),
-    np.array([0, 0, 1, 1]),
-    ("bird", "dog"),
-)
-
-
-def test_classes_that_are_not_there_cannot_be_answered() -> None:
-    found = under_shift(SOURCE, SHIFTED, np.eye(4, dtype=np.float32))
-    assert found.classes == 2
-    assert found.shifted.predictions["label"] == (0, 0, 1, 1)
-    assert found.shifted.metrics["acc1"] == 0.75  # the bird that looks like a fish is a bird among birds and dogs
-    assert found.shifted.chance["acc1"] == 0.5
-    assert found.source.predictions["label"] == (1, 0, 0)  # a dog, a bird, and a bird that looks like a dog
-    assert found.source.metrics["acc1"] == 2 / 3
-    assert found.adapted is found.adaptation is None
-
-
-def test_own_class_names_are_compared_image_by_image() -> None:
-    own = np.eye(4, dtype=np.float32)[[2, 1]]
-    own[1, 3] = 3  # now all that looks like a fish is a dog
-    found = under_shift(SOURCE, SHIFTED, np.eye(4, dtype=np.float32), adapted_CE=own)
-    assert found.adapted.metrics["acc1"] == 0.75
-    assert (found.adaptation.mcnemar.only_a, found.adaptation.mcnemar.only_b) == (1, 1)
-    assert found.adaptation.difference == 0
-    assert found.adaptation.names == ("drawings by its own class names", "by those of photographs")
-
-
-def test_a_fitted_classifier_has_a_bias() -> None:
-    weights_CE, bias_C = np.eye(4, dtype=np.float32), np.array([0, 0.7, 0, 9], np.float32)
-    scores = score(SHIFTED, weights_CE, NAMES, bias_C=bias_C)
-    logits_NC = SHIFTED.features_NE @ weights_CE[[2, 1]].T + bias_C[[2, 1]]
-    assert scores.predictions["predicted"] == tuple(logits_NC.argmax(axis=1).tolist()) == (0, 1, 1, 0)
-    assert under_shift(SOURCE, SHIFTED, weights_CE, bias_C=bias_C).shifted == scores
-
-
-def test_all_classes_are_themselves_and_some_are_found_by_name() -> None:
-    assert rows_of(("crane", "crane", "bird"), ("crane", "crane", "bird"), "all").tolist() == [0, 1, 2]
-    assert rows_of(("bird", "cat"), NAMES, "some").tolist() == [2, 0]
-    with pytest.raises(DataError, match=r"2 of the 3 classes of drawings are none of the 4 .*'brid', 'cow'.*'bird'"):
-        rows_of(("brid", "cow", "cat"), NAMES, "drawings")
-    with pytest.raises(DataError, match=r"1 names of drawings are those of several classes.*'crane'"):
-        rows_of(("crane",), ("crane", "crane", "bird"), "drawings")
-
-
-def test_subsets_that_cannot_be() -> None:
-    assert restricted(SOURCE, ("fish", "cat")).labels_N.tolist() == [1, 0, 1]
-    with pytest.raises(DataError, match="weights of shape"):
-        score(SHIFTED, np.eye(4)[:3], NAMES)
-    lonely = LabelledFeatures("few", np.eye(4), np.zeros(4), NAMES)
-    with pytest.raises(DataError, match="no image of few is of one of the 1 classes"):
-        restricted(lonely, ("dog",))
-    with pytest.raises(DataError, match="labels of odd go from -1 to 2"):
-        restricted(LabelledFeatures("odd", np.eye(2), np.array([-1, 2]), NAMES), ("dog",))
 
 
 def drawn(source: float, shifted: float, images: int, generator: np.random.Generator, name: str = "model") -> Counts:

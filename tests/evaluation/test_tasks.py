@@ -12,6 +12,8 @@ from diptych.encoder.loading import create
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.datasets import DATASETS
+from diptych.evaluation.few_shot import draw
+from diptych.evaluation.neighbours import SHARPNESSES, WEIGHTS
 from diptych.evaluation.runner import Data, Model, run
 from diptych.evaluation.splits import named, open_splits
 from diptych.evaluation.tasks import evaluate
@@ -77,6 +79,36 @@ def test_few_shots_are_set_against_zero_shot(clip: Clip, data: Path) -> None:
     assert "shots_to_match" not in bare.details
 
 
+def test_a_cache_of_few_examples_stands_beside_zero_shot(clip: Clip, data: Path) -> None:
+    result = evaluate(clip, data, "few-shot-cache", shots=(2,), draws=1, seed=3)
+    assert (result.task, result.metric) == ("few_shot_cache", "cache2_acc1")
+    known = {}
+    for split in ("train", "val", "test"):
+        files = sorted((data / split).glob("*/*.png"))
+        known[split] = clip.encode_images(files), np.array([sorted(COLOURS).index(file.parent.name) for file in files])
+    weights_CE, scale = clip.classifier(sorted(COLOURS)).weights_CE, clip.similarity_scale
+    train_NE, labels_N = known["train"]
+    rows = draw(labels_N, 2, 3)
+    examples_NE, shown_NC = train_NE[rows], np.eye(4)[labels_N[rows]]
+
+    def right(split: str, weight: float, sharpness: float) -> float:
+        images_NE, truth_N = known[split]
+        near_NC = np.exp(sharpness * (images_NE @ examples_NE.T - 1)) @ shown_NC
+        return float(((scale * images_NE @ weights_CE.T + weight * near_NC).argmax(axis=1) == truth_N).mean())
+
+    chosen = max(
+        ((weight, sharpness) for weight in WEIGHTS for sharpness in SHARPNESSES),
+        key=lambda pair: (right("val", *pair), -pair[0], -pair[1]),
+    )
+    assert (result.details["weights"], result.details["sharpnesses"]) == ([[chosen[0]]], [[chosen[1]]])
+    assert result.metrics["cache2_acc1"] == pytest.approx(right("test", *chosen))
+    assert result.metrics["acc1"] == pytest.approx(right("test", 0, 1)) == result.details["zero_shot"]
+    several = evaluate(clip, data, "few-shot-cache", shots=(1, 4), draws=2)
+    assert np.shape(several.details["accuracies"]) == (2, 2)
+    with pytest.raises(ConfigError, match="embeds no texts"):
+        evaluate(ImageSubject.of(clip), data, "few-shot-cache")
+
+
 def test_neighbours_vote(clip: Clip, data: Path) -> None:
     result = evaluate(clip, data, "nearest-neighbours")
     assert result.metrics["knn_acc1"] > 0.9
@@ -103,7 +135,7 @@ def test_what_learns_needs_examples(clip: Clip, data: Path) -> None:
         evaluate(clip, open_splits(str(data)), "few-shot")
     with pytest.raises(ConfigError, match="no text tower"):
         evaluate(ImageSubject.of(clip), data, "zero-shot")
-    with pytest.raises(ConfigError, match="solver applies to linear-probe, not to zero-shot"):
+    with pytest.raises(ConfigError, match="solver applies to linear-probe, supervised-adaptation, not to zero-shot"):
         evaluate(clip, data, "zero-shot", solver="scikit-learn")
 
 

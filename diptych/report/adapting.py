@@ -1,0 +1,95 @@
+"""What models gain under shift by adapting: class names of the shifted set's own, a classifier of its source (paper,
+section 3.3 and figure 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diptych.evaluation.comparison import Measured, compare
+from diptych.evaluation.result import Columns, Interval
+from diptych.report.collected import Entry, models
+from diptych.report.contents import Grid
+from diptych.report.shift import SUPERVISED, ZERO_SHOT, Shift, of_shift
+from diptych.report.shift import grid as under_shift
+
+Difference = tuple[float, Interval]  # of accuracies, with the interval of its 95 %
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Over a zero-shot classifier of the source's class names, by one way to adapt: on the source's images, and under
+    shift. None where it is not known."""
+
+    name: str
+    model: str
+    way: str
+    source: Difference | None
+    shifted: Difference | None
+
+
+def grids(entries: Sequence[Entry], shift: Shift) -> list[Grid]:
+    """All tables on accuracy under shift that the results allow."""
+    return [found for found in (under_shift(entries, shift), grid(entries, shift)) if found]
+
+
+def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
+    """A row a shifted set, model and way to adapt, and the means of those that several sets have."""
+    source = shift.group.source
+    found = list(gains(entries, shift))
+    if not found:
+        return None
+    rows = [(gain.name, gain.model, gain.way, _signed(gain.source), _signed(gain.shifted)) for gain in found]
+    note = (
+        f"Points of accuracy over a zero-shot classifier of the class names of {source}, image by image, with 95 % "
+        f"intervals; those on {source} are among the classes of the shifted set."
+    )
+    header = ("shifted to", "model", "adapted by", f"gain on {source}", "gain under shift")
+    return Grid("Adapting to the shift", header, (*rows, *_means(found)), note)
+
+
+def gains(entries: Sequence[Entry], shift: Shift) -> Iterator[Gain]:
+    """All that results of ``diptych evaluate --shifted-from`` tell, paired image by image."""
+    source = shift.group.source
+    for name in shift.group.shifted:
+        for model in models(entries):
+            own = [entry for entry in entries if entry.model == model and entry.result.dataset == name]
+            named, learned = (of_shift(own, task, source) for task in (ZERO_SHOT, SUPERVISED))
+            if named and (told := named.result.details["shift"])["own_prompts"]:
+                gain = told["gain"]
+                yield Gain(name, model, "class names of its own", None, (gain["difference"], gain["interval"]))
+            if named and learned:
+                there = _gain(learned.result.source_predictions, named.result.source_predictions, "rank")
+                here = _gain(learned.result.predictions, named.result.predictions, "source_names_rank")
+                yield Gain(name, model, f"a linear classifier of {source}", there, here)
+
+
+def _gain(adapted: Columns, before: Columns, rank: str) -> Difference | None:
+    """None where predictions were not kept, or are not of the same images."""
+    if "rank" not in adapted or rank not in before or set(adapted["key"]) != set(before["key"]):
+        return None
+    one, two = ((own["key"], np.array(own[name]) == 1) for own, name in ((adapted, "rank"), (before, rank)))
+    found = compare(Measured("adapted", *one), Measured("before", *two))
+    return found.difference, found.interval
+
+
+def _means(found: Sequence[Gain]) -> Iterator[tuple[str, ...]]:
+    for model, way in dict.fromkeys((gain.model, gain.way) for gain in found):
+        own = [gain for gain in found if (gain.model, gain.way) == (model, way)]
+        if len(own) > 1:
+            means = (_mean([gain.source for gain in own]), _mean([gain.shifted for gain in own]))
+            yield (f"mean of {len(own)}", model, way, *means)
+
+
+def _mean(differences: Sequence[Difference | None]) -> str:
+    known = [difference[0] for difference in differences if difference]
+    return f"{100 * sum(known) / len(known):+.1f}" if len(known) == len(differences) else ""
+
+
+def _signed(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    value, (low, high) = difference
+    return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
