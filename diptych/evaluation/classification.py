@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +38,18 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
     _check_options(subject, judge, options)
 
     def score(features: Features) -> Scores:
-        images_NE, scale = features.embeddings_NE, 1.0
+        images_NE, scale, bias = features.embeddings_NE, 1.0, None
         if isinstance(subject, Captioner):
             images_NE = subject.class_scores(images_NE, [own[0] for own in names], templates)
         else:
             scale = subject.similarity_scale
+            bias = subject.similarity_bias if subject.spec.scores == "sigmoid" else None
         truth = judge.truth(features, source)
-        scores = judge.score(images_NE, weights_CE, truth, features, scale=scale, first_C=first_C)
+        judged = partial(judge.score, truth=truth, features=features, scale=scale, bias=bias, first_C=first_C)
+        scores = judged(images_NE, weights_CE)
         if judge.kind == "single label" and isinstance(subject, Clip):
-            if subject.spec.scores == "softmax":
-                scores = with_confidence(scores, options.none_of_these)
-            others = {
-                prompt: judge.score(images_NE, other_CE, truth, features, scale=scale, first_C=first_C)
-                for prompt, other_CE in ablated.items()
-            }
+            scores = with_confidence(scores, subject.spec.scores, options.none_of_these)
+            others = {prompt: judged(images_NE, other_CE) for prompt, other_CE in ablated.items()}
             scores = with_ablation(scores, others, features.keys) if others else scores
         return scores
 
@@ -87,11 +86,8 @@ def _check_options(subject: Clip | Captioner, judge: Judge, options: Options) ->
     for option in (name for name, asked in wanted.items() if asked):
         if judge.kind != "single label" or not isinstance(subject, Clip):
             raise ConfigError(f"{option} is for images of one class each and a model that embeds texts")
-    if options.none_of_these is not None:
-        if not 0 < options.none_of_these < 1:
-            raise ConfigError(f"none_of_these is a probability between 0 and 1, not {options.none_of_these}")
-        if subject.spec.scores != "softmax":
-            raise ConfigError("none_of_these is for models whose probabilities compete; those of this one do not")
+    if options.none_of_these is not None and not 0 < options.none_of_these < 1:
+        raise ConfigError(f"none_of_these is a probability between 0 and 1, not {options.none_of_these}")
 
 
 def _names(data: Splits, options: Options) -> tuple[Names, ...]:
