@@ -52,7 +52,7 @@ class Asked:
     class_names
         Of zero-shot: a file with the name of a class a line, instead of the data's own; several are divided by |.
     none_of_these
-        Of zero-shot: an answer less probable than this is "none of these".
+        Of zero-shot: an answer less probable than this, by the softmax, or SigLIP's own sigmoid, is "none of these".
     ablate_prompts
         Of zero-shot: also with the name only, one template, a hint of the domain, and the ensemble.
     shifted_from

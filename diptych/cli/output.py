@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,13 +21,21 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned in the text too."""
-    table = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
+    """A Markdown table whose columns are aligned in the text too. What is between ``**`` is bold; other signs of
+    Markdown in a cell, and tags, are shown as they are."""
+    table = [[_as_it_is(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(header))]
     table.insert(1, ["-" * width for width in widths])
     return "".join(
         f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |\n" for row in table
     )
+
+
+def _as_it_is(cell: str) -> str:
+    bold = len(cell) > 4 and cell.startswith("**") and cell.endswith("**")
+    text = printable(cell[2:-2] if bold else cell.replace("\n", " "), lines=False)
+    text = re.sub(r"[\\|*`\[]|<(?! )", lambda sign: f"\\{sign[0]}", text)
+    return f"**{text}**" if bold else text
 
 
 def check_writable(path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from diptych.report.contents import Grid
 
 
 def report(
@@ -18,7 +22,7 @@ def report(
 ) -> int:
     """Compare results: a table of all, and the paper's figures that can be drawn from them.
 
-    Writes report.html, which needs no other file, table.md, table.csv, and each figure as an SVG file.
+    Writes report.html, which needs no other file; table.md and table.csv; and each figure as SVG and PDF, for a paper.
 
     Example:
         diptych report results --out report
@@ -37,7 +41,7 @@ def report(
     baseline
         A model by whose accuracies the others are measured under shift. May be repeated: two or more.
     """
-    from diptych.cli.output import check_writable, markdown
+    from diptych.cli.output import check_writable
     from diptych.replacing import replacing
     from diptych.report import shift, suite, tables
     from diptych.report.collected import collect
@@ -47,13 +51,21 @@ def report(
     entries = collect(results)
     under_shift = shift.asked(entries, source, shifted or (), baseline or ())
     drawings = suite.drawings(entries, under_shift)
-    header, rows = tables.comparison(entries)
-    table = markdown(header, rows) + "".join(f"\n{remark}\n" for remark in tables.remarks(entries))
-    texts = {"table.md": table, "table.csv": tables.as_csv(entries), **suite.files(drawings)}
-    for name, text in texts.items():
+    table = "\n".join(_markdown(grid) for grid in tables.results(entries))
+    texts = {"table.md": table, "table.csv": tables.as_csv(entries)}
+    tables_as_bytes = ((name, text.encode("utf-8", "backslashreplace")) for name, text in texts.items())
+    for name, content in itertools.chain(tables_as_bytes, suite.files(drawings)):
         with replacing(out / name) as partial:
-            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+            partial.write_bytes(content)
     written = write_page(suite.page(entries, drawings, under_shift), out / "report.html")
     print(table, end="")
-    print(f"the report is in {written}, with {len(drawings)} figures beside it", file=sys.stderr)
+    figures = f"{len(drawings)} figure{'' if len(drawings) == 1 else 's'}"
+    print(f"the report is in {written}, with {figures} beside it, each as SVG and PDF", file=sys.stderr)
     return 0
+
+
+def _markdown(grid: Grid) -> str:
+    from diptych.cli.output import markdown
+
+    remarks = "".join(f"\n{remark}\n" for remark in grid.remarks)
+    return f"**{grid.title}**\n\n{markdown(grid.header, grid.rows)}{remarks}"

@@ -79,7 +79,9 @@ def resolved(name: str, data: str, pairs: TrainingPairs, assignments: tuple[str,
 
     for assignment in assignments:
         if assignment.partition("=")[0].strip() == "model.text.vocabulary_size":
-            raise ConfigError(f"{assignment}: the text tower has as many entries as its tokenizer; --set vocabulary=...")
+            raise ConfigError(
+                f"{assignment}: the text tower has as many entries as its tokenizer; --set vocabulary=..."
+            )
     recipe = recipes.find(name)(data)
     told = {name: getattr(pairs, name) for name in ("split", "captions", "where", "keywords")}
     told = {name: value for name, value in told.items() if value}

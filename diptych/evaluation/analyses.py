@@ -13,16 +13,21 @@ from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.result import Scores
 
 
-def with_confidence(scores: Scores, none_of_these: float | None) -> Scores:
+def with_confidence(scores: Scores, probabilities: str, none_of_these: float | None) -> Scores:
     """With the expected calibration error ``ece``, and, where answers below a probability count as none, the share
-    that is ``answered`` and the accuracy of these, ``acc1_answered``."""
+    that is ``answered`` and the accuracy of these, ``acc1_answered``.
+
+    probabilities: ``softmax`` or ``sigmoid``, noted in ``details``. Either way the confidence of an answer is the
+                   probability of its class, and the error is how far that is from the share of answers that are right.
+    """
     confidence_N = np.array(scores.predictions["confidence"])
     correct_N = np.array(scores.predictions["rank"]) == 1
     found = calibration_of_answers(confidence_N, correct_N)
     metrics, limits = {"ece": found.metrics["ece"]}, {"ece": found.intervals["ece"]}
     # Chance of an error is what a perfectly calibrated model would show.
     chance = {"ece": found.calibrated["ece"]}
-    details = {"calibration": {"metrics": found.metrics, "bins": [asdict(own) for own in found.equal_width]}}
+    bins = [asdict(own) for own in found.equal_width]
+    details = {"calibration": {"probabilities": probabilities, "metrics": found.metrics, "bins": bins}}
     if none_of_these is not None:
         kept = at_threshold(confidence_N, correct_N, none_of_these)
         metrics["answered"], limits["answered"] = kept.coverage, kept.coverage_interval

@@ -45,6 +45,12 @@ class ByName:
         return self.subject.similarity_scale if isinstance(self.subject, Clip) else 1.0
 
     @property
+    def bias(self) -> float | None:
+        """What is added to scores where each class is answered for itself."""
+        sigmoid = isinstance(self.subject, Clip) and self.subject.spec.scores == "sigmoid"
+        return self.subject.similarity_bias if sigmoid else None
+
+    @property
     def texts(self) -> list[str]:
         """What it depends on beside the model."""
         return [*self.templates, *("|".join(own) for own in self.names)]
@@ -77,12 +83,12 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
         images_NE, truth = named.images(features), judge.truth(features, source)
 
         def by(weights_CE: np.ndarray) -> Scores:
-            return judge.score(images_NE, weights_CE, truth, features, scale=named.scale, first_C=named.first_C)
+            scale, bias = named.scale, named.bias
+            return judge.score(images_NE, weights_CE, truth, features, scale=scale, bias=bias, first_C=named.first_C)
 
         scores = by(named.weights_CE)
         if judge.kind == "single label" and isinstance(subject, Clip):
-            if subject.spec.scores == "softmax":
-                scores = with_confidence(scores, options.none_of_these)
+            scores = with_confidence(scores, subject.spec.scores, options.none_of_these)
             if ablated:
                 others = {prompt: by(other_CE) for prompt, other_CE in ablated.items()}
                 scores = with_ablation(scores, others, features.keys)
@@ -121,11 +127,8 @@ def _check_options(subject: Clip | Captioner, judge: Judge, options: Options) ->
     for option in (name for name, asked in wanted.items() if asked):
         if judge.kind != "single label" or not isinstance(subject, Clip):
             raise ConfigError(f"{option} is for images of one class each and a model that embeds texts")
-    if options.none_of_these is not None:
-        if not 0 < options.none_of_these < 1:
-            raise ConfigError(f"none_of_these is a probability between 0 and 1, not {options.none_of_these}")
-        if subject.spec.scores != "softmax":
-            raise ConfigError("none_of_these is for models whose probabilities compete; those of this one do not")
+    if options.none_of_these is not None and not 0 < options.none_of_these < 1:
+        raise ConfigError(f"none_of_these is a probability between 0 and 1, not {options.none_of_these}")
 
 
 def names_of_classes(data: Splits, options: Options) -> tuple[Names, ...]:

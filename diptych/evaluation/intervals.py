@@ -14,6 +14,7 @@ from diptych.evaluation.result import Interval
 
 LEVEL = 0.95
 DRAWN_AT_ONCE = 2_000_000  # members of resampled data sets held at a time
+_KINDS = 1000  # of clusters, up to which they are counted instead of drawn one by one
 
 
 def exact(hits: int, trials: int, level: float = LEVEL) -> Interval:
@@ -98,6 +99,11 @@ def mean_of_proportions(hits_C: np.ndarray, trials_C: np.ndarray, seed: int, dra
 
 def resampled_means(sums_K: np.ndarray, sizes_K: np.ndarray, seed: int, draws: int) -> np.ndarray:
     """Means of ``draws`` data sets of as many clusters, drawn with replacement, from each cluster's sum and size."""
+    kinds_U2, count_U = np.unique(np.stack([sums_K, sizes_K], axis=1), axis=0, return_counts=True)
+    if len(kinds_U2) <= min(_KINDS, len(sizes_K) / 4):  # hits and misses: how many of each kind are drawn is enough
+        times_DU = np.random.default_rng(seed).multinomial(len(sizes_K), count_U / len(sizes_K), size=draws)
+        sums_D2 = times_DU @ np.asarray(kinds_U2, np.float64)
+        return sums_D2[:, 0] / sums_D2[:, 1]
     means = [
         sums_K[chosen_DK].sum(axis=1) / sizes_K[chosen_DK].sum(axis=1)
         for chosen_DK in resamples(len(sizes_K), seed, draws)

@@ -62,13 +62,16 @@ class Judge:
         features: Features,
         *,
         scale: float = 1.0,
+        bias: float | None = None,
         first_C: np.ndarray | None = None,
     ) -> Scores:
-        """Everything that is measured of images against a weight vector a class."""
+        """Everything that is measured of images against a weight vector a class. ``scale`` and ``bias``: see
+        ``zero_shot.score``."""
         if self.kind == "binary":
             return binary.score(images_NE, truth, weights_CE)
         if self.kind != "multi-label":
-            return self._with_mean(zero_shot.score(images_NE, truth, weights_CE, scale=scale, first_C=first_C))
+            scores = zero_shot.score(images_NE, truth, weights_CE, scale=scale, bias=bias, first_C=first_C)
+            return self._with_mean(scores)
         judged_NC = np.ones(truth.shape, bool)
         for i, classes in enumerate(features.unjudged):
             judged_NC[i, list(classes)] = False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.config import from_dict, to_dict
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.replacing import replacing
 
 Interval = tuple[float, float]
@@ -115,18 +115,10 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
-        """Read what ``save`` wrote, or a result of CLIP_benchmark. Raises DataError or ConfigError."""
+        """Read what ``save`` wrote, or a result of CLIP_benchmark. Raises DataError that begins with the path."""
         path = Path(path)
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as problem:
-            raise DataError(f"{path} is not the JSON of a result: {problem}") from problem
-        if isinstance(data, Mapping) and "samples" not in data and isinstance(data.get("metrics"), Mapping):
-            # CLIP_benchmark's metrics hold switches too, and numbers that it does not know.
-            numbers = {name: value for name, value in data["metrics"].items() if type(value) in (int, float)}
-            data = {**data, "metrics": numbers}
-        tables = {name: _read(path.with_suffix(suffix)) for name, suffix in _TABLES.items()}
-        return replace(from_dict(cls, data, where=str(path)), **tables)
+        tables = {name: read_predictions(path.with_suffix(suffix)) for name, suffix in _TABLES.items()}
+        return replace(without_predictions(path), **tables)
 
     def __str__(self) -> str:
         lines = [f"{self.task} of {self.model} on {self.dataset}: {self.samples} samples, {self.precision}"]
@@ -149,6 +141,22 @@ class Result:
         return "\n".join(lines)
 
 
+def without_predictions(path: Path) -> Result:
+    """Read the JSON of a result alone. Raises DataError that begins with the path."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as problem:
+        raise DataError(f"{path}: not the JSON of a result: {problem}") from problem
+    if isinstance(data, Mapping) and "samples" not in data and isinstance(data.get("metrics"), Mapping):
+        # CLIP_benchmark's metrics hold switches too, and numbers that it does not know.
+        numbers = {name: value for name, value in data["metrics"].items() if type(value) in (int, float)}
+        data = {**data, "metrics": numbers}
+    try:
+        return from_dict(Result, data)
+    except (ConfigError, OverflowError) as problem:
+        raise DataError(f"{path}: not a result of this version: {problem}") from problem
+
+
 _TABLES = {"predictions": ".parquet", "text_predictions": ".texts.parquet", "source_predictions": ".source.parquet"}
 _IN_JSON = [field.name for field in fields(Result) if field.name not in _TABLES]
 
@@ -161,15 +169,16 @@ def _write(columns: Columns, path: Path) -> None:
     parquet.write_table(table, path, compression="zstd")
 
 
-def _read(path: Path) -> Columns:
-    from pyarrow import parquet
+def read_predictions(path: Path) -> Columns:
+    """The columns of a Parquet file, none where there is no file. Raises DataError that begins with the path."""
+    from pyarrow import ArrowException, parquet
 
     if not path.exists():
         return {}
     try:
         table = parquet.read_table(path)
-    except (OSError, ValueError) as problem:  # Arrow's own errors are of these
-        raise DataError(f"{path} does not hold predictions: {str(problem).partition(chr(10))[0]}") from problem
+    except (OSError, ValueError, ArrowException) as problem:
+        raise DataError(f"{path}: no table of predictions: {str(problem).partition(chr(10))[0]}") from problem
     return {name: tuple(map(_frozen, table[name].to_pylist())) for name in table.column_names}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
 from diptych.errors import DataError
 from diptych.evaluation import intervals
@@ -16,6 +17,7 @@ def score(
     weights_CE: np.ndarray,
     *,
     scale: float = 1.0,
+    bias: float | None = None,
     first_C: np.ndarray | None = None,
     seed: int = 0,
 ) -> Scores:
@@ -25,7 +27,12 @@ def score(
     classes that occur, a bootstrap within classes. Ties count against the model.
 
     first_C: of each class the first one of the same name, which may be itself; without it, all have names of their own.
-    scale:   of similarities before the softmax that tells how confident a prediction is.
+    scale:   of similarities, before the softmax or sigmoid that tells how confident an answer is.
+    bias:    of a model each of whose scores answers for itself, as SigLIP's do: what is added to scaled similarities
+             before the sigmoid. None: classes compete.
+
+    ``confidence`` is the probability of the class that is answered: by the softmax its share among all classes; by the
+    sigmoid how probable it is that the class is shown, whatever is said of the others. Those do not sum to one.
     """
     classes = len(weights_CE)
     first_C = np.arange(classes) if first_C is None else first_C
@@ -55,7 +62,7 @@ def score(
     metrics["mean_per_class_recall"] = float((hits_C / trials_C).mean())
     limits["mean_per_class_recall"] = intervals.mean_of_proportions(hits_C, trials_C, seed)
     chance["mean_per_class_recall"] = 1 / classes
-    best_N, confidence_N = _answers(images_NE, scale * weights_CE)
+    best_N, confidence_N = _answers(images_NE, scale * weights_CE, bias)
     predictions = {
         "label": tuple(labels_N.tolist()),
         "predicted": tuple(first_C[best_N].tolist()),
@@ -65,13 +72,16 @@ def score(
     return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=predictions)
 
 
-def _answers(images_NE: np.ndarray, weights_CE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The class that scores highest, and its probability by the softmax."""
+def _answers(images_NE: np.ndarray, weights_CE: np.ndarray, bias: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """The class that scores highest, and its probability by the softmax, or with a bias by the sigmoid."""
     best, confidence = [], []
     at_once = max(1, SCORES_AT_ONCE // len(weights_CE))
     for i in range(0, len(images_NE), at_once):
         logits_nC = images_NE[i : i + at_once] @ weights_CE.T
         best.append(logits_nC.argmax(axis=1))
-        above_nC = (logits_nC - logits_nC.max(axis=1, keepdims=True)).astype(np.float64)
-        confidence.append(1 / np.exp(above_nC).sum(axis=1))
+        highest_n1 = logits_nC.max(axis=1, keepdims=True)
+        if bias is None:
+            confidence.append(1 / np.exp((logits_nC - highest_n1).astype(np.float64)).sum(axis=1))
+        else:
+            confidence.append(expit(highest_n1[:, 0].astype(np.float64) + bias))
     return np.concatenate(best), np.concatenate(confidence)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from diptych.errors import DataError, DiptychError
-from diptych.evaluation.result import Interval, Result
+from diptych.errors import DataError
+from diptych.evaluation.result import Interval, Result, read_predictions, without_predictions
 from diptych.progress import say
+from diptych.report.naming import names, variants
+from diptych.report.soundness import Answers, answers_of, sound
 
 PUBLISHED = {
     "zeroshot_classification": "zero-shot",
     "zeroshot_retrieval": "retrieval",
-    "linear_probe": "linear probe",
-    "supervised_adaptation": "supervised adaptation",
     "few_shot": "few-shot",
     "few_shot_cache": "few-shot cache",
+    "linear_probe": "linear probe",
+    "supervised_adaptation": "supervised adaptation",
     "nearest_neighbours": "nearest neighbours",
 }
 _HEADLINES = {"zeroshot_retrieval": "text_retrieval_recall@1", "linear_probe": "lp_acc1"}
+_ANSWERING = ("zero-shot", "linear probe", "nearest neighbours")  # tasks that keep an answer for every image
+_LISTED = 3  # files in a line
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,13 @@ class Entry:
     """A result with the name by which its model is told from the others.
 
     variant: what it was told that others of this model, data set and task were not.
+    file:    where it was read, without its predictions; None of one that holds them.
     """
 
     model: str
     result: Result
     variant: str = ""
+    file: Path | None = None
 
     @property
     def task(self) -> str:
@@ -61,76 +69,89 @@ class Entry:
         """Its 95 % interval, where one is known."""
         return self.result.intervals.get(self.metric)
 
+    @cached_property
+    def answers(self) -> Answers | None:
+        """What it answered of each image; None where that was not kept, or is damaged, which is said."""
+        try:
+            table = read_predictions(self.file.with_suffix(".parquet")) if self.file else self.result.predictions
+            return answers_of(table, self.result.samples)
+        except DataError as problem:
+            say(f"{self.file or self.data}: without its predictions: {problem}")
+            return None
+
 
 def collect(places: Sequence[Path]) -> list[Entry]:
-    """The results in files and folders, each once. Files in a folder that are no results are named and left out.
+    """The results in files and folders, each once. What is no result in a folder, or unsound in a result, is said and
+    left out.
 
     Raises DataError for a file that is none, for a place that is not there, and where there is no result at all.
     """
-    found: dict[Path, Result] = {}
+    found: dict[str, tuple[Path, Result]] = {}
+    problems: dict[str, list[Path]] = {}
+    for file, alone in _files(places):
+        try:
+            result, unsound = _read(file)
+        except DataError as problem:
+            if alone:
+                raise
+            problems.setdefault(f"left out, {str(problem).removeprefix(f'{file}: ')}", []).append(file)
+            continue
+        first, _ = found.setdefault(result.to_json(), (file, result))
+        if first is not file:
+            problems.setdefault(f"left out, equal to {first}", []).append(file)
+            continue
+        for told in unsound:
+            problems.setdefault(told, []).append(file)
+    for told, files in problems.items():
+        more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+        say(f"{', '.join(map(str, files[:_LISTED]))}{more}: {told}")
+    if not found:
+        raise DataError(f"there are no results in {', '.join(map(str, places))}; diptych evaluate --out makes some")
+    files, results = zip(*found.values(), strict=True)
+    entries = [
+        Entry(name, result, file=file) for name, result, file in zip(names(results), results, files, strict=True)
+    ]
+    return _told_apart(entries)
+
+
+def _files(places: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+    """Each file once, and whether it was named itself."""
+    seen = set()
     for place in places:
         if not place.exists():
             raise DataError(f"{place}: no such file or folder")
         for file in sorted(place.glob("*.json")) if place.is_dir() else [place]:
-            try:
-                found[file.resolve()] = Result.load(file)
-            except DiptychError as problem:
-                if not place.is_dir():
-                    raise
-                say(f"left out: {problem}")
-    if not found:
-        raise DataError(f"there are no results in {', '.join(map(str, places))}; diptych evaluate --out makes some")
-    results = list(found.values())
-    entries = [Entry(name, result) for name, result in zip(_names(results), results, strict=True)]
-    alike: dict[tuple[str, str, str, str], list[Entry]] = {}
-    for entry in entries:
-        alike.setdefault((entry.model, entry.task, entry.data, entry.metric), []).append(entry)
-    same = {id(entry): own for own in alike.values() for entry in own}
-    return [replace(entry, variant=_variant(entry, same[id(entry)])) for entry in entries]
+            if file.resolve() not in seen:
+                seen.add(file.resolve())
+                yield file, not place.is_dir()
 
 
-def _variant(entry: Entry, alike: Sequence[Entry]) -> str:
-    """Split and options of an entry, where those of others that would stand in its place differ."""
-    if len(alike) < 2:
-        return ""
-    told = [{"split": other.result.split, **other.result.options} for other in alike]
-    own = {"split": entry.result.split, **entry.result.options}
-    differing = [
-        name
-        for name in dict.fromkeys(name for one in told for name in one)
-        if any(one.get(name) != own.get(name) for one in told)
-    ]
-    return ", ".join(name if own[name] is True else f"{name}={own[name]}" for name in differing if own.get(name))
+def _read(file: Path) -> tuple[Result, list[str]]:
+    """A result without its predictions, and what is unsound in it. Raises DataError that begins with the path."""
+    whole = without_predictions(file)
+    try:
+        result, problems = sound(whole)
+    except DataError as problem:
+        raise DataError(f"{file}: {problem}") from problem
+    entry = Entry(result.model, result)
+    if not 0 <= entry.value <= 1:
+        raise DataError(f"{file}: its {entry.metric} is {entry.value:g}, and a share from 0 to 1 is expected")
+    if result.samples and entry.task in _ANSWERING and not file.with_suffix(".parquet").exists():
+        problems.append("no predictions beside it (.parquet), so nothing is compared image by image")
+    return result, problems
 
 
-def _names(results: Sequence[Result]) -> list[str]:
-    """The model's own name; with where its weights came from, or their hash, where others are called the same."""
-    names = [result.model for result in results]
-    for more in (_origin, _precision, _hash):
-        owners: dict[str, set[str]] = {}
-        longer: dict[str, set[str]] = {}
-        for name, result in zip(names, results, strict=True):
-            owners.setdefault(name, set()).add(_identity(result))
-            longer.setdefault(name, set()).add(more(name, result))
-        told = {name for name in owners if len(owners[name]) > 1 and len(longer[name]) > 1}
-        names = [more(n, r) if n in told else n for n, r in zip(names, results, strict=True)]
-    return names
-
-
-def _identity(result: Result) -> str:
-    return f"{result.fingerprints.get('weights', result.pretrained)} {result.precision}"
-
-
-def _origin(name: str, result: Result) -> str:
-    return f"{name}, {'/'.join(Path(result.pretrained).parts[-2:])}" if result.pretrained else name
-
-
-def _precision(name: str, result: Result) -> str:
-    return f"{name}, {result.precision}"
-
-
-def _hash(name: str, result: Result) -> str:
-    return f"{name}, {result.fingerprints.get('weights', '')[:6]}"
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    alike: dict[tuple[str, str, str, str], list[int]] = {}
+    for number, entry in enumerate(entries):
+        alike.setdefault((entry.model, entry.task, entry.data, entry.metric), []).append(number)
+    found = list(entries)
+    for numbers in alike.values():
+        own = [entries[number] for number in numbers]
+        told = variants([entry.result for entry in own], [entry.file or Path() for entry in own])
+        for number, variant in zip(numbers, told, strict=True):
+            found[number] = replace(entries[number], variant=variant)
+    return found
 
 
 def models(entries: Iterable[Entry]) -> list[str]:
@@ -145,3 +166,20 @@ def by_data(entries: Iterable[Entry], task: str) -> dict[str, dict[str, Entry]]:
         if entry.task == task:
             found.setdefault(entry.model, {})[entry.data] = entry
     return found
+
+
+def best(entries: Sequence[Entry], most: int) -> list[Entry]:
+    """Those of at most so many models: of more, those that are ahead of the largest share of the others, over all data
+    sets and tasks, in the order in which they came."""
+    if len(models(entries)) <= most:
+        return list(entries)
+    fields: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in entries:
+        fields.setdefault((entry.task, entry.data, entry.metric), []).append(entry)
+    ahead: dict[str, list[float]] = {}
+    for own in fields.values():
+        values = sorted(entry.value for entry in own)
+        for entry in own:
+            ahead.setdefault(entry.model, []).append(bisect_left(values, entry.value) / len(values))
+    kept = sorted(ahead, key=lambda model: -sum(ahead[model]) / len(ahead[model]))[:most]
+    return [entry for entry in entries if entry.model in kept]

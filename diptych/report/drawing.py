@@ -1,33 +1,43 @@
-"""One drawing, two ways to see it: in a page, in its colours light and dark, or as an SVG file of its own."""
+"""One drawing, three ways to see it: in a page, in its colours light and dark; as an SVG or a PDF file of its own."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import get_named_colors_mapping
 from matplotlib.figure import Figure
 
-# Matplotlib draws in these colours; the page's style sheet decides what they are, once for light and once for dark.
-_NAMES = ("soft", "rule", "wrong", "accent", "second", "third", "fourth", "ink")
-_VARIABLES = {f"#0{i}0{i}0{i}": f"var(--{name})" for i, name in enumerate(_NAMES, start=1)}
-SOFT, RULE, CHANCE, ACCENT, SECOND, THIRD, FOURTH, INK = _VARIABLES
+# Drawings name their colours. In a page its style sheet decides what they are, once for light and once for dark; a file
+# of its own is on white.
+_ALONE = {
+    "soft": "#63605a",
+    "rule": "#dedad2",
+    "wrong": "#b0432a",
+    "accent": "#1f5a8c",
+    "second": "#b06f14",
+    "third": "#3f7d4e",
+    "fourth": "#7c5299",
+    "ink": "#1d1c1a",
+    "paper": "#ffffff",
+}
+# Matplotlib takes no variables, so it draws in these, which stand for them and are replaced in what it wrote.
+_STANDING_IN = {name: f"#0{number}0{number}0{number}" for number, name in enumerate(_ALONE, start=1)}
+SOFT, RULE, CHANCE, ACCENT, SECOND, THIRD, FOURTH, INK, PAPER = (f"diptych {name}" for name in _ALONE)
 PALETTE = (ACCENT, SECOND, THIRD, FOURTH)
-# What the variables are where there is no style sheet.
-_ALONE = dict(
-    zip(
-        _VARIABLES,
-        ("#63605a", "#dedad2", "#b0432a", "#1f5a8c", "#b06f14", "#3f7d4e", "#7c5299", "#1d1c1a"),
-        strict=True,
-    )
-)
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it is searched, read aloud, and set in the page's font
     "svg.hashsalt": "diptych",  # equal figures are equal text
+    "pdf.fonttype": 42,  # TrueType: letters that can be searched and edited, as journals ask for
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "font.size": 10,
     "axes.edgecolor": RULE,
     "axes.labelcolor": SOFT,
@@ -39,8 +49,22 @@ STYLE: Any = {
     "legend.fontsize": 9,
 }
 
-_REM = 6.9  # an inch on the page
+_REM, _LEAST_REM = 6.9, 5.2  # an inch on the page, and on a page too narrow for that, where the figure is scrolled
 Draw = Callable[[Axes], None]
+
+
+@contextmanager
+def styled(style: Any = STYLE, *, alone: bool = False) -> Generator[None]:
+    """Draw and write in here: in the colours that ``in_page`` replaces, or those of a file of its own."""
+    known = get_named_colors_mapping()
+    try:
+        for name, colour in (_ALONE if alone else _STANDING_IN).items():
+            known[f"diptych {name}"] = colour
+        with mpl.rc_context(style):
+            yield
+    finally:
+        for name in _ALONE:
+            known.pop(f"diptych {name}", None)
 
 
 def look(index: int) -> dict[str, Any]:
@@ -56,34 +80,48 @@ def look(index: int) -> dict[str, Any]:
 def inline(draw: Draw, size: tuple[float, float], *, prefix: str, alt: str) -> str:
     """An SVG element for a page, in its colours and font. ``alt``: what it shows, in words, escaped; ``prefix``: begins
     the ids inside, which must differ between the figures of a page. ``size``: inches."""
-    with mpl.rc_context(STYLE):
+    with styled(), _any_script():
         svg = in_page(_drawn(draw, size), prefix, alt)
-    return svg.replace(
-        "<svg", f'<svg style="max-width:{_REM * size[0]:.1f}rem"', 1
-    )  # so that all letters are of one size
+    # So that all letters are of one size, and none too small to read.
+    widths = f"max-width:{_REM * size[0]:.1f}rem;min-width:{_LEAST_REM * size[0]:.1f}rem"
+    return svg.replace("<svg", f'<svg style="{widths}"', 1)
 
 
-def alone(draw: Draw, size: tuple[float, float]) -> str:
+def as_svg(draw: Draw, size: tuple[float, float]) -> str:
     """A whole SVG file on white."""
-    with mpl.rc_context(STYLE):
+    with styled(alone=True), _any_script():
         return whole_file(_drawn(draw, size))
 
 
 def whole_file(figure: Figure) -> str:
-    """A figure that was drawn in ``STYLE`` as a whole SVG file on white."""
+    """A figure that was drawn as ``styled`` for a file of its own, as an SVG on white."""
     figure.patch.set_visible(True)
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    for colour, real in _ALONE.items():
-        svg = svg.replace(colour, real)
-    return svg
+    return buffer.getvalue()
+
+
+def as_pdf(draw: Draw, size: tuple[float, float]) -> bytes:
+    """A PDF file of one page of that size, as papers take figures."""
+    with styled(alone=True):
+        buffer = io.BytesIO()
+        about = {"CreationDate": None, "Creator": None, "Producer": None}
+        FigureCanvasPdf(_drawn(draw, size)).print_pdf(buffer, metadata=about)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _any_script() -> Generator[None]:
+    """Of SVG: letters that Matplotlib's font has not are measured by it but set in the reader's: nothing is amiss."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def bare(axes: Axes) -> None:
     """Leave away of axes what tells nothing."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, pad=5)
     axes.set_axisbelow(True)
 
 
@@ -98,7 +136,7 @@ def _drawn(draw: Draw, size: tuple[float, float]) -> Figure:
 
 
 def in_page(figure: Figure, prefix: str, alt: str) -> str:
-    """A figure that was drawn in ``STYLE`` as an SVG element that takes its colours and fonts from the page."""
+    """A figure that was drawn in ``styled()`` as an SVG element that takes its colours and fonts from the page."""
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = buffer.getvalue()
@@ -111,6 +149,6 @@ def in_page(figure: Figure, prefix: str, alt: str) -> str:
     svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
     svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)  # Matplotlib before 3.11
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
+    for name, colour in _STANDING_IN.items():
+        svg = svg.replace(colour, f"var(--{name})")
     return f'<svg role="img" aria-label="{alt}" viewBox="{view[1]}">{svg}'

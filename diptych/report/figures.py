@@ -7,13 +7,12 @@ import io
 import math
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-from diptych.report.drawing import CHANCE, PALETTE, STYLE, in_page
+from diptych.report.drawing import CHANCE, PALETTE, STYLE, in_page, styled
 
 _STYLE = STYLE | {
     "axes.autolimit_mode": "round_numbers",  # the lowest and the highest value lie between two ticks
@@ -42,7 +41,7 @@ def chart_svg(
     prefix:    begins the ids inside, which must differ between the figures of a page.
     alt:       what the figure says, in words, escaped.
     """
-    with mpl.rc_context(_STYLE):
+    with styled(_STYLE):
         figure = Figure(figsize=(5.0, 2.6), layout="constrained")
         axes = figure.subplots()
         axes.yaxis.set_major_locator(MaxNLocator(5))  # before the curves, whose limits are rounded to its ticks

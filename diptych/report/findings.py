@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -30,48 +33,67 @@ def zero_shot_less_probe(entries: Sequence[Entry]) -> dict[tuple[str, str], list
     return found
 
 
-def zero_shot_against_probe(entries: Sequence[Entry]) -> tuple[list[Point], float]:
-    """A point a model and data set: the accuracy of its probe across, of its zero-shot classifier upwards.
-
-    And Pearson's r of all, NaN of fewer than three.
-    """
+def zero_shot_against_probe(entries: Sequence[Entry]) -> list[Point]:
+    """A point a model and data set: the accuracy of its probe across, of its zero-shot classifier upwards."""
     zero_shot, probes = by_data(entries, ZERO_SHOT), by_data(entries, PROBE)
-    points = [
+    return [
         Point(data, probes[model][data].value, entry.value, model)
         for model, own in zero_shot.items()
         for data, entry in own.items()
         if data in probes.get(model, {})
     ]
+
+
+def correlation(points: Sequence[Point]) -> tuple[float, float, float]:
+    """Pearson's r and its 95 % interval (Fisher's); NaN of fewer than three points, or of those that do not vary, and
+    for the interval of fewer than four."""
     x, y = np.array([point.x for point in points]), np.array([point.y for point in points])
-    known = len(points) > 2 and x.std() > 0 and y.std() > 0
-    return points, float(np.corrcoef(x, y)[0, 1]) if known else math.nan
+    if len(points) < 3 or x.std() == 0 or y.std() == 0:
+        return math.nan, math.nan, math.nan
+    r = float(np.corrcoef(x, y)[0, 1])
+    if len(points) < 4 or abs(r) > 1 - 1e-12:
+        return r, math.nan, math.nan
+    half = 1.959964 / math.sqrt(len(points) - 3)
+    return r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
-def few_shot_lines(entries: Sequence[Entry]) -> list[Line]:
+def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], int]:
     """Of each model the accuracy of its probe over shots, the mean over data sets, with the band between the lowest and
-    the highest draw of that mean; the level is that of its zero-shot classifier on the same data."""
-    lines = []
-    for model, own in by_data(entries, FEW_SHOT).items():
-        details = [entry.result.details for entry in own.values()]
-        shots = [shot for shot in details[0]["shots"] if all(shot in one["shots"] for one in details)]
-        draws = min(len(accuracies) for one in details for accuracies in one["accuracies"])
-        table_TSD = np.array(
-            [[one["accuracies"][one["shots"].index(shot)][:draws] for shot in shots] for one in details]
-        )
-        means_SD = table_TSD.mean(axis=0)
-        levels = [float(one["zero_shot"]) for one in details if one.get("zero_shot") is not None]
-        level = sum(levels) / len(levels) if len(levels) == len(details) else math.nan
-        lines.append(
-            Line(
-                model,
-                tuple(map(float, shots)),
-                tuple(means_SD.mean(axis=1).tolist()),
-                tuple(means_SD.min(axis=1).tolist()),
-                tuple(means_SD.max(axis=1).tolist()),
-                level,
-            )
-        )
-    return lines
+    the highest draw of that mean; the level is that of its zero-shot classifier on the same data.
+
+    And how many data sets that is, the same for all models. 0: there is none that all have, and each line is of its
+    own.
+    """
+    table = {
+        model: {data: entry for data, entry in own.items() if "accuracies" in entry.result.details}
+        for model, own in by_data(entries, FEW_SHOT).items()
+    }
+    table = {model: own for model, own in table.items() if own}
+    common = _common(table)
+    lines = [
+        line
+        for model, own in table.items()
+        if (line := _few_shot_line(model, [own[data].result.details for data in common or own]))
+    ]
+    return lines, len(common)
+
+
+def _few_shot_line(model: str, details: Sequence[dict[str, Any]]) -> Line | None:
+    shots = [shot for shot in details[0]["shots"] if all(shot in one["shots"] for one in details)]
+    if not shots:
+        return None
+    draws = min(len(accuracies) for one in details for accuracies in one["accuracies"])
+    table_TSD = np.array([[one["accuracies"][one["shots"].index(shot)][:draws] for shot in shots] for one in details])
+    means_SD = table_TSD.mean(axis=0)
+    levels = [float(one["zero_shot"]) for one in details if one.get("zero_shot") is not None]
+    return Line(
+        model,
+        tuple(map(float, shots)),
+        tuple(means_SD.mean(axis=1).tolist()),
+        tuple(means_SD.min(axis=1).tolist()),
+        tuple(means_SD.max(axis=1).tolist()),
+        sum(levels) / len(levels) if len(levels) == len(details) else math.nan,
+    )
 
 
 def examples_to_match(entries: Sequence[Entry]) -> dict[str, list[Bar]]:
@@ -85,31 +107,91 @@ def examples_to_match(entries: Sequence[Entry]) -> dict[str, list[Bar]]:
     return found
 
 
-def accuracy_over_compute(entries: Sequence[Entry]) -> list[Point]:
-    """A point a model and task: the mean of its metrics over the data sets that all models of the task have, over the
-    operations of an image. None for one that no other is compared with."""
+def by_model(bars: dict[str, list[Bar]]) -> tuple[str, list[Bar]] | None:
+    """Where several models have one and the same data set and no other: its name, and a bar a model."""
+    data = {bar.name for own in bars.values() for bar in own}
+    if len(bars) < 2 or len(data) > 1:
+        return None
+    return data.pop(), [replace(own[0], name=model) for model, own in bars.items()]
+
+
+def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Point], int]:
+    """A point a model: the mean of its metrics over the data sets that all models of the task have, with its interval
+    as if these were independent, over the operations of an image; the groups are families, by how names begin.
+
+    And how many data sets that is. None where there is no model to compare with.
+    """
+    found = _with_operations(entries, task)
+    common = _common(found)
+    if not common or len(found) < 2:
+        return [], 0
     points = []
-    for task in dict.fromkeys(entry.task for entry in entries):
-        found = by_data(entries, task)
-        common = set.intersection(*(set(own) for own in found.values()))
-        for model, own in found.items():
-            gflops = next((entry.result.cost["gflops"] for entry in own.values() if entry.result.cost), None)
-            if common and gflops and len(found) > 1:
-                mean = sum(own[data].value for data in common) / len(common)
-                points.append(
-                    Point(model, gflops, mean, f"{task}, {len(common)} data set{'' if len(common) == 1 else 's'}")
-                )
-    return points
+    for model, own in found.items():
+        values = [own[data] for data in common]
+        mean = sum(entry.value for entry in values) / len(values)
+        low, high = math.nan, math.nan
+        known = [(entry.value, *entry.interval) for entry in values if entry.interval]
+        if len(known) == len(values):
+            low = mean - math.hypot(*(value - down for value, down, _ in known)) / len(values)
+            high = mean + math.hypot(*(up - value for value, _, up in known)) / len(values)
+        points.append(Point(model, _operations(own), mean, _family(model), low, high))
+    return points, len(common)
+
+
+def error_over_compute(entries: Sequence[Entry]) -> tuple[list[Line], list[Point], tuple[float, float, float]] | None:
+    """Zero-shot errors over the operations of an image: of each data set that all models have, and their mean; and the
+    line through the logarithms: power, logarithm of the factor, and r squared.
+
+    None of fewer than three numbers of operations, or where a model makes no error.
+    """
+    found = _with_operations(entries, ZERO_SHOT)
+    common = _common(found)
+    ordered = sorted(found, key=lambda model: _operations(found[model]))
+    x = [_operations(found[model]) for model in ordered]
+    errors_MT = np.array([[1 - found[model][data].value for data in common] for model in ordered])
+    if len(set(x)) < 3 or not common or (errors_MT.mean(axis=1) <= 0).any():
+        return None
+    means_M = errors_MT.mean(axis=1)
+    power, factor = np.polyfit(np.log(x), np.log(means_M), 1)
+    r = np.corrcoef(np.log(x), np.log(means_M))[0, 1] if means_M.std() > 0 else 0.0
+    lines = [
+        Line(data, tuple(x), tuple(errors_MT[:, number].tolist()))
+        for number, data in enumerate(common)
+        if (errors_MT[:, number] > 0).all()
+    ]
+    points = [Point(model, at, mean) for model, at, mean in zip(ordered, x, means_M.tolist(), strict=True)]
+    return lines, points, (float(power), float(factor), float(r**2))
+
+
+def _with_operations(entries: Sequence[Entry], task: str) -> dict[str, dict[str, Entry]]:
+    return {model: own for model, own in by_data(entries, task).items() if math.isfinite(_operations(own))}
+
+
+def _operations(own: dict[str, Entry]) -> float:
+    """Gigaflops of an image; NaN where they are not known."""
+    return next((cost["gflops"] for entry in own.values() if "gflops" in (cost := entry.result.cost)), math.nan)
+
+
+def _family(model: str) -> str:
+    """ViT of ViT-B/32, RN of RN50x4."""
+    letters = re.match(r"[^\W\d_]+", model)
+    return letters[0] if letters else model
+
+
+def _common(table: dict[str, dict[str, Entry]]) -> list[str]:
+    """The data sets that all models have, in the order of the first."""
+    first = next(iter(table.values()), {})
+    return [data for data in first if all(data in own for own in table.values())]
 
 
 def answers(entries: Sequence[Entry]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Of each model the confidence of all its zero-shot answers, and which were right."""
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for entry in entries:
-        kept = entry.result.predictions
-        if entry.task == ZERO_SHOT and "ece" in entry.result.metrics and "confidence" in kept and not entry.variant:
-            own = np.array(kept["confidence"], float), np.array(kept["rank"]) == 1
-            found.setdefault(entry.model, []).append(own)
+        if entry.task == ZERO_SHOT and "ece" in entry.result.metrics and not entry.variant:
+            kept = entry.answers
+            if kept and kept.confidence_N is not None:
+                found.setdefault(entry.model, []).append((kept.confidence_N, kept.right_N))
     return {
         model: (np.concatenate([c for c, _ in own]), np.concatenate([r for _, r in own]))
         for model, own in found.items()
@@ -120,25 +202,28 @@ def paired(entries: Sequence[Entry]) -> list[tuple[Entry, Comparison]]:
     """The first model against each other one, task by task and data set by data set, where both saw the same images."""
     found = []
     for task in (ZERO_SHOT, PROBE):
-        table = by_data((entry for entry in entries if "rank" in entry.result.predictions), task)
+        table = by_data(entries, task)
         ordered = [table[model] for model in models(entries) if model in table]
         for other in ordered[1:]:
-            for name, entry in ordered[0].items():
-                if name in other and _same_images(entry, other[name]):
-                    found.append((entry, compare(_hits(entry), _hits(other[name]))))
+            for data, entry in ordered[0].items():
+                if data in other and (comparison := _compared(other[data], entry)):
+                    found.append((entry, comparison))
     return found
 
 
-def _same_images(a: Entry, b: Entry) -> bool:
-    return a.result.fingerprints.get("data") == b.result.fingerprints.get("data")
-
-
-def _hits(entry: Entry) -> Measured:
-    kept = entry.result.predictions
-    return Measured(entry.model, kept["key"], np.array(kept["rank"]) == 1)
+def _compared(a: Entry, b: Entry) -> Comparison | None:
+    """Image by image, where both have answers to the same images."""
+    if a.result.fingerprints.get("data") != b.result.fingerprints.get("data"):
+        return None
+    if a.answers is None or b.answers is None or set(a.answers.keys) != set(b.answers.keys):
+        return None
+    return compare(*(Measured(one.model, one.answers.keys, one.answers.right_N) for one in (a, b) if one.answers))
 
 
 def _difference(data: str, a: Entry, b: Entry) -> Bar:
+    """Image by image where both are accuracies of the same images, else as if the two were independent."""
+    if a.metric == "acc1" and b.metric == "lp_acc1" and (paired := _compared(a, b)):
+        return Bar(data, paired.difference, *paired.interval)
     difference = a.value - b.value
     if a.interval is None or b.interval is None:
         return Bar(data, difference)

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from diptych.report.drawing import ACCENT, CHANCE, SECOND, SOFT, STYLE, alone, bare, look, whole_file
+from diptych.report.drawing import ACCENT, CHANCE, SECOND, SOFT, as_svg, bare, look, styled, whole_file
 
 _COLUMNS = 3
 _NARROW = 100  # times the lowest value: up to there a logarithmic axis has more ticks than powers of ten
@@ -73,7 +72,7 @@ def scatter_svg(panels: Sequence[Panel], trials: Trials) -> str:
     """A panel for each thing varied, the metric upwards; trials without a metric are marked at the bottom."""
     rows = math.ceil(len(panels) / _COLUMNS)
     columns = math.ceil(len(panels) / rows)
-    with mpl.rc_context(STYLE):
+    with styled(alone=True):
         figure = Figure(figsize=(0.6 + 2.9 * columns, 0.3 + 2.6 * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes in grid.flat[len(panels) :]:
@@ -81,7 +80,7 @@ def scatter_svg(panels: Sequence[Panel], trials: Trials) -> str:
         for axes, panel in zip(grid.flat, panels, strict=False):
             _scatter(axes, panel, trials)
         for axes in grid[:, 0]:
-            axes.set_ylabel(_plain(trials.name))
+            axes.set_ylabel(trials.name)
         marks, names = grid[0, 0].get_legend_handles_labels()
         figure.legend(marks, names, loc="outside upper left", ncols=len(names), handletextpad=0.2, columnspacing=1.2)
         return whole_file(figure)
@@ -95,10 +94,10 @@ def tradeoff_svg(paths: Sequence[Path], *, across: str, up: str, along: str) -> 
         for number, path in enumerate(paths):
             x, y = zip(*path.points, strict=True)
             style = look(number)
-            axes.plot(x, y, markersize=4.5, linewidth=1.6, label=_plain(path.name), **style)
+            axes.plot(x, y, markersize=4.5, linewidth=1.6, label=path.name, **style)
             axes.plot(x[:1], y[:1], markersize=6.5, markerfacecolor="white", color=style["color"], marker="o")
         limits = [_limits(values) for values in zip(*(point for path in paths for point in path.points), strict=True)]
-        axes.set(xlim=limits[0], ylim=limits[1], xlabel=_plain(across), ylabel=_plain(up))
+        axes.set(xlim=limits[0], ylim=limits[1], xlabel=across, ylabel=up)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
             axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
@@ -106,15 +105,15 @@ def tradeoff_svg(paths: Sequence[Path], *, across: str, up: str, along: str) -> 
         for point, label in _apart(paths, [high - low for low, high in limits]):
             axes.annotate(label, point, textcoords="offset points", xytext=(5, 4), fontsize=8, annotation_clip=False)
         if isinstance(axes.figure, Figure):
-            axes.figure.legend(loc="outside upper left", title=_plain(along), alignment="left")
+            axes.figure.legend(loc="outside upper left", title=along, alignment="left")
 
-    return alone(draw, (5.4, 4.2 + 0.2 * len(paths)))
+    return as_svg(draw, (5.4, 4.2 + 0.2 * len(paths)))
 
 
 def _scatter(axes: Axes, panel: Panel, trials: Trials) -> None:
     bare(axes)
     axes.grid(axis="y", linewidth=0.6)
-    axes.set(ylim=trials.limits(), xlabel=_plain(panel.name))
+    axes.set(ylim=trials.limits(), xlabel=panel.name)
     for name, places, style in trials.groups():
         if not places:
             continue
@@ -170,9 +169,4 @@ def _apart(paths: Sequence[Path], lengths: Sequence[float]) -> list[tuple[tuple[
 
 
 def _short(text: str) -> str:
-    return _plain(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
-
-
-def _plain(text: str) -> str:
-    """Without formulas, for which Matplotlib takes what stands between dollars."""
-    return text.replace("$", r"\$")
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -5,20 +5,23 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from diptych.evaluation.calibration import calibration_of_answers
-from diptych.evaluation.comparison import holm
-from diptych.report import adapting, findings, paper_plots, shift, tables
-from diptych.report.collected import Entry, models
-from diptych.report.contents import Figure, Grid, Page
-from diptych.report.drawing import Draw, alone, inline
+from diptych.report import adapting, bar_plots, findings, grids, paper_plots, shift, tables
+from diptych.report.collected import Entry, best, models
+from diptych.report.contents import Figure, Page
+from diptych.report.drawing import Draw, as_pdf, as_svg, inline
+from diptych.report.labels import legend_height
 from diptych.report.paper_plots import Bar
 from diptych.report.shift import Shift
 
 WIDE, SQUARE = 6.4, (5.0, 4.4)
 NATURAL = Shift()
+MOST = 12  # models of which each has a figure, or a line in one
+_SHORT = 18  # letters of a name that finds room beside a point
+_NAMES = "Names that would cover others are left out."
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,19 @@ class Drawing:
 
 def page(entries: Sequence[Entry], drawings: Sequence[Drawing], under_shift: Shift = NATURAL) -> Page:
     """The page of a report."""
-    header, rows = tables.comparison(entries)
-    data, known = {entry.data for entry in entries}, _count(len(models(entries)), "model")
+    data = {entry.result.dataset for entry in entries}
+    known = f"{_count(len(models(entries)), 'model')} on {_count(len(data), 'data set')}"
+    most = best(entries, MOST)
+    more = (
+        grids.retrieval(entries),
+        grids.prompts(entries),
+        grids.pairs(most),
+        *adapting.grids(_counted(entries), under_shift),
+    )
     return Page(
         title="Evaluation",
-        lead=f"{known} on {_count(len(data), 'data set')}, {_count(len(entries), 'result')}.",
-        grids=(
-            Grid(
-                "All results",
-                tuple(header),
-                tuple(tuple(row) for row in rows),
-                "In per cent, with 95 % intervals; the best of a row in bold.",
-                tuple(tables.remarks(entries)),
-            ),
-            *(grid for grid in (prompts(entries), pairs(entries), *adapting.grids(entries, under_shift)) if grid),
-        ),
+        lead=f"{known}, {_count(len(entries), 'result')}.{_of_many(entries)}",
+        grids=(*tables.results(entries), *(grid for grid in more if grid)),
         figures=tuple(
             Figure(d.title, inline(d.draw, d.size, prefix=d.name, alt=html.escape(d.alt)), d.note) for d in drawings
         ),
@@ -57,123 +58,140 @@ def page(entries: Sequence[Entry], drawings: Sequence[Drawing], under_shift: Shi
     )
 
 
-def prompts(entries: Sequence[Entry]) -> Grid | None:
-    """What prompts give, where that was looked at (``--ablate-prompts``)."""
-    rows = []
-    for entry in entries:
-        if study := entry.result.details.get("ablation"):
-            gain = study["ensemble"]
-            told = (
-                f"{100 * gain['gain']:+.1f} ({' to '.join(f'{100 * limit:+.1f}' for limit in gain['gain_interval'])})"
-            )
-            shares = (tables.shown(study[name]["acc1"]) for name in ("name", "template", "hint", "ensemble"))
-            rows.append((entry.data, entry.model, *shares, told))
-    header = ("data", "model", "name alone", "one template", "with a hint", "ensemble", "gain of the ensemble")
-    note = "Zero-shot accuracy in per cent; the gain over the name alone, image by image, with a 95 % interval."
-    return Grid("What prompts give", header, tuple(rows), note) if rows else None
-
-
-def pairs(entries: Sequence[Entry]) -> Grid | None:
-    """The first model against each other on the same images, with p-values corrected for their number (Holm)."""
-    found = findings.paired(entries)
-    corrected = holm([comparison.p for _, comparison in found])
-    rows = [
-        (
-            entry.data,
-            entry.task,
-            " and ".join(comparison.names),
-            str(comparison),
-            f"{p:.2g}" if p >= 0.001 else "< 0.001",
-        )
-        for (entry, comparison), p in zip(found, corrected, strict=True)
-    ]
-    note = "Top-1, by McNemar's exact test; the last column is corrected for the number of rows (Holm)."
-    return (
-        Grid("Model against model", ("data", "task", "models", "finding", "p, corrected"), tuple(rows), note)
-        if rows
-        else None
-    )
-
-
-def files(drawings: Sequence[Drawing]) -> dict[str, str]:
-    """Each drawing as an SVG file of its own, by name."""
-    return {f"{drawing.name}.svg": alone(drawing.draw, drawing.size) for drawing in drawings}
+def files(drawings: Sequence[Drawing]) -> Iterator[tuple[str, bytes]]:
+    """Each drawing as an SVG and as a PDF file of its own, with their names."""
+    for drawing in drawings:
+        svg = as_svg(drawing.draw, drawing.size)
+        yield f"{drawing.name}.svg", svg.encode("utf-8", "backslashreplace")
+        yield f"{drawing.name}.pdf", as_pdf(drawing.draw, drawing.size)
 
 
 def drawings(entries: Sequence[Entry], under_shift: Shift = NATURAL) -> list[Drawing]:
-    """All that these results allow."""
+    """All that these results allow. Of many models, figures with a part for each are of those that are best."""
+    most = best(entries, MOST)
     return [
-        *_shift(entries, under_shift),
-        *_differences(entries),
-        *_few_shot(entries),
-        *_shots_to_match(entries),
+        *_shift(_counted(entries), under_shift),
+        *_differences(most),
+        *_few_shot(most),
+        *_shots_to_match(most),
         *_against(entries),
         *_compute(entries),
-        *_reliability(entries),
+        *_scaling(entries),
+        *_reliability(most),
     ]
 
 
 def _differences(entries: Sequence[Entry]) -> Iterator[Drawing]:
-    for number, ((model, other), bars) in enumerate(findings.zero_shot_less_probe(entries).items(), start=1):
-        wins = sum(bar.value > 0 for bar in bars)
+    found = findings.zero_shot_less_probe(entries)
+    if own := findings.by_model({model: bars for (model, other), bars in found.items() if model == other}):
+        data, bars = own
+        title = f"{data}: zero-shot less a linear probe on the same model's features"
+        yield _difference("zero-shot-less-probe-1", title, bars, "model")
+        found = {pair: bars for pair, bars in found.items() if pair[0] != pair[1]}
+    for number, ((model, other), bars) in enumerate(found.items(), start=2 if own else 1):
         probe = "its own features" if other == model else other
-        yield Drawing(
-            f"zero-shot-less-probe-{number}",
-            f"{model}: zero-shot less a linear probe on {probe}",
-            f"Points of accuracy. Zero-shot is ahead on {wins} of {_count(len(bars), 'data set')}.",
-            "; ".join(f"{bar.name} {100 * bar.value:+.1f}" for bar in bars),
-            partial(paper_plots.differences, bars=bars),
-            (WIDE, 1.0 + 0.3 * len(bars)),
-        )
+        title = f"{model}: zero-shot less a linear probe on {probe}"
+        yield _difference(f"zero-shot-less-probe-{number}", title, bars, "data set")
+
+
+def _difference(name: str, title: str, bars: Sequence[Bar], thing: str) -> Drawing:
+    wins = f"{sum(bar.value > 0 for bar in bars)} of {_count(len(bars), thing)}"
+    ahead = f"Zero-shot is ahead {'on' if thing == 'data set' else 'with'} {wins}."
+    note = f"Points of accuracy; lines are {tables.PERCENT} intervals. {ahead}"
+    alt = "; ".join(f"{bar.name} {100 * bar.value:+.1f}" for bar in bars)
+    return Drawing(name, title, note, alt, partial(bar_plots.differences, bars=bars), (WIDE, 0.65 + 0.3 * len(bars)))
 
 
 def _few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
-    if lines := findings.few_shot_lines(entries):
+    lines, common = findings.few_shot_lines(entries)
+    if lines:
+        over = _count(common, "data set") if common else "the data sets of each model, which differ"
+        height = 3.4 + legend_height([*(line.name for line in lines), "zero-shot"], WIDE)
         yield Drawing(
             "few-shot",
             "Linear probes by labelled examples a class",
-            "Mean over the data sets of each model, a band from the worst to the best draw; stars and dashed lines are "
-            "zero-shot.",
+            f"Mean over {over}, a band from the worst to the best draw; stars and dashed lines are zero-shot.",
             "; ".join(f"{line.name}: {_list(line.x, line.y)}" for line in lines),
-            partial(paper_plots.few_shot, lines=lines),
-            (WIDE, 3.8),
+            partial(bar_plots.few_shot, lines=lines, up="mean accuracy" if common != 1 else "accuracy"),
+            (WIDE, height),
         )
 
 
 def _shots_to_match(entries: Sequence[Entry]) -> Iterator[Drawing]:
-    for number, (model, bars) in enumerate(findings.examples_to_match(entries).items(), start=1):
+    found = {
+        f"{model}: examples that a probe needs to match zero-shot": bars
+        for model, bars in findings.examples_to_match(entries).items()
+    }
+    if own := findings.by_model(findings.examples_to_match(entries)):
+        found = {f"{own[0]}: examples that a probe needs to match zero-shot": own[1]}
+    for number, (title, bars) in enumerate(found.items(), start=1):
         yield Drawing(
             f"shots-to-match-{number}",
-            f"{model}: examples that a probe needs to match zero-shot",
-            "Labelled examples a class, interpolated log-linearly between the numbers that were tried.",
+            title,
+            "Labelled examples a class, interpolated log-linearly between the numbers that were tried, the whole "
+            "training set being the last, and extrapolated below the fewest. Median and mean are of what is reached.",
             "; ".join(f"{bar.name} {bar.value:.1f}" for bar in bars),
-            partial(paper_plots.shots_to_match, bars=bars),
-            (WIDE, 1.3 + 0.3 * len(bars)),
+            partial(bar_plots.shots_to_match, bars=bars),
+            (WIDE, 1.0 + 0.3 * len(bars)),
         )
 
 
 def _against(entries: Sequence[Entry]) -> Iterator[Drawing]:
-    points, r = findings.zero_shot_against_probe(entries)
-    if len(points) > 1:
-        told = f"Pearson's r is {r:.2f} over {len(points)} points. " if math.isfinite(r) else ""
-        yield Drawing(
-            "zero-shot-against-probe",
-            "Zero-shot against linear probes",
-            f"{told}A point a data set; on the dashed line both are equal.",
-            "; ".join(f"{p.group}, {p.name}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
-            partial(paper_plots.against, points=points, across="linear probe", up="zero-shot"),
-            SQUARE,
-        )
+    points = findings.zero_shot_against_probe(entries)
+    if len(points) < 2:
+        return
+    told = {}
+    for model in dict.fromkeys(point.group for point in points):
+        r, low, high = findings.correlation([point for point in points if point.group == model])
+        interval = f" ({low:.2f} to {high:.2f})" if math.isfinite(low) else ""
+        told[model] = f"r = {r:.2f}{interval}" if math.isfinite(r) else ""
+    named = paper_plots.groups(points)
+    shown = [replace(p, group=f"{p.group}, {told[p.group]}" if told[p.group] else p.group) for p in points]
+    r, low, high = findings.correlation(points)
+    of_all = f"Pearson's r of all {len(points)} points is {r:.2f}" if math.isfinite(r) else ""
+    if of_all and math.isfinite(low):
+        of_all += f" ({tables.PERCENT} interval {low:.2f} to {high:.2f})"
+    yield Drawing(
+        "zero-shot-against-probe",
+        "Zero-shot against linear probes",
+        f"{of_all}{'. ' if of_all else ''}A point a data set; on the dashed line both are equal. {_NAMES}",
+        "; ".join(f"{p.group}, {p.name}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
+        partial(paper_plots.against, points=shown, across="linear probe", up="zero-shot"),
+        (SQUARE[0], SQUARE[1] + (legend_height(paper_plots.groups(shown), SQUARE[0]) if named else 0)),
+    )
 
 
 def _compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
-    if points := findings.accuracy_over_compute(entries):
+    for task in dict.fromkeys(entry.task for entry in entries if entry.task != findings.FEW_SHOT):
+        points, common = findings.accuracy_over_compute(entries, task)
+        if not points:
+            continue
+        if len(points) <= paper_plots.LEGENDS and max(len(point.name) for point in points) > _SHORT:
+            points = [replace(point, name="", group=point.name) for point in points]
+        named = paper_plots.groups(points)
+        over = "the data set" if common == 1 else f"the {common} data sets"
         yield Drawing(
-            "compute",
-            "By the operations of an image",
-            "Mean over the data sets that all models have.",
-            "; ".join(f"{p.name}, {p.group}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
-            partial(paper_plots.compute, points=points, up="mean over data sets"),
+            f"compute-{task.replace(' ', '-')}",
+            f"{task[:1].upper() + task[1:]} by the operations of an image",
+            f"{'Its metric' if common == 1 else 'Mean of the metrics'} over {over} that all models have, with "
+            f"{tables.PERCENT} intervals. Models of one family are joined. {_NAMES}",
+            "; ".join(f"{p.name or p.group}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
+            partial(paper_plots.compute, points=points, up=f"{task}, {'mean' if common > 1 else 'metric'}"),
+            (WIDE, 3.6 + (legend_height(named, WIDE) if named else 0)),
+        )
+
+
+def _scaling(entries: Sequence[Entry]) -> Iterator[Drawing]:
+    if found := findings.error_over_compute(entries):
+        lines, points, (power, factor, r2) = found
+        yield Drawing(
+            "zero-shot-error-by-compute",
+            "Zero-shot error by the operations of an image",
+            f"Both axes are logarithmic. Pale: {_count(len(lines), 'data set')} that all models have; points: the mean "
+            f"error. Dashed: it goes as the power {power:.2f} of the operations (r² of the logarithms {r2:.2f}). "
+            + _NAMES,
+            "; ".join(f"{p.name}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
+            partial(paper_plots.scaling, lines=lines, points=points, fit=(power, factor)),
             (WIDE, 3.8),
         )
 
@@ -200,11 +218,14 @@ def _reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
             for own in found.equal_width
             if own.confidence is not None and own.accuracy is not None
         ]
+        low, high = (100 * limit for limit in found.intervals["ece"])
         yield Drawing(
             f"reliability-{number}",
             f"{model}: is it as often right as it says?",
-            f"All zero-shot answers, {len(correct_N):,}; expected calibration error {100 * found.metrics['ece']:.1f} "
-            "points. On the dashed line accuracy is what confidence says.",
+            f"All {len(correct_N):,} zero-shot answers in {_count(len(bins), 'bin')} by their confidence, larger "
+            f"points where there are more; lines are {tables.PERCENT} intervals. The expected calibration error is "
+            f"{100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}). On the dashed line accuracy is what "
+            "confidence says.",
             "; ".join(f"{100 * said:.0f} % sure: {100 * bar.value:.0f} % right" for said, bar, _ in bins),
             partial(
                 paper_plots.reliability,
@@ -214,6 +235,21 @@ def _reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
             ),
             SQUARE,
         )
+
+
+def _counted(entries: Sequence[Entry]) -> list[Entry]:
+    """Without those that do not say how many images they are of, such as CLIP_benchmark's."""
+    return [entry for entry in entries if entry.result.samples]
+
+
+def _of_many(entries: Sequence[Entry]) -> str:
+    """That not all models are in all figures, where that is so."""
+    if len(models(entries)) <= MOST:
+        return ""
+    return (
+        f" Figures with a part for each model, and the comparisons of two, are of the {MOST} that are most often ahead "
+        "of others; give fewer results for the rest."
+    )
 
 
 def _facts(entries: Sequence[Entry]) -> dict[str, str]:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.errors import DataError
-from diptych.evaluation import intervals
+from diptych.evaluation import intervals, zero_shot
 from diptych.evaluation.abstention import at_threshold, risk_coverage, threshold_for
+from diptych.evaluation.analyses import with_confidence
 from diptych.evaluation.calibration import calibration, calibration_of_answers
 from diptych.evaluation.temperature import fit_temperature, scaled, softmax
 
@@ -20,6 +21,26 @@ def drawn(samples: int, classes: int, scale: float, seed: int = 0) -> tuple[np.n
     logits_NC = generator.normal(size=(samples, classes)) * 2
     labels_N = (generator.random(samples)[:, None] > softmax(logits_NC).cumsum(axis=1)).sum(axis=1)
     return logits_NC * scale, labels_N.clip(0, classes - 1)
+
+
+def test_classes_that_answer_for_themselves_by_hand() -> None:
+    # How probable it is that each of three classes is shown, as SigLIP has it: no row sums to one.
+    said_NC = np.array([[0.82, 0.1, 0.6], [0.1, 0.22, 0.05], [0.3, 0.5, 0.62], [0.7, 0.6, 0.05]])
+    scale, bias = 2.0, -1.0
+    similarity_NC = (np.log(said_NC / (1 - said_NC)) - bias) / scale
+    plain = zero_shot.score(similarity_NC, [0, 2, 2, 1], np.eye(3), scale=scale, bias=bias)
+    assert plain.predictions["predicted"] == (0, 1, 2, 0)
+    assert plain.predictions["confidence"] == pytest.approx((0.82, 0.22, 0.62, 0.7))
+    found = with_confidence(plain, "sigmoid", 0.5)
+    # Each answer is in a bin of its own: the first and the third are right, the others wrong.
+    assert found.metrics["ece"] == pytest.approx((0.18 + 0.22 + 0.38 + 0.7) / 4)
+    assert found.details["calibration"]["metrics"]["mce"] == pytest.approx(0.7)
+    assert found.metrics["answered"] == 3 / 4
+    assert found.metrics["acc1_answered"] == pytest.approx(2 / 3)
+    assert found.details["none_of_these"]["false_answers"] == 1
+    # By the softmax the first class has 0.82 / 0.18 of 0.82 / 0.18 + 0.1 / 0.9 + 0.6 / 0.4.
+    compete = zero_shot.score(similarity_NC, [0, 2, 2, 1], np.eye(3), scale=scale)
+    assert compete.predictions["confidence"][0] == pytest.approx(4.5556 / (4.5556 + 0.1111 + 1.5), abs=1e-4)
 
 
 def test_a_case_by_hand() -> None:

@@ -12,7 +12,7 @@ import pytest
 from diptych.cli.main import main
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import findings, shift, suite, tables
+from diptych.report import findings, grids, shift, suite, tables
 from diptych.report.collected import Entry, collect
 from diptych.report.page import render
 
@@ -59,7 +59,10 @@ def test_zero_shot_is_set_against_its_own_probe_and_those_of_models_without_a_te
     assert bars["dogs"].value == pytest.approx(0.1)
     assert bars["dogs"].low == pytest.approx(0.1 - math.hypot(0.03, 0.04))
     assert bars["dogs"].high == pytest.approx(0.1 + math.hypot(0.04, 0.03))
-    points, r = findings.zero_shot_against_probe(collect([folder]))
+    points = findings.zero_shot_against_probe(collect([folder]))
+    r, low, high = findings.correlation(points)
+    assert math.isnan(low), "three points have no interval"
+    assert math.isnan(high)
     assert {(point.name, point.x, point.y) for point in points} == {
         ("cats", 0.9, 0.8),
         ("dogs", 0.3, 0.4),
@@ -69,7 +72,8 @@ def test_zero_shot_is_set_against_its_own_probe_and_those_of_models_without_a_te
 
 
 def test_few_shots_are_averaged_draw_by_draw(folder: Path) -> None:
-    (line,) = findings.few_shot_lines(collect([folder]))
+    (line,), common = findings.few_shot_lines(collect([folder]))
+    assert common == 2
     assert line.x == (1, 4)
     assert line.y == pytest.approx((0.3, 0.7))
     assert line.low == pytest.approx((0.2, 0.6))
@@ -114,13 +118,16 @@ def test_the_verb_writes_a_page_and_figures(folder: Path, tmp_path: Path, capsys
     captured = capsys.readouterr()
     assert captured.out == (out / "table.md").read_text()
     names = {path.name for path in out.iterdir()}
-    drawn = {"few-shot.svg", "zero-shot-against-probe.svg", "compute.svg", "shots-to-match-1.svg"}
-    assert drawn | {f"zero-shot-less-probe-{i}.svg" for i in (1, 2, 3)} == {n for n in names if n.endswith(".svg")}
+    drawn = {"few-shot.svg", "zero-shot-against-probe.svg", "compute-zero-shot.svg", "shots-to-match-1.svg"}
+    drawn |= {"compute-linear-probe.svg", *(f"zero-shot-less-probe-{i}.svg" for i in (1, 2, 3))}
+    assert drawn == {name for name in names if name.endswith(".svg")}
+    assert {name.replace(".svg", ".pdf") for name in drawn} == {name for name in names if name.endswith(".pdf")}
     for name in drawn:
         root = ElementTree.fromstring((out / name).read_text())
         assert "var(--" not in ElementTree.tostring(root, encoding="unicode")
+        assert (out / name).with_suffix(".pdf").read_bytes().startswith(b"%PDF-")
     page = (out / "report.html").read_text()
-    assert page.count("<svg") == 7
+    assert page.count("<svg") == len(drawn)
     assert "Zero-shot is ahead on 1 of 3 data sets" in page
 
 
@@ -178,10 +185,12 @@ def test_models_are_compared_image_by_image(tmp_path: Path) -> None:
     answered("b", "dogs", [True] * 60 + [False] * 40, 0.9).save(tmp_path / "2.json")
     entries = collect([tmp_path])
     ((entry, comparison),) = findings.paired(entries)
-    assert (entry.data, comparison.difference, comparison.samples) == ("cats", pytest.approx(0.3), 100)
-    grid = suite.pairs(entries)
+    assert (entry.data, comparison.difference, comparison.samples) == ("cats", pytest.approx(-0.3), 100)
+    grid = grids.pairs(entries)
     assert grid is not None
-    assert "a is better by 30.0 points" in grid.rows[0][3]
+    assert grid.rows[0][:4] == ("cats", "zero-shot", "b", "a")
+    assert grid.rows[0][4].startswith("\N{MINUS SIGN}30.0 (\N{MINUS SIGN}38.")
+    assert grid.rows[0][5:] == ("< 0.001", "< 0.001", "100")
     names = [drawing.name for drawing in suite.drawings(entries)]
     assert names.count("reliability-1") == names.count("reliability-2") == 1
     assert "100 % sure" not in next(d.alt for d in suite.drawings(entries) if d.name == "reliability-1")

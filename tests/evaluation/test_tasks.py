@@ -1,9 +1,11 @@
 """The tasks that learn, and data sets of the table, end to end on small folders."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import SPEC
 
@@ -186,12 +188,18 @@ def test_a_place_is_taken_for_a_place(tmp_path: Path) -> None:
     assert named("s3://bucket/a=b/{0..3}.tar") == ("s3://bucket/a=b/{0..3}.tar", None)
 
 
-def test_how_sure_answers_are_and_what_prompts_give(clip: Clip, data: Path) -> None:
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
+def test_how_sure_answers_are_and_what_prompts_give(clip: Clip, data: Path, scores: str) -> None:
+    if scores == "sigmoid":
+        clip = create(dataclasses.replace(SPEC, scores="sigmoid"), seed=0, tokenizer=clip.tokenizer)
+        with torch.no_grad():
+            clip.model.logit_bias.fill_(-clip.similarity_scale * 0.05)  # of untrained towers no score is near SigLIP's
     result = evaluate(clip, data, "zero-shot", none_of_these=0.3, ablate_prompts=True)
     confidence_N, right_N = np.array(result.predictions["confidence"]), np.array(result.predictions["rank"]) == 1
     files = [data / "test" / key for key in result.predictions["key"]]
     classifier = clip.classifier(["blue", "green", "grey", "red"])
     assert confidence_N == pytest.approx(classifier.predict_proba(files).max(axis=1), abs=1e-5)
+    assert result.details["calibration"]["probabilities"] == scores
     answered_N = confidence_N >= 0.3
     assert result.metrics["answered"] == answered_N.mean()
     if answered_N.any():

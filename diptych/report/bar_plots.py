@@ -1,0 +1,127 @@
+"""The paper's figures of bars and curves, drawn from plain numbers. Accuracies are fractions from 0 to 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from diptych.report.drawing import ACCENT, CHANCE, INK, PAPER, RULE, SECOND, SOFT, look
+from diptych.report.labels import legend
+from diptych.report.paper_plots import DASHED, PERCENT, Bar, Line
+
+_BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # of a number, so that no line goes through it
+_FEWEST = 2.0**-4  # examples a class at which the axis begins at the latest
+
+
+def differences(axes: Axes, bars: Sequence[Bar]) -> None:
+    """Horizontal bars of differences of accuracy, the largest on top (paper, figure 5)."""
+    ordered = sorted(bars, key=lambda bar: bar.value)
+    for place, bar in enumerate(ordered):
+        axes.barh(place, bar.value, color=ACCENT if bar.value >= 0 else SECOND, height=0.7)
+        if math.isfinite(bar.low) and math.isfinite(bar.high):
+            axes.plot([bar.low, bar.high], [place, place], color=INK, linewidth=1.2)
+        ends = [bar.value, *(limit for limit in (bar.low, bar.high) if math.isfinite(limit))]
+        right = bar.value >= 0
+        axes.annotate(
+            signed(bar.value, digits=1),
+            (max(ends) if right else min(ends), place),
+            xytext=(4 if right else -4, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="center",
+            fontsize=8,
+        )
+    axes.axvline(0, color=SOFT, linewidth=1)
+    _rows(axes, ordered)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
+    axes.margins(x=0.18)
+    axes.set_xlabel("zero-shot less linear probe, points of accuracy")
+
+
+def few_shot(axes: Axes, lines: Sequence[Line], *, up: str) -> None:
+    """Accuracy over labelled examples a class, and zero-shot as a star at none and a level (paper, figure 6)."""
+    shots = sorted({x for line in lines for x in line.x})
+    place = {0: math.log2(shots[0]) - 1} | {shot: math.log2(shot) for shot in shots}
+    marks = []
+    for number, line in enumerate(lines):
+        style = look(number)
+        marks += axes.plot([place[shot] for shot in line.x], line.y, markersize=4, linewidth=1.6, **style)
+        if line.low:
+            x = [place[shot] for shot in line.x]
+            axes.fill_between(x, line.low, line.high, color=style["color"], alpha=0.15, linewidth=0)
+        if math.isfinite(line.level):
+            axes.axhline(line.level, color=style["color"], linewidth=1, linestyle=DASHED)
+            axes.plot([place[0]], [line.level], marker="*", markersize=11, color=style["color"], clip_on=False)
+    axes.set_xticks([place[0], *(place[shot] for shot in shots)], ["0", *(f"{shot:g}" for shot in shots)])
+    axes.set(xlabel="labelled examples a class", ylabel=up)
+    axes.yaxis.set_major_formatter(PERCENT)
+    axes.grid(axis="y", linewidth=0.6)
+    names = [line.name for line in lines]
+    if any(math.isfinite(line.level) for line in lines):
+        marks.append(Line2D([], [], color=SOFT, linewidth=1, linestyle=DASHED, marker="*", markersize=9))
+        names.append("zero-shot")
+    legend(axes, names, marks)
+
+
+def shots_to_match(axes: Axes, bars: Sequence[Bar]) -> None:
+    """Horizontal bars of the examples a class that a probe needs to match zero-shot, on a logarithmic axis.
+
+    Infinite: never reached. Lines are the median and the mean of the others (paper, figure 7).
+    """
+    ordered = sorted(bars, key=lambda bar: -bar.value)
+    known = [bar.value for bar in ordered if math.isfinite(bar.value)]
+    end = 2 * max([16.0, *known])
+    start = 2.0 ** math.floor(math.log2(max(_FEWEST, min([0.25, *(0.8 * value for value in known)]))))
+    for place, bar in enumerate(ordered):
+        reached = math.isfinite(bar.value)
+        shown = min(max(bar.value, start), end)
+        axes.barh(place, shown - start, left=start, color=ACCENT if reached else RULE, height=0.7)
+        told = "more than there are" if not reached else f"{bar.value:.1f}" if bar.value >= 0.05 else "fewer than 0.1"
+        axes.annotate(
+            told,
+            (shown if reached else start, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            zorder=3,
+            bbox=_BEHIND if reached else {"facecolor": RULE, "edgecolor": "none", "pad": 1.0},
+        )
+    for value, name in ((float(np.median(known)), "median"), (float(np.mean(known)), "mean")) if len(known) > 1 else ():
+        at = max(value, start)
+        axes.axvline(at, color=CHANCE, linewidth=1.1, linestyle=DASHED if name == "mean" else "-", zorder=2)
+        axes.annotate(
+            f"{name} {value:.1f}",
+            (at, len(ordered) - 0.4),
+            xytext=(0, 2 if name == "median" else 12),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            annotation_clip=False,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(start, end)
+    powers = range(round(math.log2(start)), math.floor(math.log2(end)) + 1)
+    axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in powers[:: 1 + len(powers) // 12]]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    _rows(axes, ordered)
+    axes.set_xlabel("labelled examples a class to match zero-shot")
+
+
+def signed(share: float, digits: int = 0) -> str:
+    """A difference of fractions in points, with its sign; 0 has none."""
+    told = f"{100 * share:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return told if any(digit in told for digit in "123456789") else told[1:]
+
+
+def _rows(axes: Axes, bars: Sequence[Bar]) -> None:
+    axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
+    axes.set_ylim(-0.6, len(bars) - 0.4)  # else a single bar fills the figure
+    axes.spines["left"].set_visible(False)

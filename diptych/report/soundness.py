@@ -1,0 +1,128 @@
+"""What a report can rely on in a result: numbers are finite, shares are shares, curves have a value at each point.
+
+Files are damaged, come from other versions, or were made by other tools. What is unsound in one is taken out and named,
+so that it costs its own figure and no other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from diptych.config import from_dict
+from diptych.errors import ConfigError, DataError
+from diptych.evaluation.result import Columns, Result
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Of N images the keys, which answers are right, and how confident each is, where that is known."""
+
+    keys: tuple[Any, ...]
+    right_N: np.ndarray
+    confidence_N: np.ndarray | None
+
+
+def sound(result: Result) -> tuple[Result, list[str]]:
+    """The result without what cannot be relied on, and what that was. Raises DataError where no metric is left."""
+    problems = []
+    metrics = {name: value for name, value in result.metrics.items() if math.isfinite(value)}
+    if unknown := [name for name in result.metrics if name not in metrics]:
+        problems.append(f"without {', '.join(unknown)}, not finite")
+    if not metrics:
+        raise DataError("none of its metrics is a finite number")
+    intervals = {name: limits for name, limits in result.intervals.items() if _is_interval(limits)}
+    if unknown := [name for name in result.intervals if name not in intervals]:
+        problems.append(f"without the interval of {', '.join(unknown)}, whose ends are no two rising numbers")
+    details = dict(result.details)
+    for name, check in _CHECKS.items():
+        try:
+            check(details)
+        except (ConfigError, DataError, OverflowError) as problem:
+            problems.append(f"without its {name}: {problem}")
+            for key in _OF[name]:
+                details.pop(key, None)
+    cost = {name: value for name, value in result.cost.items() if math.isfinite(value) and value > 0}
+    return replace(result, metrics=metrics, intervals=intervals, details=details, cost=cost), problems
+
+
+def answers_of(columns: Columns, samples: int) -> Answers | None:
+    """Whether each answer is right, from a table of predictions; None where it has no ranks, such as one of several
+    labels an image. Raises DataError for what is none."""
+    if "rank" not in columns:
+        return None
+    keys = columns.get("key", ())
+    if len(set(keys)) != len(keys) or len(keys) != samples:
+        raise DataError(f"{len(set(keys))} images have predictions, and {samples} were evaluated")
+    ranks, confidence = columns["rank"], columns.get("confidence")
+    if not all(isinstance(rank, int) and rank >= 1 for rank in ranks):
+        raise DataError("ranks are numbers from 1")
+    if confidence is not None and not all(isinstance(one, float) and 0 <= one <= 1 for one in confidence):
+        raise DataError("confidences are numbers from 0 to 1")
+    return Answers(keys, np.array(ranks) == 1, None if confidence is None else np.array(confidence))
+
+
+@dataclass(frozen=True)
+class _Match:
+    shots: float | None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class _Curve:
+    shots: tuple[int, ...]
+    accuracies: tuple[tuple[float, ...], ...]
+    zero_shot: float | None = None
+    shots_to_match: _Match | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.shots) != len(self.accuracies) or len(set(self.shots)) < len(self.shots):
+            raise DataError(f"{len(set(self.shots))} numbers of examples have {len(self.accuracies)} accuracies")
+        if not all(shots > 0 for shots in self.shots):
+            raise DataError("examples are counted from 1")
+        values = [value for draws in self.accuracies for value in draws]
+        if not all(self.accuracies) or not all(0 <= value <= 1 for value in [*values, self.zero_shot or 0.0]):
+            raise DataError("accuracies are numbers from 0 to 1, one or more for each number of examples")
+        reached = self.shots_to_match.shots if self.shots_to_match else None
+        if reached is not None and not 0 <= reached < math.inf:
+            raise DataError(f"{reached} examples cannot match anything")
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    acc1: float
+    gain: float
+    gain_interval: tuple[float, float]
+    interval: tuple[float, float] = (0.0, 1.0)
+    p: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Study:
+    name: _Prompt
+    template: _Prompt
+    hint: _Prompt
+    ensemble: _Prompt
+
+
+def _curve(details: dict[str, Any]) -> None:
+    if any(name in details for name in _OF["few-shot curve"]):
+        known = {name: details[name] for name in _OF["few-shot curve"] if name in details}
+        from_dict(_Curve, known, where="details")
+
+
+def _ablation(details: dict[str, Any]) -> None:
+    if "ablation" in details:
+        from_dict(_Study, details["ablation"], where="details.ablation")
+
+
+_CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {"few-shot curve": _curve, "study of prompts": _ablation}
+_OF = {"few-shot curve": [own.name for own in fields(_Curve)], "study of prompts": ["ablation"]}
+
+
+def _is_interval(limits: tuple[float, float]) -> bool:
+    return all(map(math.isfinite, limits)) and limits[0] <= limits[1]
