@@ -475,7 +475,7 @@ def test_evaluate_prints_and_writes_the_result(trained: Path, capsys: pytest.Cap
     captured = capsys.readouterr()
     assert "chance" in captured.out
     (file,) = out.glob("*.json")
-    assert file.name.startswith("run-model__pairs__en__retrieval__")
+    assert file.name.startswith(f"{trained.name}__pairs__en__retrieval__")
     assert f"the result is in {file}" in captured.err
     result = json.loads(file.read_text())
     assert result["task"] == "zeroshot_retrieval"

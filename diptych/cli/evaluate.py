@@ -18,6 +18,8 @@ from diptych.errors import ConfigError
 if TYPE_CHECKING:
     from diptych.evaluation.runner import Outcome
 
+_LISTED = 10  # samples that were skipped
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -155,10 +157,15 @@ def evaluate(
     ]
     with distributed.started():
         outcomes = []
-        for outcome in run(models, data, task or (None,), out, **_told(asked)):
-            outcomes.append(outcome)
-            if distributed.is_main():
-                _tell(outcome, json=json)
+        try:
+            for outcome in run(models, data, task or (None,), out, **_told(asked)):
+                outcomes.append(outcome)
+                if distributed.is_main():
+                    _tell(outcome, json=json)
+        except KeyboardInterrupt:
+            if out and distributed.is_main():
+                print(f"what is done is in {out}, from which the same command goes on", file=sys.stderr)
+            raise
     return _status(outcomes)
 
 
@@ -171,8 +178,10 @@ def _told(asked: Asked) -> dict[str, Any]:
 def _tell(outcome: Outcome, *, json: bool) -> None:
     if result := outcome.result:
         print(json_format.dumps(json_format.loads(result.to_json()), ensure_ascii=False) if json else result)
-        for skipped in result.skipped[:10] if outcome.made else ():
+        for skipped in result.skipped[:_LISTED] if outcome.made else ():
             print(f"skipped: {skipped}", file=sys.stderr)
+        if outcome.made and len(result.skipped) > _LISTED:
+            print(f"and {len(result.skipped) - _LISTED:,} more, which the result has", file=sys.stderr)
     if outcome.file:  # stdout may be read as JSON
         print(f"the result {'is' if outcome.made else 'was already'} in {outcome.file}", file=sys.stderr)
     if outcome.problem:

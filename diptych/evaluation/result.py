@@ -46,6 +46,7 @@ class Result:
 
     The first six fields are those of CLIP_benchmark, under its names, so that notebooks made for it read the JSON.
 
+    pretrained:       where the model is, as it was named; of one in memory what is known of its weights.
     metrics:          by CLIP_benchmark's names; fractions from 0 to 1, ranks from 1.
     metric:           the one that the data set is known by.
     split:            of the data set; "" where it has none.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diptych import distributed
-from diptych.data.fingerprint import stamp
 from diptych.errors import ConfigError, DiptychError, ProcessLost
+from diptych.evaluation import kept
 from diptych.evaluation.own_datasets import read_rows
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Result
@@ -48,13 +45,6 @@ class Model:
         if is_encoder(self.location):
             return ImageSubject.load(self.location, precision=self.precision)
         return load(self.location, tokenizer=self.tokenizer, activation=self.activation, precision=self.precision)
-
-    def state(self) -> list[Any]:
-        """What tells it from another at the same place, without reading its weights."""
-        path = Path(self.location)
-        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-        known = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-        return [asdict(self), known, _contents(self.tokenizer)]
 
 
 @dataclass(frozen=True)
@@ -145,13 +135,15 @@ def run(
                 name = task or default_task(splits)
                 outcome = replace(outcome, task=name)
                 chosen = {key: options[key] for key in options if len(tasks) == 1 or key in TASKS[name].options}
-                file = out / _name(model, where, splits, name, chosen) if out else None
-                if kept := distributed.agreed(partial(_kept, file)):
-                    yield replace(outcome, result=kept, file=file)
+                file = out / kept.file_of(loaded.known, where, splits, name, chosen) if out else None
+                if file and (found := distributed.agreed(partial(kept.read, file))):
+                    yield replace(outcome, result=found, file=file)
                     continue
                 told: dict[str, Any] = {"language": where.language, "folder": out / FEATURES if out else None, **chosen}
                 result = evaluate(loaded.subject, splits, name, allowed_failures=allowed_failures, **told)
-            except DiptychError as problem:
+            except (DiptychError, OSError) as problem:
+                if isinstance(problem, OSError) and distributed.world_size() > 1:
+                    raise  # the others have not met it, and cannot go on alike
                 yield replace(outcome, problem=problem)
             except RuntimeError as problem:
                 if not distributed.is_loss(problem):
@@ -162,7 +154,7 @@ def run(
                     f"({str(problem).partition(chr(10))[0]})"
                 ) from problem
             else:
-                yield _saved(replace(outcome, result=result, made=True), file)
+                yield _saved(replace(outcome, result=replace(result, pretrained=model.location), made=True), file)
 
 
 def _saved(outcome: Outcome, file: Path | None) -> Outcome:
@@ -180,39 +172,9 @@ class _Loaded:
     model: Model
 
     @cached_property
+    def known(self) -> kept.Known:
+        return kept.Known.of(self.model)
+
+    @cached_property
     def subject(self) -> Subject:
         return self.model.load()
-
-
-def _kept(file: Path | None) -> Result | None:
-    return Result.load(file) if file and file.exists() else None
-
-
-def _name(model: Model, data: Data, splits: Splits, task: str, options: dict[str, Any]) -> str:
-    """A name that people can read, ending in a hash of all that the result depends on."""
-    sources = _stamps(splits)
-    asked = {name: _contents(value) for name, value in options.items()}
-    told = [model.state(), asdict(data), sources, task, asked]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
-    name = data.row.name if data.row else splits.test.name
-    words = [_slug(Path(model.location)), name, splits.name, data.language, task, digest]
-    return "__".join(re.sub(r"[^\w.-]+", "-", word).strip("-.")[:60] for word in words if word) + ".json"
-
-
-def _stamps(splits: Splits) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        part: stamp(source) for part in ("test", "train", "validation") if (source := getattr(splits, part))
-    }
-    return found | ({"shifted_from": _stamps(splits.shifted_from)} if splits.shifted_from else {})
-
-
-def _contents(value: Any) -> str:
-    """An option as it counts: of a file, such as one of templates, what it holds."""
-    if isinstance(value, str | Path) and Path(value).is_file():
-        return hashlib.sha256(Path(value).read_bytes()).hexdigest()
-    return repr(value)
-
-
-def _slug(path: Path) -> str:
-    """The last names of a model's path that tell it from others: ``runs/mine/model`` is ``mine-model``."""
-    return "-".join(path.parts[-2:])

@@ -1,0 +1,125 @@
+"""Results that are kept: found again by who would make the very same, and made again by who would not."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny import SPEC
+
+from diptych.encoder.clip import Clip
+from diptych.encoder.loading import create
+from diptych.evaluation.runner import Data, Model, Outcome, run
+from diptych.text.tokenizer import Tokenizer
+
+TEXT = "a photo of a red green blue"
+
+
+def clip(seed: int) -> Clip:
+    return create(SPEC, seed=seed, tokenizer=Tokenizer.train([TEXT], vocabulary_size=530, context_length=60))
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path) -> Callable[..., Outcome]:
+    """Zero-shot of the model in ``tmp_path/clip`` on the colours in ``tmp_path/colours``."""
+    clip(0).save(tmp_path / "clip")
+    for name in ("red", "green", "blue"):
+        (tmp_path / "colours" / name).mkdir(parents=True)
+        Image.new("RGB", (16, 16), name).save(tmp_path / "colours" / name / "0.png")
+
+    def one(model: str = "clip", data: str = "colours", tokenizer: str | None = None, **options: object) -> Outcome:
+        models = [Model(str(tmp_path / model), tokenizer and str(tmp_path / tokenizer))]
+        (outcome,) = run(models, [Data(str(tmp_path / data))], ["zero-shot"], tmp_path / "out", **options)
+        return outcome
+
+    return one
+
+
+def test_weights_count_by_what_they_are(evaluate: Callable[..., Outcome], tmp_path: Path) -> None:
+    before = evaluate()
+    (weights,) = (tmp_path / "clip").glob("*.safetensors")
+    times = weights.stat()
+    clip(1).save(tmp_path / "other")
+    shutil.copyfile(tmp_path / "other" / weights.name, weights)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # as cp -p and rsync may leave it
+    assert weights.stat().st_size == times.st_size
+    after = evaluate()
+    assert after.made
+    assert before.result
+    assert after.result
+    assert after.result.fingerprints["weights"] != before.result.fingerprints["weights"]
+
+
+def test_a_model_that_was_moved_is_the_same(
+    evaluate: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "run").mkdir(parents=True)
+    (tmp_path / "clip").rename(tmp_path / "mine" / "run" / "model")
+    first = evaluate("mine/run/model")
+    assert first.file
+    assert first.file.name.startswith("mine__colours__en__zero-shot__")
+    assert first.result
+    assert first.result.pretrained == str(tmp_path / "mine" / "run" / "model")
+    monkeypatch.chdir(tmp_path / "mine" / "run")
+    (outcome,) = run([Model("model")], [Data("../../colours")], ["zero-shot"], tmp_path / "out")
+    assert (outcome.made, outcome.file) == (False, first.file)
+
+
+def test_a_tokenizer_counts_by_what_its_files_hold(evaluate: Callable[..., Outcome], tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "clip", tmp_path / "words", ignore=shutil.ignore_patterns("*.safetensors"))
+    assert evaluate(tokenizer="words").made
+    assert not evaluate(tokenizer="words").made
+    shifted = TEXT.translate(str.maketrans("abdefghlnoprtu", "bcefghimopqsuv"))  # as many tokens, other words
+    other = create(SPEC, seed=0, tokenizer=Tokenizer.train([shifted], vocabulary_size=530, context_length=60))
+    other.save(tmp_path / "other")
+    for file in (tmp_path / "words").iterdir():
+        shutil.copyfile(tmp_path / "other" / file.name, file)
+    assert evaluate(tokenizer="words").made
+
+
+@pytest.mark.filterwarnings("ignore:.*texts were cut")
+def test_long_options_and_names_are_no_names_of_files(evaluate: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert evaluate(templates="a " + "very " * 100 + "red {}").made
+    long = "颜" * 64
+    (tmp_path / "colours").rename(tmp_path / long)
+    outcome = evaluate(data=long)
+    assert outcome.problem is None
+    assert outcome.file
+    assert len(os.fsencode(outcome.file.name)) <= 240
+    assert not evaluate(data=long).made
+
+
+@pytest.mark.parametrize("harm", ["emptied", "cut", "predictions cut", "predictions gone"])
+def test_what_was_damaged_is_made_again(
+    evaluate: Callable[..., Outcome], harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = evaluate().file
+    assert file
+    whole = file.read_bytes()
+    hurt = file.with_suffix(".parquet") if harm.startswith("predictions") else file
+    if harm.endswith("gone"):
+        hurt.unlink()
+    else:
+        os.truncate(hurt, 0 if harm == "emptied" else hurt.stat().st_size // 2)
+    again = evaluate()
+    assert again.made
+    assert "is made again" in capsys.readouterr().err
+    assert file.read_bytes() == whole
+    assert not evaluate().made
+
+
+def test_what_the_system_refuses_of_one_model_leaves_the_others(
+    evaluate: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Model) -> Clip:
+        if self.location.endswith("shut"):
+            raise PermissionError(13, "Permission denied", self.location)
+        return clip(0)
+
+    monkeypatch.setattr(Model, "load", refuse)
+    models = [Model(str(tmp_path / "shut")), Model(str(tmp_path / "clip"))]
+    first, second = run(models, [Data(str(tmp_path / "colours"))], ["zero-shot"], tmp_path / "out")
+    assert isinstance(first.problem, PermissionError)
+    assert second.made
