@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from training_studies_runs import RUNS
+
+from diptych.report.drawing import as_svg, look
 
 Found = dict[str, list[dict[str, Any]]]  # the runs there are, of each choice
 
@@ -40,7 +42,6 @@ OBJECTIVES = {
     "bag-predicted": "predicts a bag of words",
     "caption": "predicts the caption",
 }
-COLOURS = ("tab:green", "tab:blue", "tab:orange", "tab:red")
 CHANCE = 4 / 370  # of four groups of 92 or 93 concepts
 COMPARED = ("bag-contrastive", "bag-predicted", "caption")  # in figure 2
 
@@ -126,18 +127,18 @@ def samples_until(curve: tuple[np.ndarray, np.ndarray], accuracy: float) -> floa
 
 def draw(found: Found, file: Path) -> None:
     """Accuracy over samples seen: a thin line for each seed, a thick one for the mean."""
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
-    axes = figure.subplots()
-    for (name, label), colour in zip(OBJECTIVES.items(), COLOURS, strict=True):
-        runs = found.get(name, [])
-        for run in runs if len(runs) > 1 else []:
-            samples, accuracies = mean_curve([run])
-            axes.plot(samples / 1000, 100 * accuracies, color=colour, linewidth=0.5, alpha=0.6)
-        if runs:
-            samples, accuracies = mean_curve(runs)
-            axes.plot(samples / 1000, 100 * accuracies, "o-", color=colour, label=label, markersize=3)
-    axes.set(xlabel="samples seen, thousands", ylabel="zero-shot accuracy, %", xlim=(0, None), ylim=(0, None))
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.lines:
-        axes.legend(frameon=False)
-    figure.savefig(file, metadata={"Date": None})
+
+    def lines(axes: Axes) -> None:
+        for number, (name, label) in enumerate(OBJECTIVES.items()):
+            runs, style = found.get(name, []), look(number)
+            for run in runs if len(runs) > 1 else []:
+                samples, accuracies = mean_curve([run])
+                axes.plot(samples / 1000, 100 * accuracies, color=style["color"], linewidth=0.5, alpha=0.6)
+            if runs:
+                samples, accuracies = mean_curve(runs)
+                axes.plot(samples / 1000, 100 * accuracies, label=label, markersize=3, **style)
+        axes.set(xlabel="samples seen, thousands", ylabel="zero-shot accuracy, %", xlim=(0, None), ylim=(0, None))
+        if axes.lines:
+            axes.legend()
+
+    file.write_text(as_svg(lines, (6.0, 3.4)), encoding="utf-8")

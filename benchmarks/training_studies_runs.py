@@ -67,9 +67,9 @@ RUNS = {
     "vit": Choice(small_vit, changes=(VIT_RATE,), seeds=1),
     "vit-cached": Choice(small_vit, changes=(VIT_RATE, f"micro_batch={BATCH // 4}"), beside="vit", seeds=1),
     "vit-patches": Choice(small_vit, changes=(VIT_RATE, "patch_dropout=0.5"), beside="vit", seeds=1),
-    "short-vit": Choice(small_vit, changes=SHORT_VIT, beside="vit"),
-    "short-vit-bf16": Choice(small_vit, changes=(*SHORT_VIT, "precision=bf16"), beside="vit"),
-    "short-vit-fp16": Choice(small_vit, changes=(*SHORT_VIT, "precision=fp16"), beside="vit"),
+    "short-vit": Choice(small_vit, changes=SHORT_VIT, beside="short-vit"),
+    "short-vit-bf16": Choice(small_vit, changes=(*SHORT_VIT, "precision=bf16"), beside="short-vit"),
+    "short-vit-fp16": Choice(small_vit, changes=(*SHORT_VIT, "precision=fp16"), beside="short-vit"),
 }
 
 
