@@ -156,9 +156,12 @@ def _opened(location: str, split: str | None) -> Source:
 
 
 def _name(kind: str, source: Source, taken: dict[str, Source]) -> str:
-    plain = f"{kind} {source.name.replace('/', '-')}"
-    number = sum(name.startswith(plain) for name in taken)
-    return f"{plain} {number + 1}" if number else plain
+    plain = name = f"{kind} {source.name.replace('/', '-')}"
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{plain} {number}"
+    return name
 
 
 def _shown(at: dict[str, Any]) -> str:

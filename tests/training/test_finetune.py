@@ -348,6 +348,14 @@ def test_what_the_verb_is_told_wrongly_is_told_before_it_trains(
     assert not out.exists()
 
 
+def test_tasks_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / place for place in ("a/x 2", "b/x", "c/x")]
+    for folder in folders:
+        draw_classes(folder, count=1)
+    tasks = Tasks.opened(None, [str(folder) for folder in folders], [str(folders[1])], None)
+    assert tasks.names == ["shifted x 2", "shifted x", "shifted x 3", "held-out x"]
+
+
 def test_another_mixture_is_written_without_measuring_again(
     model: Path,
     data: Path,
