@@ -1,6 +1,7 @@
 """Fine-tuning from the zero-shot head, and the mixtures with the model before."""
 
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
@@ -374,7 +375,18 @@ def test_another_mixture_is_written_without_measuring_again(
     ends = [np.load(path / "classifier.npz")["weights_CE"] for path in (out, out / "mixed")]
     zero_shot = diptych.load(model).classifier(sorted(CLASSES), ["{}"]).weights_CE
     np.testing.assert_allclose(ends[1], 0.55 * zero_shot + 0.45 * ends[0], atol=1e-6)
-    asked: list[str] = []
+
+    def full(classifier: Classifier, path: Path) -> Path:
+        if path.parent.name == "mixed":
+            raise OSError(errno.ENOSPC, "no space", str(path))
+        return save(classifier, path)
+
+    save, asked = Classifier.save, []
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "save", full)
+        assert main(command(model, data, judges, out, "--resume", "--alpha", "0.9")) == 1
+    assert diptych.load(out / "mixed" / "model").provenance["interpolation"] == 0.9
+    assert not (out / "mixed" / "classifier.npz").exists()  # that of 0.45
 
     def guess(tasks: Tasks, name: str, clip: Clip, recipe: Recipe) -> dict:
         asked.append(name)
