@@ -20,7 +20,7 @@ from diptych.progress import say
 from diptych.report.plots import Path as Curve
 from diptych.report.plots import tradeoff_svg
 from diptych.training.folder import occupied, write_json, write_text
-from diptych.training.head import begin_head, classifier_of
+from diptych.training.head import CLASSIFIER, begin_head, classifier_of
 from diptych.training.interpolation import between
 from diptych.training.start import begin
 
@@ -97,10 +97,11 @@ def report(run: Run, recipe: Recipe, tasks: Tasks, alpha: float) -> None:
             rows = [[f"{at['alpha']:g}", *(_shown(at[name]) for name in tasks.names)] for at in measured]
             print(markdown(["alpha", *tasks.names], rows), end="", flush=True)
             _draw(run, tasks, measured)
-        mixed = between(before, run.clip, alpha)
+        mixed, classifier = between(before, run.clip, alpha), run.folder / "mixed" / CLASSIFIER
+        classifier.unlink(missing_ok=True)  # lest a kill leave it beside a model of another alpha
         mixed.save(run.folder / "mixed" / "model")
-        classifier_of(mixed, recipe.head).save(run.folder / "mixed" / "classifier.npz")
-    print(f"the model is in {run.folder / 'model'}, its classifier in {run.folder / 'classifier.npz'}")
+        classifier_of(mixed, recipe.head).save(classifier)
+    print(f"the model is in {run.folder / 'model'}, its classifier in {run.folder / CLASSIFIER}")
     print(f"both at alpha {alpha:g}, mixed with the model before, are in {run.folder / 'mixed'}")
 
 
@@ -156,9 +157,12 @@ def _opened(location: str, split: str | None) -> Source:
 
 
 def _name(kind: str, source: Source, taken: dict[str, Source]) -> str:
-    plain = f"{kind} {source.name.replace('/', '-')}"
-    number = sum(name.startswith(plain) for name in taken)
-    return f"{plain} {number + 1}" if number else plain
+    plain = name = f"{kind} {source.name.replace('/', '-')}"
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{plain} {number}"
+    return name
 
 
 def _shown(at: dict[str, Any]) -> str:

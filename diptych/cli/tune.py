@@ -153,7 +153,7 @@ def _tell(table: Sequence[Trial], what: Search, out: Path) -> None:
     print(printable(text), end="")
     write_text(out / "trials.md", text)
     if any(trial.metric is not None for trial in table):
-        write_text(out / "trials.svg", _drawn(table, what))
+        write_text(out / "trials.svg", _drawn([trial for trial in table if trial.over], what))
 
 
 def _drawn(table: Sequence[Trial], what: Search) -> str:

@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from diptych.report.drawing import ACCENT, CHANCE, SECOND, SOFT, as_svg, bare, look, styled, whole_file
+from diptych.report.drawing import ACCENT, CHANCE, RULE, SECOND, SOFT, as_svg, bare, look, styled, whole_file
 
 _COLUMNS = 3
 _NARROW = 100  # times the lowest value: up to there a logarithmic axis has more ticks than powers of ten
 _LONGEST = 16  # letters of a choice, under its place
 _WIDE = 22  # letters of all choices of a panel, past which they are set aslant
-_STRIP = 0.16  # of a panel's height: under the metrics, for trials that have none
+_STRIP = 0.16  # of the metrics' height: under them, for trials that have none
 _APART = 0.055  # of the axes' length, within which of two labels one is left out
 
 
@@ -113,7 +113,12 @@ def tradeoff_svg(paths: Sequence[Path], *, across: str, up: str, along: str) -> 
 def _scatter(axes: Axes, panel: Panel, trials: Trials) -> None:
     bare(axes)
     axes.grid(axis="y", linewidth=0.6)
-    axes.set(ylim=trials.limits(), xlabel=panel.name)
+    low, high = trials.limits()
+    axes.set(ylim=(low, high), xlabel=panel.name)
+    if None in trials.metric:
+        floor = low + 2 / 3 * _STRIP * (high - low)
+        axes.axhspan(low, floor, color=RULE, alpha=0.5, linewidth=0)
+        axes.set_yticks([tick for tick in axes.get_yticks() if floor < tick <= high])
     for name, places, style in trials.groups():
         if not places:
             continue

@@ -214,8 +214,9 @@ def _told(values: Values) -> str:
 def _claim(folder: Path, what: Search) -> None:
     """Make the folder this search's, or check that it is."""
     path = folder / "search.json"
-    if not path.exists() and (begun := begun_in(folder)):
-        raise TrainingError(f"{folder} holds a run ({', '.join(begun)}) and no search; give another folder (--out)")
+    begun = begun_in(folder) + [trials.NAME] * (folder / trials.NAME).exists()
+    if begun and not path.exists():
+        raise TrainingError(f"{folder} holds {', '.join(begun)} but no search.json; give another folder (--out)")
     if path.exists():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))

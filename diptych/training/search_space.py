@@ -29,7 +29,10 @@ class Choice:
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        texts = [json.dumps(value) for value in self.values]
+        try:
+            texts = [json.dumps(value, allow_nan=False) for value in self.values]
+        except ValueError as problem:
+            raise ConfigError(f"{self.path}: NaN and Infinity are no numbers that a recipe can have") from problem
         if twice := [value for value, text in zip(self.values, texts, strict=True) if texts.count(text) > 1]:
             raise ConfigError(f"{self.path}: {written(twice[0])} is there twice, and would be tried twice")
 

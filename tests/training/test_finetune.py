@@ -1,6 +1,7 @@
 """Fine-tuning from the zero-shot head, and the mixtures with the model before."""
 
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
@@ -348,6 +349,14 @@ def test_what_the_verb_is_told_wrongly_is_told_before_it_trains(
     assert not out.exists()
 
 
+def test_tasks_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / place for place in ("a/x 2", "b/x", "c/x")]
+    for folder in folders:
+        draw_classes(folder, count=1)
+    tasks = Tasks.opened(None, [str(folder) for folder in folders], [str(folders[1])], None)
+    assert tasks.names == ["shifted x 2", "shifted x", "shifted x 3", "held-out x"]
+
+
 def test_another_mixture_is_written_without_measuring_again(
     model: Path,
     data: Path,
@@ -366,7 +375,18 @@ def test_another_mixture_is_written_without_measuring_again(
     ends = [np.load(path / "classifier.npz")["weights_CE"] for path in (out, out / "mixed")]
     zero_shot = diptych.load(model).classifier(sorted(CLASSES), ["{}"]).weights_CE
     np.testing.assert_allclose(ends[1], 0.55 * zero_shot + 0.45 * ends[0], atol=1e-6)
-    asked: list[str] = []
+
+    def full(classifier: Classifier, path: Path) -> Path:
+        if path.parent.name == "mixed":
+            raise OSError(errno.ENOSPC, "no space", str(path))
+        return save(classifier, path)
+
+    save, asked = Classifier.save, []
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "save", full)
+        assert main(command(model, data, judges, out, "--resume", "--alpha", "0.9")) == 1
+    assert diptych.load(out / "mixed" / "model").provenance["interpolation"] == 0.9
+    assert not (out / "mixed" / "classifier.npz").exists()  # that of 0.45
 
     def guess(tasks: Tasks, name: str, clip: Clip, recipe: Recipe) -> dict:
         asked.append(name)

@@ -61,6 +61,7 @@ def test_dimensions_are_read_as_they_are_written(data: Path) -> None:
         ("batch_size=linear(5,2)", "larger"),
         ("batch_size=linear(1..2,5)", "no range of numbers"),
         ("batch_size=linear(1,5,1)", "two points"),
+        ("optimizer.learning_rate=NaN,1e-3", "no numbers that a recipe can have"),
     ],
 )
 def test_spaces_that_are_none(data: Path, text: str, told: str) -> None:

@@ -12,6 +12,7 @@ from diptych.config import override
 from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, TrainingError
 from diptych.training import trials
+from diptych.training.folder import write_json
 from diptych.training.loop import train
 from diptych.training.search import Search, search
 from diptych.training.search_space import Choice, Values, combinations, draw, grid, parse
@@ -47,6 +48,7 @@ def test_a_metric_that_is_no_number_is_a_trial_that_failed(
 
 def test_a_trial_left_for_an_infinite_metric_is_kept(data: Path, tmp_path: Path) -> None:
     what = over_seeds(data, lowest=True, stop_early=True)
+    write_json(tmp_path / "search.json", what)
     others = [
         trials.Trial(number=n, values={"seed": n}, state="done", metric=0.1, curve=((1, 0.1),)) for n in (2, 3, 4)
     ]
@@ -87,8 +89,11 @@ def test_a_search_and_a_run_do_not_share_a_folder(data: Path, tmp_path: Path) ->
     what = over_seeds(data)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 1}\n')
-    with pytest.raises(TrainingError, match=r"run holds a run \(metrics.jsonl\) and no search.*--out"):
+    with pytest.raises(TrainingError, match=r"run holds metrics.jsonl but no search.json.*--out"):
         search(what, tmp_path / "run", evaluators={})
+    trials.add(tmp_path, trials.Trial(number=0, values={"seed": 0}, state="failed"))
+    with pytest.raises(TrainingError, match=r"holds trials.jsonl but no search.json"):  # of which search?
+        search(what, tmp_path, evaluators={})
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "search.json").write_text("{}")
     with pytest.raises(TrainingError, match=r"holds search.json but no recipe.json; give another folder"):
@@ -114,6 +119,7 @@ def test_no_more_trials_than_there_are_combinations(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     what = dataclasses.replace(over_seeds(data), sampler="random")
+    write_json(tmp_path / "search.json", what)
     for number in (0, 1):
         trials.add(tmp_path, trials.Trial(number=number, values={"seed": 1 - number}, state="failed", reason="x"))
     assert len(search(what, tmp_path, trials_wanted=9, evaluators={})) == 2
