@@ -58,7 +58,10 @@ class Session:
             halve(self.model.text)
         for parameter in self.model.parameters():
             if parameter.ndim == 4:  # convolutions are several times faster on this layout; the numbers are the same
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+                # Of a kernel of one pixel contiguous() changes nothing, not the strides either, and those of its
+                # gradient are others then, at which DDP has to copy and warns.
+                channels_last = torch.empty_like(parameter.data, memory_format=torch.channels_last)
+                parameter.data = channels_last.copy_(parameter.data)
         provenance = {"weights_from": f"training by the recipe {recipe.name}", "recipe": config.to_dict(recipe)}
         # Matrices in bf16 meet activations in fp32 unless these are rounded too.
         self.clip = wrapped(self.model, tokenizer, provenance, "fast" if recipe.half_text_weights else "fp32")
