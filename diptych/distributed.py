@@ -106,7 +106,7 @@ def all_of(items: Sequence[T]) -> list[T]:
 
 def side_group() -> dist.ProcessGroup:
     """All processes once more, for what they exchange beside the training, from main memory; all call it together."""
-    return dist.new_group(backend="gloo")
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def highest(number: int, device: torch.device) -> int:

@@ -139,6 +139,7 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
         except RuntimeError as problem:
             if not distributed.is_loss(problem):
                 raise
+            session.saver.close(lost=True)
             said = f"process {distributed.rank()} has lost another one, which ended or does not answer"
             then = f"; resume (--resume) goes on from {session.saver.last}" if session.saver.last else ""
             raise TrainingError(f"{said}{then} ({_first_sentence(problem)})") from problem
