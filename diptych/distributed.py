@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 # Until the others count as lost; the main one may evaluate, or learn a vocabulary, for long while they wait for it.
 PATIENCE = timedelta(minutes=30)
 _BUCKET = 16 << 20  # numbers that are exchanged at a time
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 @contextmanager
@@ -43,6 +45,17 @@ def started() -> Generator[None]:
         dist.destroy_process_group()
 
 
+@contextmanager
+def alone() -> Generator[None]:
+    """Within it, this process is the only one to all that is done on this thread: for what it does by itself while the
+    others wait for it elsewhere."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def is_loss(problem: BaseException) -> bool:
     """Whether an error says that another process is gone, or silent."""
     # Gloo's have no type of their own; they name the file of its that they come from.
@@ -51,12 +64,12 @@ def is_loss(problem: BaseException) -> bool:
 
 def world_size() -> int:
     """How many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() and not _alone.get() else 1
 
 
 def rank() -> int:
     """The number of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() and not _alone.get() else 0
 
 
 def is_main() -> bool:
@@ -106,7 +119,7 @@ def all_of(items: Sequence[T]) -> list[T]:
 
 def side_group() -> dist.ProcessGroup:
     """All processes once more, for what they exchange beside the training, from main memory; all call it together."""
-    return dist.new_group(backend="gloo")
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def highest(number: int, device: torch.device) -> int:

@@ -36,16 +36,13 @@ _SHOWN = 60  # of a value
 def occupied(folder: Path) -> Generator[None]:
     """Keep other processes out of a run's folder, which is made where it is not there.
 
-    Raises TrainingError where another process is in it. The system lets go of the folder when the process ends, however
-    it does; the file ``.lock`` stays. Where there are no locks, on some network file systems and on Windows, nobody is
-    kept out.
+    Raises TrainingError where another process is in it, and where it cannot be made or written. The system lets go of
+    the folder when the process ends, however it does; the file ``.lock`` stays. Where there are no locks, on some
+    network file systems and on Windows, nobody is kept out.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as problem:  # with parents, no folder is missing: the file system has no room for any
-        raise TrainingError(f"{folder} cannot be made: its file system takes no folders; give another one") from problem
-    path = folder / ".lock"
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    with changing(folder):
+        _make(folder)
+        file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if _is_taken(file):
             owner = os.pread(file, 200, 0).decode("utf-8", "replace").strip()
@@ -58,6 +55,26 @@ def occupied(folder: Path) -> Generator[None]:
         yield
     finally:
         os.close(file)
+
+
+@contextmanager
+def changing(folder: Path) -> Generator[None]:
+    """Turns what the system refuses into a TrainingError that names the run's folder."""
+    try:
+        yield
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise TrainingError(f"{folder} cannot be written: {why[:1].lower()}{why[1:]}; give another folder") from problem
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as problem:  # with parents, no folder is missing: the file system has no room for any
+        raise TrainingError(f"{folder} cannot be made: its file system takes no folders; give another one") from problem
+    except (FileExistsError, NotADirectoryError) as problem:
+        file = next(path for path in (folder, *folder.parents) if path.exists())
+        raise TrainingError(f"{folder} cannot be made: {file} is a file; give another folder") from problem
 
 
 def _is_taken(file: int) -> bool:

@@ -36,7 +36,8 @@ class Embed(nn.Module):
     def forward(self, pixels_BCHW: Tensor, tokens: Tokens, places_BK: Tensor | None) -> Embedded:
         with torch.autocast(pixels_BCHW.device.type, self.precision, enabled=self.precision != torch.float32):
             images_BE, texts_ME = self.model(pixels_BCHW, tokens, places_BK)
-        bias = self.model.logit_bias if self.model.spec.scores == "sigmoid" else None
+        # A copy, since DDP takes a parameter that comes out as it is for one that was not used.
+        bias = self.model.logit_bias.clone() if self.model.spec.scores == "sigmoid" else None
         scale = self.model.logit_scale.exp()
         return Embedded(F.normalize(images_BE.float(), dim=1), F.normalize(texts_ME.float(), dim=1), scale, bias)
 

@@ -15,7 +15,7 @@ out/.lock              which process trains here
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ from diptych.progress import say
 from diptych.training import batches, state, trackers
 from diptych.training.accounting import Account
 from diptych.training.cards import add_intervals, write_data_card
-from diptych.training.folder import claim, occupied
+from diptych.training.folder import changing, claim, occupied
 from diptych.training.inputs import decoded, prepare_tokenizer, samples_of
 from diptych.training.interrupt import Interrupt
 from diptych.training.optimizer import warmup_problem
@@ -91,16 +91,20 @@ def train(
     folder = Path(out)
     trackers.check(recipe.trackers)
     source = samples_of(recipe, source)
-    with distributed.started(), _main_only(occupied(folder)):
+    with distributed.started(), ExitStack() as held:
         if recipe.batch_size % distributed.world_size():
             raise ConfigError(
                 f"batch_size is {recipe.batch_size:,}, no multiple of the {distributed.world_size()} processes"
             )
-        if distributed.is_main():
-            claim(folder, recipe, resume=resume)
-            state.sweep(folder / "checkpoints")
-            sweep(folder / "model")
-        distributed.wait()
+
+        def take_over() -> None:
+            held.enter_context(occupied(folder))
+            with changing(folder):
+                claim(folder, recipe, resume=resume)
+                state.sweep(folder / "checkpoints")
+                sweep(folder / "model")
+
+        distributed.agreed(take_over)
         return _run(recipe, folder, source, evaluators or {})
 
 
@@ -112,7 +116,7 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
     session = Session.begin(
         recipe,
         folder,
-        tokenizer=lambda: distributed.from_main(lambda: prepare_tokenizer(recipe, samples)),
+        tokenizer=lambda: distributed.agreed(lambda: prepare_tokenizer(recipe, samples)),
         samples=len(source),
         data=fingerprint(source),
     )
@@ -141,6 +145,7 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
         except RuntimeError as problem:
             if not distributed.is_loss(problem):
                 raise
+            session.saver.close(lost=True)
             said = f"process {distributed.rank()} has lost another one, which ended or does not answer"
             then = f"; resume (--resume) goes on from {session.saver.last}" if session.saver.last else ""
             raise TrainingError(f"{said}{then} ({_first_sentence(problem)})") from problem
@@ -149,10 +154,6 @@ def _run(recipe: Recipe, folder: Path, source: Source, evaluators: Mapping[str, 
         if session.step == steps and distributed.is_main():
             _describe(session, source, watch)
     return Run(folder, session.step, steps, session.finished_clip(), interrupt.asked)
-
-
-def _main_only(context: AbstractContextManager[None]) -> AbstractContextManager[None]:
-    return context if distributed.is_main() else nullcontext()
 
 
 def _watch(session: Session, steps: int) -> Watch | Quiet:
@@ -193,8 +194,8 @@ def _go(
 
     if session.step == steps:  # killed before the model was written, perhaps
         session.finish()
-    if session.step and not watch.evaluated and evaluation_due():  # killed between a checkpoint and its evaluation
-        evaluate()
+    if session.step and evaluation_due() and not distributed.from_main(lambda: watch.evaluated):
+        evaluate()  # killed between a checkpoint and its evaluation
     own = loader.batches(session.step, steps, part=distributed.rank(), parts=distributed.world_size())
     for batch in account.waited(own):
         metrics = session.advance(batch, steps)

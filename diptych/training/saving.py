@@ -1,13 +1,20 @@
 """Checkpoints are written while the run goes on: a copy of everything is made between two steps, and a thread writes
-it."""
+it.
+
+Where every process writes a part, the threads have a group of their own, so that whatever they exchange never meets
+what the training does. What they wait for may never come, though, once a process is lost: one may have left that
+others wait for, and itself stay for its thread, which waits for them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +24,10 @@ from diptych import distributed
 from diptych.checkpoints.bundle import Bundle
 from diptych.training import optimizer_files, parallel, state
 from diptych.training.state import State
+
+# Seconds after the loss of a process that the others' parts of a checkpoint are waited for. If the lost one had written
+# its own, no more than an answer is missing; else there is nothing to wait for.
+LAST_WORDS = 10.0
 
 
 class Saver:
@@ -33,8 +44,8 @@ class Saver:
                 use_pinned_memory=fast, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=fast
             )
         )
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._work: Future[None] | None = None
+        self._exchanged = Event()
 
     def start(
         self,
@@ -57,13 +68,18 @@ class Saver:
         whole = bundle(copied["weights"]) if distributed.is_main() else None
         head = {name: tensor for name, tensor in copied["weights"].items() if name == "head"}
         rest = replace(rest, average=copied["average"], adapters=copied["adapters"], head=head)
-        work = partial(state.save, self.folder, whole, rest, copied["optimizer"], keep=self.keep, group=self._group)
-        self._work = self._thread.submit(work)
+        self._exchanged = exchanged = Event()
+        if self._group is None:
+            exchanged.set()
+        save = partial(state.save, self.folder, whole, rest, copied["optimizer"], keep=self.keep, group=self._group)
+        self._work = _begun(partial(save, exchanged=exchanged.set))
+        self._work.add_done_callback(lambda _: exchanged.set())
 
     def wait(self) -> None:
         """Until what was begun is written. Raises TrainingError where it could not be, once."""
-        work, self._work = self._work, None
-        if work is not None:
+        if (work := self._work) is not None:
+            wait_for([work])
+            self._work = None
             work.result()
 
     @property
@@ -71,12 +87,32 @@ class Saver:
         """Whether `wait` would raise, without waiting."""
         return self._work is not None and self._work.done() and self._work.exception() is not None
 
-    def close(self) -> None:
+    def close(self, *, lost: bool = False) -> None:
         """Wait, and say nothing of what was raised, for when something else has ended the run: nothing is at work in
-        the folder after this."""
-        self._thread.shutdown(wait=True)
+        the folder after this.
+
+        ``lost``: it has ended because another process is gone or silent. A checkpoint that its part may be missing of
+        is given up after `LAST_WORDS`; what is left to do for this process alone is still done.
+        """
+        if self._work and (not lost or self._exchanged.wait(LAST_WORDS)):
+            wait_for([self._work])
+        self._work = None
 
     @property
     def last(self) -> Path | None:
         """The last checkpoint that is whole."""
         return next(reversed(state.checkpoints(self.folder)), None)
+
+
+def _begun(work: Callable[[], None]) -> Future[None]:
+    """What ``work`` will have done, in a thread that keeps no process from ending."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as problem:
+            future.set_exception(problem)
+
+    Thread(target=run, name="checkpoint", daemon=True).start()
+    return future

@@ -58,7 +58,10 @@ class Session:
             halve(self.model.text)
         for parameter in self.model.parameters():
             if parameter.ndim == 4:  # convolutions are several times faster on this layout; the numbers are the same
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+                # Of a kernel of one pixel contiguous() changes nothing, not the strides either, and those of its
+                # gradient are others then, at which DDP has to copy and warns.
+                channels_last = torch.empty_like(parameter.data, memory_format=torch.channels_last)
+                parameter.data = channels_last.copy_(parameter.data)
         provenance = {"weights_from": f"training by the recipe {recipe.name}", "recipe": config.to_dict(recipe)}
         # Matrices in bf16 meet activations in fp32 unless these are rounded too.
         self.clip = wrapped(self.model, tokenizer, provenance, "fast" if recipe.half_text_weights else "fp32")
@@ -79,7 +82,8 @@ class Session:
         Raises TrainingError where that checkpoint is damaged, or belongs to other data than those of which there are
         so many ``samples`` with the fingerprint ``data``.
         """
-        saved = state.checkpoints(folder / "checkpoints")
+        # As the main process sees the folder, lest a file system that is late with its news let some begin anew.
+        saved = distributed.from_main(lambda: state.checkpoints(folder / "checkpoints"))
         if not saved:
             start = begin(
                 recipe.model, recipe.start, vocabulary=recipe.vocabulary, tokenizer=tokenizer, seed=recipe.seed
@@ -149,7 +153,7 @@ class Session:
     def _roll_back(self) -> None:
         """Weights and optimiser of the last checkpoint from before the spikes; the place in the data stays."""
         self.saver.wait()
-        saved = distributed.from_main(lambda: before_the_spikes(self.saver.folder, self.guard))
+        saved = distributed.agreed(lambda: before_the_spikes(self.saver.folder, self.guard))
         if distributed.is_main():
             say(f"{self.guard.in_a_row} steps in a row made no update: going back to the weights of {saved.name}")
         bundle, resumed = state.load(saved)
@@ -211,7 +215,8 @@ class Session:
             share_statistics(self.model, self.average.statistics() if self.average else [])
             clip = self.finished_clip()
             main = evaluators if distributed.is_main() else {}
-            return {f"{name}/{k}": v for name, evaluator in main.items() for k, v in evaluator(clip).items()}
+            with distributed.alone():  # the others are at their next step already, and share no images with this one
+                return {f"{name}/{k}": v for name, evaluator in main.items() for k, v in evaluator(clip).items()}
         finally:
             self._clock = time.monotonic()
 

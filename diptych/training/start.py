@@ -97,12 +97,9 @@ def _over(spec: ModelSpec, tokenizer: AnyTokenizer) -> ModelSpec:
 
 def _in_turn(read: Callable[[], Bundle]) -> Bundle:
     """The main process first, so that what has to be fetched is fetched once."""
-    if not distributed.is_main():
-        distributed.wait()
-        return read()
-    bundle = read()
-    distributed.wait()
-    return bundle
+    held: list[Bundle] = []
+    distributed.agreed(lambda: held.append(read()))
+    return held[0] if held else read()
 
 
 def read_start(wanted: ModelSpec, start: StartSpec, vocabulary: int | str) -> Bundle:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,11 +64,13 @@ def save(
     *,
     keep: int,
     group: dist.ProcessGroup | None = None,
+    exchanged: Callable[[], None] = lambda: None,
 ) -> None:
     """Write ``folder/step-NNNNNNNNN`` under another name, flush it, rename it; then drop all but the last ``keep``.
 
     ``tensors``: what the optimiser remembers. ``group``: where every process has a part of them, all of them, which
-    call this together; only the main one has a ``bundle`` and writes all the rest.
+    call this together; only the main one has a ``bundle`` and writes all the rest. ``exchanged``: called when nothing
+    that follows waits for another process.
     A kill at any moment leaves the earlier checkpoints as they were, and at most litter for `sweep`. Raises
     TrainingError where it cannot be written, on a full disk say, and leaves nothing of it.
     """
@@ -80,6 +82,7 @@ def save(
         if group is not None:
             dist.barrier(group)  # the others' files are to find a folder
         optimizer_files.write(tensors, partial / OPTIMIZER, group)
+        exchanged()
         if bundle is not None:
             _complete(partial, state)
             partial.rename(destination)

@@ -6,13 +6,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from diptych import distributed
 from diptych.config import override
 from diptych.errors import TrainingError
 from diptych.training.loop import train
@@ -25,6 +26,10 @@ PATIENCE = 120  # seconds, with the end of a run
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 
 
+def nothing(rank: int) -> None:
+    """What a process does beforehand where a test asks for no more."""
+
+
 def start(
     world: int,
     data: Path,
@@ -33,9 +38,11 @@ def start(
     changes: Sequence[str] = (),
     kill_at: int | None = None,
     largest_file: int | None = None,
+    prepare: Callable[[int], None] = nothing,
 ) -> list[Any]:
     """The processes of a run that goes on from wherever it is. ``kill_at``: the main one dies just before that change
-    to the files of the run, counted from 0. ``largest_file``: in bytes, that the last process can write.
+    to the files of the run, counted from 0. ``largest_file``: in bytes, that the last process can write. ``prepare``:
+    called with the rank of each, in it.
 
     Each writes to ``out-RANK.log`` what it raised, and where it is if it hangs; the main one writes which changes it
     made to ``out-changes.log``.
@@ -45,7 +52,7 @@ def start(
     processes = []
     for rank in range(world):
         limit = largest_file if rank == world - 1 else None
-        arguments = (rank, world, store, data, out, tuple(changes), kill_at if rank == 0 else None, limit)
+        arguments = (rank, world, store, data, out, tuple(changes), kill_at if rank == 0 else None, limit, prepare)
         processes.append(context.Process(target=_train, args=arguments))
         processes[-1].start()
     return processes
@@ -73,13 +80,16 @@ def _train(
     changes: tuple[str, ...],
     kill_at: int | None,
     largest_file: int | None,
+    prepare: Callable[[int], None],
 ) -> None:
     torch.set_num_threads(1)
+    distributed.PATIENCE = SILENCE
     with open(out.with_name(f"{out.name}-{rank}.log"), "w") as log:
         sys.stdout = sys.stderr = log
         faulthandler.dump_traceback_later(PATIENCE - 20, file=log)
         if world > 1:
             join(rank, world, store, timeout=SILENCE)
+        prepare(rank)
         if rank == 0:
             watch_changes(out, kill_at)
         if largest_file is not None:

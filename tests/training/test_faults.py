@@ -1,17 +1,22 @@
 """Killed anywhere, in any of its processes, a run goes on from its last checkpoint to the same end."""
 
 import json
+import os
 import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed.distributed_c10d as c10d
 
 from diptych.training import state
+from diptych.training.saving import LAST_WORDS
+from diptych.training.session import Session
 from tests.training import small
-from tests.training.faults import ENDED_WITH_AN_ERROR, SILENCE, finish, start
+from tests.training.faults import ENDED_WITH_AN_ERROR, PATIENCE, SILENCE, finish, start
 from tests.training.test_resume import assert_same_run, losses, weights
 
 SHARDED = ("sharding=full",)
@@ -166,11 +171,44 @@ def test_all_processes_save_and_leave_where_one_is_asked_to(
         assert same(tensor, theirs[name]), name
 
 
-@pytest.mark.long
-def test_a_process_that_is_silent_ends_the_others(data: Path, tmp_path: Path) -> None:
-    import os
+def die_amid_a_checkpoint(rank: int) -> None:
+    """The third process dies between two of the exchanges of the first checkpoint, when all are in the step after it:
+    then each of the others waits, in its training or for its checkpoint, for one that has left."""
+    if rank != 2:
+        return
+    gather, advance, gathered = c10d.gather, Session.advance, []
 
-    processes = start(2, data, tmp_path / "run")
+    def last(*arguments: Any, **options: Any) -> object:
+        gathered.append(True)
+        if len(gathered) == 2:  # the first was of plans, and this is of what was written
+            time.sleep(2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return gather(*arguments, **options)
+
+    def stalled(session: Session, *arguments: Any) -> dict[str, float]:
+        if session.step == EVERY:
+            time.sleep(PATIENCE)
+        return advance(session, *arguments)
+
+    c10d.gather, Session.advance = last, stalled
+
+
+@pytest.mark.long
+def test_processes_do_not_wait_for_each_others_end_when_one_is_lost(data: Path, tmp_path: Path) -> None:
+    processes = start(4, data, tmp_path / "run", changes=SHARDED, prepare=die_amid_a_checkpoint)
+    processes[2].join(PATIENCE)
+    lost = time.monotonic()
+    assert finish(processes) == [ENDED_WITH_AN_ERROR, ENDED_WITH_AN_ERROR, -signal.SIGKILL, ENDED_WITH_AN_ERROR]
+    assert time.monotonic() - lost < LAST_WORDS + 15 < SILENCE.total_seconds()
+    assert "has lost another one" in said(tmp_path / "run", 1)
+    assert not state.checkpoints(tmp_path / "run" / "checkpoints")
+    assert finish(start(4, data, tmp_path / "run", changes=SHARDED)) == [0] * 4, said(tmp_path / "run", 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("changes", [(), (*SHARDED, "checkpoints.every_steps=1")])
+def test_a_process_that_is_silent_ends_the_others(data: Path, tmp_path: Path, changes: tuple[str, ...]) -> None:
+    processes = start(2, data, tmp_path / "run", changes=changes)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         time.sleep(0.01)
     os.kill(processes[1].pid, signal.SIGSTOP)

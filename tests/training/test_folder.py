@@ -2,13 +2,17 @@
 
 import errno
 import fcntl
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +51,31 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(data: Path, tmp_pa
     # Its workers may be alive for a moment more.
     with pytest.raises(TrainingError, match="duration"):
         train(small.recipe(data), folder, resume=True)
+
+
+@pytest.mark.parametrize("beneath", ["", "run"])
+def test_a_file_where_the_folder_would_be(data: Path, tmp_path: Path, beneath: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(TrainingError, match=r"cannot be made: \S+/file is a file; give another folder"):
+        train(small.recipe(data), tmp_path / "file" / beneath)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", [".lock", ".recipe.json.partial"])
+def test_a_folder_that_cannot_be_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whoever tests as root can write everywhere, so the system's answer is made up."""
+
+    def refused(call: Callable[..., Any], path: Any, *arguments: Any, **options: Any) -> Any:
+        if os.path.basename(path) == name:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return call(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", partial(refused, os.open))
+    monkeypatch.setattr(io, "open", partial(refused, io.open))  # which Path calls
+    with pytest.raises(TrainingError, match=r"run cannot be written: read-only file system; give another folder"):
+        train(small.recipe(data), tmp_path / "run")
 
 
 def test_the_folder_is_free_after_a_run_that_ended_or_failed(data: Path, tmp_path: Path) -> None:

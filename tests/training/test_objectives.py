@@ -19,15 +19,15 @@ from tests.models.twins import redraw, twin
 IMAGES, CAPTIONS = 6, 2
 
 
-def inputs(spec: ModelSpec) -> tuple[torch.Tensor, Tokens]:
+def inputs(spec: ModelSpec, images: int = IMAGES) -> tuple[torch.Tensor, Tokens]:
     generator = torch.Generator().manual_seed(0)
-    texts, length = IMAGES * CAPTIONS, 12
+    texts, length = images * CAPTIONS, 12
     ids_BL = torch.randint(1, 290, (texts, length), generator=generator)
     lengths_B = torch.randint(3, length + 1, (texts,), generator=generator)
     ids_BL[torch.arange(texts), lengths_B - 1] = 299
     ids_BL[torch.arange(length) >= lengths_B[:, None]] = 0
     size = spec.image.image_size
-    return torch.randn(IMAGES, 3, size, size, generator=generator), Tokens(ids_BL, lengths_B)
+    return torch.randn(images, 3, size, size, generator=generator), Tokens(ids_BL, lengths_B)
 
 
 def trained(

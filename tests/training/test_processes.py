@@ -15,6 +15,7 @@ import diptych
 from diptych import distributed
 from diptych.checkpoints.bundle import read
 from diptych.config import override
+from diptych.errors import DiptychError
 from diptych.training.loop import train
 from diptych.training.recipe import Recipe
 from diptych.zoo import MODELS
@@ -154,8 +155,47 @@ def test_torchrun_starts_the_command_line(data: Path, tmp_path: Path) -> None:
     command += ["train", "small-drawings", "--data", str(data), "--captions", "caption", "--out", str(tmp_path / "run")]
     for value in ("batch_size=8", "duration=2 steps", "vocabulary=600", "optimizer.warmup_steps=0"):
         command += ["--set", value]
+    command += ["--validation", str(data)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the model is in") == 1
+    assert done.stdout.count("zeroshot_retrieval of") == 1  # by the main process, without the other
     assert len(losses(tmp_path / "run")) == 2
+    assert "warning" not in done.stderr.lower()  # of kernels of one pixel, whose strides are ambiguous
+
+
+def test_an_evaluation_that_a_kill_prevented_is_made_up_for_by_all(data: Path, alone: Path, tmp_path: Path) -> None:
+    """Only the main process knows that it was not made, and for it all have to put the model together."""
+    folder = tmp_path / "run"
+    shutil.copytree(alone, folder)
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    assert "test/number" in lines[-1]
+    (folder / "metrics.jsonl").write_text("".join(lines[:-1]))
+    assert run_in_processes(2, run, data, folder, True, (SHARDED,), folder=tmp_path) == [6, 6]
+    assert (folder / "metrics.jsonl").read_text() == "".join(lines)
+
+
+def refused(data: Path, out: Path, changes: tuple[str, ...]) -> str:
+    try:
+        run(data, out, False, changes)
+    except DiptychError as problem:
+        return str(problem)
+    return "nothing was refused"
+
+
+@pytest.mark.parametrize(
+    ("begun", "change", "told"),
+    [
+        (True, "seed=1", "already holds a run"),
+        (False, "vocabulary=nowhere.json", "nowhere.json"),
+        (False, "start.weights=nowhere", "start.weights"),
+    ],
+)
+def test_what_the_main_process_refuses_all_do(
+    begun: bool, change: str, told: str, data: Path, alone: Path, tmp_path: Path
+) -> None:
+    folder = alone if begun else tmp_path / "run"
+    first, second = run_in_processes(2, refused, data, folder, (change,), folder=tmp_path)
+    assert told in first
+    assert second == first
