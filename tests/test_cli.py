@@ -41,7 +41,8 @@ SURFACE = {
     "finetune": "model data / out validation shifted held_out head_only alpha split where validation_split templates "
     "resume set",
     "evaluate": "model sources / also task split captions where language tokenizer activation precision templates "
-    "class_names none_of_these ablate_prompts shifted_from mapping distinct_captions shots draws solver seed out json",
+    "class_names none_of_these ablate_prompts shifted_from mapping distinct_captions shots draws solver start seed out "
+    "json",
     "report": "results / out source shifted baseline",
     "classify": "model images / labels templates tokenizer activation precision json",
     "inspect": "model / tokenizer activation pairs captions json",
