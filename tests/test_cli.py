@@ -42,7 +42,8 @@ SURFACE = {
     "resume set",
     "datasets": "name / json",
     "evaluate": "model sources / also task split captions where language tokenizer activation precision templates "
-    "class_names none_of_these ablate_prompts shifted_from mapping distinct_captions shots draws solver seed out json",
+    "class_names none_of_these ablate_prompts shifted_from mapping distinct_captions shots draws solver start seed out "
+    "json",
     "report": "results / out source shifted baseline",
     "classify": "model images / labels templates tokenizer activation precision json",
     "inspect": "model / tokenizer activation pairs captions json",

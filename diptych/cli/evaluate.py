@@ -71,6 +71,8 @@ class Asked:
         Of few-shot and few-shot-cache: how many draws of each.
     solver
         Of probes: diptych, or scikit-learn for reference.
+    start
+        Of probes: what the penalty draws their weights to, and where they begin: zeros, or zero-shot weights.
     seed
         Of draws.
     """
@@ -85,6 +87,7 @@ class Asked:
     shots: tuple[int, ...] | None = None
     draws: int = 5
     solver: Literal["diptych", "scikit-learn"] = "diptych"
+    start: Literal["zeros", "zero-shot"] = "zeros"
     seed: int = 0
 
 

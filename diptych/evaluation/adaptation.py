@@ -78,11 +78,12 @@ def plan_supervised(subject: Subject, data: Splits, options: Options) -> Plan:
         )
     shift = _Shift.of(data, data.shifted_from, options)
     source = shift.source
+    beginning = probing.Beginning.of(subject, source, options)
 
     def score(features: Mapping[Split, Features]) -> Scores:
         learned: dict[Split, Features] = {"test" if split == "source" else split: features[split] for split in there}
         train, validation, _ = probing.labelled(shift.of_source, source, learned)
-        found = probing.fitted(shift.of_source, train, validation, learned, options)
+        found = probing.fitted(shift.of_source, train, validation, learned, options, beginning.at(learned["train"]))
         here, among, kept = shift.scores(features, lambda own: found.probe.scores(own.features_ND))
         scores = _joined(here.prefixed("lp_"), among.prefixed(f"{IN_DISTRIBUTION}lp_"))
         details = here.details | {"shift": shift.told(among), "probe": found.told}
@@ -91,7 +92,8 @@ def plan_supervised(subject: Subject, data: Splits, options: Options) -> Plan:
     there: dict[Split, Any] = {
         "source" if split == "test" else split: part for split, part in source.learning().items()
     }
-    return Plan("label", ("features",), {"test": data.test, **there}, score, metric=f"lp_{shift.judge.metric}")
+    splits: dict[Split, Any] = {"test": data.test, **there}
+    return Plan("label", beginning.wanted, splits, score, beginning.texts, f"lp_{shift.judge.metric}")
 
 
 @dataclass(frozen=True, eq=False)

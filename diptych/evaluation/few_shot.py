@@ -101,7 +101,7 @@ def few_shot(
     shots: Sequence[int] = SHOTS,
     draws: int = DRAWS,
     seed: int = 0,
-    start: Linear | None = None,
+    towards: Linear | None = None,
 ) -> tuple[ProbeShots, ...]:
     """Probes of ``shots`` examples a class, ``draws`` times, measured on ``test``.
 
@@ -109,14 +109,18 @@ def few_shot(
     Few examples cannot be split further to choose by (one a class not at all), so a validation split lends labels that
     a real user of few has not, and the curve is what the shots give when the penalty is chosen well. To count only
     the labels of the shots, give a strength. Unlike the full probe, none is refitted on the validation split: it would
-    no longer be of few examples. Raises DataError where truth is not one class a sample.
+    no longer be of few examples.
+
+    towards: weights that the penalty draws to in place of zeros, such as zero-shot ones.
+
+    Raises DataError where truth is not one class a sample.
     """
     classes = int(max(split.truth.max() for split in (train, test))) + 1 if classes is None else classes
 
     def learn(drawn: Labelled) -> Probe:
         if isinstance(tune, Labelled):
-            return select(drawn, tune, metric, classes=classes, start=start).probe
-        return solve(prepare(drawn.features_ND, drawn.truth, classes), tune, start=start)
+            return select(drawn, tune, metric, classes=classes, towards=towards).probe
+        return solve(prepare(drawn.features_ND, drawn.truth, classes, towards), tune)
 
     return tuple(
         ProbeShots(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from diptych.data.labelled import class_rows
+from diptych.data.relabelled import class_rows
 from diptych.data.sources import Sample, Source, read
 from diptych.errors import DataError
 from diptych.evaluation import binary, intervals, multilabel, zero_shot

@@ -60,7 +60,8 @@ def solve(
     tolerance: float = TOLERANCE,
     most_iterations: int = MOST_ITERATIONS,
 ) -> Probe:
-    """The probe at one strength, from ``start`` or from zero; ``converged`` tells whether the tolerance was reached."""
+    """The probe at one strength, from ``start`` on or from what the penalty draws to; ``converged`` tells whether the
+    tolerance was reached."""
     if not 0 < strength < float("inf"):
         raise ConfigError(f"the strength of a penalty is above 0, not {strength}")
     parameters_KP = problem.start(start)

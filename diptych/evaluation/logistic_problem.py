@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,12 +22,16 @@ class Problem:
 
     present: the indices among ``classes`` of those that are fitted, K of them. target is (N), an index into these, or
     (N, K) of bools. absent_bias_C: the biases of all the others.
+    centre_KP: the parameters that the penalty draws to; outside_KD: what their weights have that meets no feature here,
+    and that a fit leaves as it is.
     """
 
     rotation: Rotation
     target: Tensor
     present: Tensor
     absent_bias_C: np.ndarray
+    centre_KP: Tensor
+    outside_KD: Tensor
 
     @property
     def exclusive(self) -> bool:
@@ -41,12 +45,10 @@ class Problem:
         return 2 if self.exclusive and len(self.present) == 2 else 1
 
     def start(self, start: Linear | None) -> Tensor:
-        """Parameters (K, R + 1), the bias last, of given weights or of zeros."""
-        rotation = self.rotation
-        device, shape = rotation.mean_D.device, (len(self.present), len(rotation.variances_R) + 1)
+        """Parameters (K, R + 1), the bias last, of given weights or of those that the penalty draws to."""
         if start is None:
-            return torch.zeros(shape, dtype=torch.float64, device=device)
-        expected = (len(self.absent_bias_C), len(rotation.mean_D))
+            return self.centre_KP.clone()
+        rotation, expected = self.rotation, (len(self.absent_bias_C), len(self.rotation.mean_D))
         if start.weights_CD.shape != expected or start.bias_C.shape != expected[:1]:
             raise DataError(f"a start has weights of shape {expected} here, not {start.weights_CD.shape}")
         weights_KD = torch.from_numpy(start.weights_CD).to(rotation.mean_D)[self.present]
@@ -60,7 +62,7 @@ class Problem:
 
     def original(self, parameters_KP: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Weights (C, D) and bias (C) for the features as they were given."""
-        weights_KD = parameters_KP[:, :-1] @ self.rotation.basis_DR.T
+        weights_KD = parameters_KP[:, :-1] @ self.rotation.basis_DR.T + self.outside_KD
         present = self.present.cpu().numpy()
         weights_CD, bias_C = np.zeros((len(self.absent_bias_C), weights_KD.shape[1])), self.absent_bias_C.copy()
         weights_CD[present] = weights_KD.cpu().numpy()
@@ -76,6 +78,7 @@ class Problem:
     def evaluate(self, strength: float, dtype: torch.dtype, parameters_KP: Tensor) -> Point:
         """The mean objective in one pass over the features, a block of samples at a time."""
         features_NR, variances_R = self.rotation.features_NR, self.rotation.variances_R
+        beyond_KR = parameters_KP[:, :-1] - self.centre_KP[:, :-1]
         samples, penalty = len(features_NR), self.scale_of_penalty * strength / len(features_NR)
         weights_KR = parameters_KP[:, :-1]
         weights_RK, bias_K = weights_KR.T.to(dtype).contiguous(), parameters_KP[:, -1].to(dtype)
@@ -91,16 +94,22 @@ class Problem:
             scores_BK.abs_()
             sums_3K[2] += scores_BK.sum(0) - scores_BK.square_().sum(0)  # p (1 - p), whichever of both r is
         loss, bias_gradient_K, bend_K = sums_3K / samples
-        gradient_KP = torch.cat([gradient_KR.double() / samples + penalty * weights_KR, bias_gradient_K[:, None]], 1)
+        gradient_KP = torch.cat([gradient_KR.double() / samples + penalty * beyond_KR, bias_gradient_K[:, None]], 1)
         curvature_KP = torch.cat([bend_K[:, None] * variances_R + penalty, bend_K[:, None]], 1)
-        objective = float(loss[0] + 0.5 * penalty * weights_KR.square().sum())
+        objective = float(loss[0] + 0.5 * penalty * beyond_KR.square().sum())
         return Point(parameters_KP, objective, gradient_KP, curvature_KP)
 
 
-def prepare(features_ND: np.ndarray | Tensor, truth: np.ndarray | Tensor, classes: int | None = None) -> Problem:
+def prepare(
+    features_ND: np.ndarray | Tensor,
+    truth: np.ndarray | Tensor,
+    classes: int | None = None,
+    towards: Linear | None = None,
+) -> Problem:
     """Rotate features and check truth; once for all strengths.
 
     truth: indices (N) of classes, or (N, C) of 0 and 1. classes: how many there are, by default as many as occur, or C.
+    towards: weights W0 that the penalty draws to, in place of zeros: 1/2 strength ||W - W0||^2.
     What is multiplied is where the features are: a CUDA tensor is fitted on its GPU. Raises DataError.
     """
     target = torch.as_tensor(truth).detach()
@@ -127,7 +136,19 @@ def prepare(features_ND: np.ndarray | Tensor, truth: np.ndarray | Tensor, classe
         raise DataError(f"truth is (N) or (N, C), not of shape {tuple(target.shape)}")
     rotation = rotate(features_ND)
     device = rotation.mean_D.device
-    return Problem(rotation, target.to(device), present.to(device), absent_bias_C)
+    target, present = target.to(device), present.to(device)
+    zeros_KP = torch.zeros(len(present), len(rotation.variances_R) + 1, dtype=torch.float64, device=device)
+    zeros_KD = torch.zeros(len(present), len(rotation.mean_D), dtype=torch.float64, device=device)
+    problem = Problem(rotation, target, present, absent_bias_C, zeros_KP, zeros_KD)
+    return problem if towards is None else _drawn(problem, towards)
+
+
+def _drawn(problem: Problem, towards: Linear) -> Problem:
+    centre_KP, basis_DR = problem.start(towards), problem.rotation.basis_DR
+    weights_KD = torch.from_numpy(towards.weights_CD).to(basis_DR)[problem.present]
+    if problem.exclusive:
+        weights_KD = weights_KD - weights_KD.mean(0)
+    return replace(problem, centre_KP=centre_KP, outside_KD=weights_KD - weights_KD @ basis_DR @ basis_DR.T)
 
 
 def _exclusive(scores_BK: Tensor, target_B: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 from diptych.data.files import printable
 from diptych.data.locations import expanded
 from diptych.data.published import layouts as published
-from diptych.data.renamed import Renamed
+from diptych.data.relabelled import Renamed
 from diptych.data.source_spec import CacheSpec
 from diptych.data.sources import Sample, Source, is_remote, labels_of, open_source, read
 from diptych.errors import DataError

@@ -37,6 +37,8 @@ class Options:
     mapping:           of data that are shifted from others: what classes are called there, where names do not tell, as
                        a file with lines ``person = bridegroom | scuba diver``, or by name.
     solver:            of probes: ``diptych``, or ``scikit-learn`` for reference.
+    start:             of probes: what the penalty draws their weights to, and where they begin: ``zeros`` as in the
+                       paper, or ``zero-shot`` weights.
     seed:              of draws.
     """
 
@@ -49,6 +51,7 @@ class Options:
     draws: int = DRAWS
     mapping: str | Path | Mapping[str, Sequence[str]] | None = None
     solver: Literal["diptych", "scikit-learn"] = "diptych"
+    start: Literal["zeros", "zero-shot"] = "zeros"
     seed: int = 0
 
     @classmethod

@@ -73,7 +73,7 @@ def search(
     metric: Metric = accuracy,
     *,
     classes: int | None = None,
-    start: Linear | None = None,
+    towards: Linear | None = None,
     solver: str = "diptych",
     seed: int = 0,
 ) -> Search:
@@ -89,8 +89,8 @@ def search(
         train, validation = held_out(train, HELD_OUT, seed)
         described = f"{len(validation.truth)} samples held out of train, {HELD_OUT:.0%} of each class, seed {seed}"
     classes = _classes(train, validation, classes)
-    selection = select(train, validation, metric, classes=classes, start=start, solver=solver)
-    probe = SOLVERS[solver](joined(train, validation), classes)(selection.chosen.strength, selection.probe)
+    selection = select(train, validation, metric, classes=classes, towards=towards, solver=solver)
+    probe = SOLVERS[solver](joined(train, validation), classes, towards)(selection.chosen.strength, selection.probe)
     _warn(selection, probe)
     return Search(selection, described, probe)
 
@@ -101,7 +101,7 @@ def select(
     metric: Metric = accuracy,
     *,
     classes: int | None = None,
-    start: Linear | None = None,
+    towards: Linear | None = None,
     solver: str = "diptych",
 ) -> Selection:
     """Find the strength among 1e-6 ... 1e6 whose probe of ``train`` has the best metric on ``validation``.
@@ -111,16 +111,16 @@ def select(
     probe that depends least on its training data is the safer guess (the paper does not say).
 
     metric: any function of scores (N, C) and truth; accuracy by default.
-    start:  where the strongest penalty's fit begins, such as zero-shot weights; each other begins from those next to
-            it. It decides about time, not about the optimum.
+    towards: weights that the penalty draws to in place of zeros, such as zero-shot ones: the strongest penalty then
+            leaves them as they are, and the fits begin there.
     solver: ``diptych``, or ``scikit-learn`` as the reference (extra ``eval``), each fit from zero.
 
     Raises ConfigError, DataError, MissingExtra.
     """
     if solver not in SOLVERS:
         raise ConfigError(f"there is no solver {solver!r}; {nearest(solver, SOLVERS)}")
-    solve_at = SOLVERS[solver](train, _classes(train, validation, classes))
-    probes, trials = _trials(solve_at, validation, metric, start)
+    solve_at = SOLVERS[solver](train, _classes(train, validation, classes), towards)
+    probes, trials = _trials(solve_at, validation, metric)
     best = _best(trials)
     ordered = tuple(trials[number] for number in sorted(trials, reverse=True))
     return Selection(ordered, trials[best], best in (0, _STEPS), probes[best])
@@ -131,9 +131,7 @@ def strength_of(number: int) -> float:
     return 10.0 ** (LOWEST + number / STEPS_PER_DECADE)
 
 
-def _trials(
-    solve: Solve, validation: Labelled, metric: Metric, start: Linear | None
-) -> tuple[dict[int, Probe], dict[int, Trial]]:
+def _trials(solve: Solve, validation: Labelled, metric: Metric) -> tuple[dict[int, Probe], dict[int, Trial]]:
     probes: dict[int, Probe] = {}
     trials: dict[int, Trial] = {}
 
@@ -145,9 +143,9 @@ def _trials(
         probes[number] = probe
         trials[number] = Trial(probe.strength, value, probe.objective, probe.iterations, probe.converged)
 
-    # From strong to weak: a strong penalty's optimum is near zero, and each is near the one before.
+    # From strong to weak: a strong penalty's optimum is near what it draws to, and each is near the one before.
     for number in progress(range(_STEPS, -1, -_COARSE), "probe, decades of the penalty", unit="fit"):
-        attempt(number, probes.get(number + _COARSE, start))
+        attempt(number, probes.get(number + _COARSE))
     spacing = _COARSE // 2
     while spacing:
         best = _best(trials)
@@ -192,16 +190,21 @@ def _warn(selection: Selection, probe: Probe) -> None:
         )
 
 
-def _diptych(train: Labelled, classes: int | None) -> Solve:
-    problem = prepare(train.features_ND, train.truth, classes)
+def _diptych(train: Labelled, classes: int | None, towards: Linear | None) -> Solve:
+    problem = prepare(train.features_ND, train.truth, classes, towards)
     return lambda strength, start: solve(problem, strength, start=start)
 
 
-def _scikit_learn(train: Labelled, classes: int | None) -> Solve:
+def _scikit_learn(train: Labelled, classes: int | None, towards: Linear | None) -> Solve:
     from diptych.evaluation.scikit_learn import fit
 
+    if towards is not None:
+        raise ConfigError("scikit-learn's penalty draws weights to zero alone; the solver diptych draws them elsewhere")
     features_ND = train.features_ND.cpu().numpy() if isinstance(train.features_ND, Tensor) else train.features_ND
     return lambda strength, _: fit(features_ND, train.truth, strength, classes=classes)
 
 
-SOLVERS: dict[str, Callable[[Labelled, int | None], Solve]] = {"diptych": _diptych, "scikit-learn": _scikit_learn}
+SOLVERS: dict[str, Callable[[Labelled, int | None, Linear | None], Solve]] = {
+    "diptych": _diptych,
+    "scikit-learn": _scikit_learn,
+}

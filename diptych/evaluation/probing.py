@@ -12,31 +12,36 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from diptych.encoder.clip import Clip
+from diptych.errors import ConfigError, nearest
+from diptych.evaluation.classification import ByName, by_name
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
 from diptych.evaluation.judging import Judge
-from diptych.evaluation.linear import Linear
+from diptych.evaluation.linear import Linear, approximating
 from diptych.evaluation.neighbours import nearest_neighbours
 from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.probes import HELD_OUT, Search, search
 from diptych.evaluation.result import Scores
 from diptych.evaluation.split import Labelled, held_out
-from diptych.evaluation.subjects import Subject
+from diptych.evaluation.subjects import Subject, name_of
 from diptych.progress import say
 from diptych.replacing import replacing
+
+STARTS = ("zeros", "zero-shot")
 
 
 def plan_linear_probe(subject: Subject, data: Splits, options: Options) -> Plan:
     """The paper's probe: its penalty chosen on the validation split, then refitted on that too."""
-    judge = Judge.of(data)
+    judge, beginning = Judge.of(data), Beginning.of(subject, data, options)
 
     def score(features: Mapping[Split, Features]) -> Scores:
         train, validation, test = labelled(judge, data, features)
-        found = fitted(judge, train, validation, features, options)
+        found = fitted(judge, train, validation, features, options, beginning.at(features["train"]))
         scores = judge.score_classes(found.probe.scores(test.features_ND), test.truth, features["test"])
         return replace(scores.prefixed("lp_"), details={**scores.details, "probe": found.told})
 
-    return Plan("label", ("features",), data.learning(), score, metric=f"lp_{judge.metric}")
+    return Plan("label", beginning.wanted, data.learning(), score, beginning.texts, f"lp_{judge.metric}")
 
 
 def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -57,6 +62,42 @@ def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
 
 
 @dataclass(frozen=True, eq=False)
+class Beginning:
+    """What the penalty of a probe draws its weights to: those of a zero-shot classifier, or zeros."""
+
+    named: ByName | None
+
+    @classmethod
+    def of(cls, subject: Subject, data: Splits, options: Options) -> Beginning:
+        """As the option ``start`` says. Raises ConfigError for a model without zero-shot weights."""
+        if options.start not in STARTS:
+            raise ConfigError(f"there is no start {options.start!r}; {nearest(str(options.start), STARTS)}")
+        if options.start == "zeros":
+            return cls(None)
+        if not isinstance(subject, Clip):
+            raise ConfigError(f"{name_of(subject)} embeds no texts, so a probe of it begins from zeros (--start zeros)")
+        return cls(by_name(subject, data, Options(templates=options.templates)))
+
+    @property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Which outputs of the model are needed."""
+        return ("features", "embeddings") if self.named else ("features",)
+
+    @property
+    def texts(self) -> list[str]:
+        """What it depends on beside the data."""
+        return self.named.texts if self.named else []
+
+    def at(self, features: Features) -> Linear | None:
+        """As weights of the features before the projection, by those of some images, whatever these show; None where it
+        is zeros."""
+        if self.named is None:
+            return None
+        named = self.named
+        return approximating(features.features_ND, named.scale * features.embeddings_NE @ named.weights_CE.T)
+
+
+@dataclass(frozen=True, eq=False)
 class Fitted:
     """A probe, and how its strength was found, as plain data for JSON."""
 
@@ -65,18 +106,24 @@ class Fitted:
 
 
 def fitted(
-    judge: Judge, train: Labelled, validation: Labelled | None, features: Mapping[Split, Features], options: Options
+    judge: Judge,
+    train: Labelled,
+    validation: Labelled | None,
+    features: Mapping[Split, Features],
+    options: Options,
+    towards: Linear | None = None,
 ) -> Fitted:
     """The paper's probe of a training split. Where its features are kept, so is the probe, beside them, and a search
     that was made before is not made again."""
     classes, folder, file = len(judge.class_names), features["train"].folder, None
     if folder is not None:
-        file = folder / f"probe-{_known_by(judge, train, validation, features, options)}.npz"
+        file = folder / f"probe-{_known_by(judge, train, validation, features, options, towards)}.npz"
         if found := _read(file, (classes, train.features_ND.shape[1])):
             say(f"a probe of these {len(train.truth)} samples was fitted before")
             return found
     say(f"searching the strength of a probe of {len(train.truth)} x {train.features_ND.shape[1]} features")
-    made = search(train, validation, judge.quality, classes=classes, solver=options.solver, seed=options.seed)
+    told: dict[str, Any] = {"solver": options.solver, "seed": options.seed, "towards": towards}
+    made = search(train, validation, judge.quality, classes=classes, **told)
     found = Fitted(made.probe, _told(made))
     if file is not None:
         _write(found, file)
@@ -96,7 +143,12 @@ def labelled(
 
 
 def _known_by(
-    judge: Judge, train: Labelled, validation: Labelled | None, features: Mapping[Split, Features], options: Options
+    judge: Judge,
+    train: Labelled,
+    validation: Labelled | None,
+    features: Mapping[Split, Features],
+    options: Options,
+    towards: Linear | None,
 ) -> str:
     """A hash of all that a probe depends on beside the features that it lies with."""
     digest = hashlib.sha256()
@@ -105,6 +157,8 @@ def _known_by(
             own = features[split]
             digest.update(repr([own.folder and own.folder.name, own.fingerprint, part.truth.shape]).encode())
             digest.update(np.ascontiguousarray(part.truth).tobytes())
+    if towards is not None:
+        digest.update(towards.weights_CD.tobytes() + towards.bias_C.tobytes())
     digest.update(repr([judge.kind, judge.metric, len(judge.class_names), options.solver, options.seed]).encode())
     return digest.hexdigest()[:16]
 

@@ -18,7 +18,7 @@ from diptych.evaluation.few_shot import Shots, few_shot, few_shot_cache, shots_t
 from diptych.evaluation.judging import Judge
 from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.probes import HELD_OUT
-from diptych.evaluation.probing import fitted, labelled
+from diptych.evaluation.probing import Beginning, fitted, labelled
 from diptych.evaluation.result import Interval, Scores
 from diptych.evaluation.split import held_out
 from diptych.evaluation.subjects import Subject, name_of
@@ -27,18 +27,19 @@ from diptych.evaluation.subjects import Subject, name_of
 def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
     """Probes of few examples a class, and how many of them match the model's own zero-shot classifier."""
     _check(options)
-    judge, named = Judge.of(data), None
+    judge, named, beginning = Judge.of(data), None, Beginning.of(subject, data, options)
     if isinstance(subject, Clip):
-        named = classification.by_name(subject, data, Options(templates=options.templates))
+        named = beginning.named or classification.by_name(subject, data, Options(templates=options.templates))
 
     def score(features: Mapping[Split, Features]) -> Scores:
         train, validation, test = labelled(judge, data, features)
         few, tune = (train, validation) if validation else held_out(train, HELD_OUT, options.seed)
         told: dict[str, Any] = {"shots": options.shots, "draws": options.draws, "seed": options.seed}
-        points = few_shot(few, test, tune, judge.quality, classes=len(judge.class_names), **told)
-        full = judge.quality(
-            fitted(judge, train, validation, features, options).probe.scores(test.features_ND), test.truth
-        )
+        towards = beginning.at(features["train"])
+        classes = len(judge.class_names)
+        points = few_shot(few, test, tune, judge.quality, classes=classes, towards=towards, **told)
+        probe = fitted(judge, train, validation, features, options, towards).probe
+        full = judge.quality(probe.scores(test.features_ND), test.truth)
         a_class = (len(few.truth) + len(tune.truth)) / len(np.unique(train.truth))
         scores = _of_points(points, f"fs{{}}_{judge.metric}")
         scores.metrics[f"lp_{judge.metric}"] = full

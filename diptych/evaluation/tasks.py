@@ -45,16 +45,22 @@ TASKS: dict[str, Task] = {
         adaptation.plan_zero_shot,
         ("templates", "class_names", "none_of_these", "ablate_prompts", "shifted_from", "mapping"),
     ),
-    "linear-probe": Task("linear_probe", "lp_acc1", probing.plan_linear_probe, ("solver", "seed"), learns="own"),
+    "linear-probe": Task(
+        "linear_probe", "lp_acc1", probing.plan_linear_probe, ("solver", "start", "seed"), learns="own"
+    ),
     "supervised-adaptation": Task(
         "supervised_adaptation",
         "lp_acc1",
         adaptation.plan_supervised,
-        ("shifted_from", "mapping", "solver", "seed"),
+        ("shifted_from", "mapping", "solver", "start", "seed"),
         learns="source",
     ),
     "few-shot": Task(
-        "few_shot", "fs16_acc1", shot_tasks.plan_few_shot, ("templates", "shots", "draws", "seed"), learns="own"
+        "few_shot",
+        "fs16_acc1",
+        shot_tasks.plan_few_shot,
+        ("templates", "shots", "draws", "start", "seed"),
+        learns="own",
     ),
     "few-shot-cache": Task(
         "few_shot_cache", "cache16_acc1", shot_tasks.plan_cache, ("templates", "shots", "draws", "seed"), learns="own"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from diptych import distributed
 from diptych.checkpoints.vocabulary import read_tokenizer
-from diptych.data.labelled import Labelled
 from diptych.data.memory import InMemory
 from diptych.data.mixture import Mixture, opened
+from diptych.data.relabelled import Labelled
 from diptych.data.sources import Source, captions_of
 from diptych.errors import ConfigError, DataError
 from diptych.progress import progress, say

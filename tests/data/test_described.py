@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from making import jpeg, tar
 
-from diptych.data.labelled import Labelled
 from diptych.data.memory import InMemory
 from diptych.data.multi_hot import labels_of_npy
-from diptych.data.renamed import Renamed
+from diptych.data.relabelled import Labelled, Renamed
 from diptych.data.source_spec import CacheSpec
 from diptych.data.sources import Sample, labels_of, open_source, read
 from diptych.errors import DataError

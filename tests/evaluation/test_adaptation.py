@@ -244,3 +244,26 @@ def test_a_mapping_counts_by_what_it_holds(clip: Clip, folder: Path, tmp_path: P
     Image.new("RGB", (16, 16)).save(folder / "photos" / "test" / "red" / "more.png")
     assert made()[0]
     (folder / "photos" / "test" / "red" / "more.png").unlink()
+
+
+def test_a_probe_may_begin_from_zero_shot(clip: Clip, folder: Path) -> None:
+    photos = folder / "photos"
+    zeros, zero_shot = (evaluate(clip, photos, "linear-probe", start=start) for start in ("zeros", "zero-shot"))
+    assert zero_shot.options == {"start": "zero-shot"}
+    assert set(zero_shot.fingerprints) - set(zeros.fingerprints) == {"templates"}
+    first = [result.details["probe"]["tried"][0] for result in (zeros, zero_shot)]
+    assert [one["strength"] for one in first] == [1e6, 1e6]
+    # Before anything is learned it answers about as zero-shot does, and the other says nothing of the image.
+    images_NE, labels_N, _ = read(photos / "val", clip, "embeddings")
+    by_name = (images_NE @ clip.classifier(list(COLOURS)).weights_CE.T).argmax(axis=1) == labels_N
+    assert first[1]["metric"] == pytest.approx(by_name.mean(), abs=0.3)
+    shots = evaluate(clip, photos, "few-shot", shots=(1,), draws=1, start="zero-shot")
+    assert shots.metrics["lp_acc1"] == zero_shot.metrics["lp_acc1"]
+    learned = evaluate(
+        clip, folder / "sketches", "supervised-adaptation", shifted_from=photos, mapping=MAPPING, start="zero-shot"
+    )
+    assert learned.details["probe"] == zero_shot.details["probe"]
+    with pytest.raises(ConfigError, match="embeds no texts, so a probe of it begins from zeros"):
+        evaluate(ImageSubject.of(clip), photos, "linear-probe", start="zero-shot")
+    with pytest.raises(ConfigError, match=r"there is no start 'zero'; .*zeros"):
+        evaluate(clip, photos, "linear-probe", start="zero")

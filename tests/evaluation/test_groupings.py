@@ -10,7 +10,7 @@ from PIL import Image
 
 from diptych.data.published.layouts import open_layout
 from diptych.data.published.superclasses import superclasses
-from diptych.data.renamed import Renamed
+from diptych.data.relabelled import Renamed
 from diptych.data.sources import Sample, read
 from diptych.errors import DataError
 from diptych.evaluation.datasets import find

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import optimize
 
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.linear import Linear
@@ -167,6 +168,29 @@ def test_where_it_starts_decides_only_how_long_it_takes() -> None:
     np.testing.assert_allclose(warm.weights_CD, cold.weights_CD, atol=1e-5)
     assert warm.iterations == 0
     assert solve(problem, 1.2, start=cold).iterations < solve(problem, 1.2).iterations
+
+
+@pytest.mark.parametrize(("samples", "classes"), [(80, 4), (7, 4), (60, 2)])
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_the_optimum_of_a_penalty_that_draws_elsewhere_is_scipys(samples: int, classes: int, exclusive: bool) -> None:
+    features_ND, labels_N = drawn(samples, 9, classes)
+    truth = labels_N if exclusive else several(labels_N, classes)
+    towards = Linear(np.random.default_rng(2).standard_normal((classes, 9)), np.zeros(classes))
+    towards.weights_CD[:] -= towards.weights_CD.mean(axis=0)  # what all exclusive classes share is not looked at
+    probe = solve(prepare(features_ND, truth, classes, towards), 0.7, tolerance=1e-9)
+
+    def value(parameters: np.ndarray) -> float:
+        weights_CD, bias_C = parameters[: classes * 9].reshape(classes, 9), parameters[classes * 9 :]
+        beyond_CD = weights_CD - towards.weights_CD
+        # Of two exclusive classes the difference of both vectors is penalised, as in scikit-learn.
+        penalty = 2 if exclusive and classes == 2 else 1
+        loss = plain_objective(features_ND, truth, weights_CD, bias_C, 0.0)
+        return loss + 0.5 * penalty * 0.7 * float((beyond_CD**2).sum())
+
+    begin = np.concatenate([towards.weights_CD.ravel(), np.zeros(classes)])
+    found = optimize.minimize(value, begin, method="BFGS", options={"gtol": 1e-5})
+    assert probe.objective == pytest.approx(found.fun, rel=1e-6)
+    np.testing.assert_allclose(probe.weights_CD, found.x[: classes * 9].reshape(classes, 9), atol=2e-3)
 
 
 def test_shift_and_order_of_classes_do_not_matter() -> None:

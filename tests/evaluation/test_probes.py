@@ -9,8 +9,9 @@ import torch
 
 from diptych.errors import ConfigError, DataError, MissingExtra
 from diptych.evaluation import few_shot, neighbours, probes
-from diptych.evaluation.linear import Linear
-from diptych.evaluation.logistic import Probe, fit
+from diptych.evaluation.linear import Linear, approximating
+from diptych.evaluation.logistic import Probe, fit, solve
+from diptych.evaluation.logistic_problem import prepare
 from diptych.evaluation.split import Labelled, held_out, joined
 from tests.evaluation.test_logistic import drawn, several
 
@@ -38,7 +39,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         strengths.append(strength)
         return fake(strength)
 
-    monkeypatch.setitem(probes.SOLVERS, "diptych", lambda train, classes: solve)
+    monkeypatch.setitem(probes.SOLVERS, "diptych", lambda train, classes, towards: solve)
     return strengths
 
 
@@ -124,7 +125,7 @@ def test_fits_that_do_not_converge_are_told_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(
         probes.SOLVERS,
         "diptych",
-        lambda train, classes: (
+        lambda train, classes, towards: (
             lambda strength, start: Probe(**{**vars(fake(strength)), "converged": strength > 1e-3, "iterations": 1000})
         ),
     )
@@ -181,6 +182,35 @@ def test_few_shots_learn_and_are_reproducible() -> None:
     assert set(searched.strengths) <= {probes.strength_of(number) for number in range(97)}
     with pytest.raises(DataError, match="one class"):
         few_shot.few_shot(Labelled(train.features_ND, several(train.truth, 3)), test, 1.0)
+
+
+def test_a_penalty_may_draw_to_other_weights_than_zeros() -> None:
+    train, validation, test = split(24, dimensions=30), split(60, dimensions=30, start=24), split(90, 30, start=84)
+    towards = Linear(np.random.default_rng(0).standard_normal((3, 30)), np.zeros(3))
+    found = probes.select(train, validation, towards=towards)
+    strongest = found.trials[0]
+    assert strongest.strength == 1e6
+    # As they are, in what meets no example too; the bias alone is fitted.
+    probe = solve(prepare(train.features_ND, train.truth, 3, towards), 1e6)
+    scores_NC, expected_NC = probe.scores(test.features_ND), towards.scores(test.features_ND)
+    np.testing.assert_allclose(scores_NC - scores_NC.mean(1, keepdims=True) - (probe.bias_C - probe.bias_C.mean()),
+                               expected_NC - expected_NC.mean(1, keepdims=True), atol=1e-3)  # fmt: skip
+    (shots,) = few_shot.few_shot(train, test, 1e6, shots=(1,), draws=1, towards=towards)
+    assert shots.metrics[0] == pytest.approx(probes.accuracy(expected_NC, test.truth), abs=0.15)
+    assert shots != few_shot.few_shot(train, test, 1e6, shots=(1,), draws=1)[0]
+    with pytest.raises(ConfigError, match="draws weights to zero alone"):
+        probes.select(train, validation, towards=towards, solver="scikit-learn")
+
+
+def test_scores_are_approximated_by_weights_of_features() -> None:
+    generator = np.random.default_rng(0)
+    features_ND, true = generator.standard_normal((40, 5)), Linear(generator.standard_normal((3, 5)), np.arange(3.0))
+    found = approximating(features_ND, true.scores(features_ND))
+    np.testing.assert_allclose(found.weights_CD, true.weights_CD, atol=1e-6)
+    np.testing.assert_allclose(found.bias_C, true.bias_C, atol=1e-6)
+    few = approximating(features_ND[:4], true.scores(features_ND[:4]))
+    np.testing.assert_allclose(few.scores(features_ND[:4]), true.scores(features_ND[:4]), atol=1e-6)
+    assert np.linalg.norm(few.weights_CD) <= np.linalg.norm(true.weights_CD)
 
 
 def test_examples_to_match() -> None:

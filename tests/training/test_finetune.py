@@ -21,7 +21,7 @@ import diptych
 from diptych.cli.finetune_report import Tasks
 from diptych.cli.main import main
 from diptych.config import override
-from diptych.data.labelled import Labelled
+from diptych.data.relabelled import Labelled
 from diptych.data.sources import open_source, read
 from diptych.encoder.classifier import Classifier
 from diptych.encoder.clip import Clip
@@ -244,6 +244,8 @@ def test_classes_are_known_by_name(model: Path, tmp_path: Path) -> None:
     assert scores.metrics == {name: zero_shot[name] for name in scores.metrics}
     with pytest.raises(DataError, match="class 'blue' that the classifier has not"):
         Labelled(open_source(some), ("red", "green", "blues"))
+    with pytest.raises(DataError, match=r"1 names of some are those of several classes.*'red'"):
+        Labelled(open_source(some), ("red", "blue", "red"))
 
 
 def test_what_a_head_cannot_go_with(model: Path, data: Path) -> None:
