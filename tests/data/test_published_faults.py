@@ -1,6 +1,7 @@
 """Every published form with a fault: a file that is missing, cut off or empty, a label out of range, no image."""
 
 import gzip
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -80,10 +81,16 @@ def karpathy(folder: Path, labels: tuple[int, ...] = (1, 0)) -> None:
     write(folder, {"dataset_coco.json": f'{{"images": [{images}]}}'})
 
 
+def clevr(folder: Path, labels: tuple[int, ...] = (1, 0)) -> None:
+    scenes = [{"image_filename": f"CLEVR_val_{i}.png", "objects": [{}] * (label + 3)} for i, label in enumerate(labels)]
+    write(folder, {"scenes/CLEVR_val_scenes.json": json.dumps({"info": {}, "scenes": scenes})})
+
+
 MADE: dict[str, Callable[..., None]] = {
     "cifar10-python": cifar10_python, "cifar100-python": cifar100_python, "cifar10-binary": cifar10_binary,
     "cifar100-binary": cifar100_binary, "idx": mnist, "stl10-binary": stl10, "flowers": flowers, "cars": cars,
     "gtsrb": gtsrb, "fer2013-csv": fer2013, "voc2007": voc2007, "karpathy": karpathy,
+    "clevr-scenes": clevr,
 }  # fmt: skip
 # Those that have tests of their own: HDF5, videos, and groups of ImageNet's classes.
 ELSEWHERE = {"pcam-hdf5", "ucf101", "video-folders", "objectnet", "vid-robust", "grouped-folders"}
@@ -160,7 +167,9 @@ def test_bytes_that_are_no_text_and_no_archive_are_data_errors(layout, tmp_path)
 
 @pytest.mark.parametrize("layout", sorted({*MADE} - {"karpathy", "fer2013-csv", "voc2007"}))
 def test_a_split_without_an_image_is_an_error(layout, tmp_path):
-    with pytest.raises(DataError, match=r"no image|is empty|has 0 bytes|no MATLAB file|annotation 1") as caught:
+    with pytest.raises(
+        DataError, match=r"no image|no scene|is empty|has 0 bytes|no MATLAB file|annotation 1"
+    ) as caught:
         open_layout(layout, made(layout, tmp_path / "data", labels=()), "test")
     assert str(tmp_path) in str(caught.value)
 
