@@ -63,7 +63,7 @@ class TarSource:
             files = LocalFiles(files)
         shards = Shards(files)
         if not len(shards):
-            raise DataError(f"{files.name(0)} holds no samples")
+            raise DataError("; ".join([f"{files.name(0)} holds no samples", *shards.problems[:1]]))
         if captions is not None:
             fields.check_captions(_readable(shards), captions, name)
         places = None

@@ -166,10 +166,11 @@ _PAPER = (
     # videos have gone from where they were published, so what is there varies
     Row(name="kinetics700", title="Kinetics700", metric="mean_acc1_acc5", classes=700, prompts="actions",
         published=("video-folders",), split="val", sizes={"paper": _two(494_801, 31_669)}, aliases=("k700",)),
-    # V: 90 % of 70,000; D
+    # V: 90 % of 70,000; D: the published val
     Row(name="clevr_count_all", title="CLEVR Counts", classes=8, prompts="counts", hub="wds_vtab-clevr_count_all",
-        names="clevr-count", aliases=("vtab/clevr_count_all", "clevr", "clevr_counts"),
-        sizes={"paper": _two(2_000, 500), "clip_benchmark": _two(63_000, 15_000)}),
+        published=("clevr-scenes",), names="clevr-count", aliases=("vtab/clevr_count_all", "clevr", "clevr_counts"),
+        sizes={"paper": _two(2_000, 500), "clip_benchmark": _two(63_000, 15_000),
+               "published": {"train": 70_000, "val": 15_000, "test": 15_000}}),
     # P: dev_seen and test_seen
     Row(name="hateful_memes", title="Hateful Memes", metric="roc_auc", kind="binary", classes=2, prompts="memes",
         published=("hateful-memes",), names="hateful-memes", split="val",

@@ -98,8 +98,8 @@ class Verdict:
 def check(row: Row, source: Source, split: str | None) -> Verdict:
     """Whose split this is, by the number of its samples and classes.
 
-    Every label is looked at; images are not decoded. Raises DataError for an empty split, a wrong number of classes, a
-    label that is none of them, and labels of another kind than the row's.
+    Every label is looked at; images are not decoded. Raises DataError for an empty split, a shard that is cut off or
+    damaged, a wrong number of classes, a label that is none of them, and labels of another kind than the row's.
     """
     if not len(source):
         raise DataError(f"{row.title} has no samples in the split {split!r} ({source.name})")
@@ -108,6 +108,9 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
         _check_labels(row, source)
     elif not read(source, 0).captions:
         raise DataError(f"{read(source, 0).key} of {source.name} has no caption, which {row.title} is about")
+    if problems := getattr(source, "problems", ()):
+        more = f", and {len(problems) - 1} more like it" if len(problems) > 1 else ""
+        raise DataError(f"{row.title} {split or ''} is damaged, so its numbers would be of a part: {problems[0]}{more}")
     layouts = tuple(
         layout for layout in LAYOUTS if _size(row, layout, split) == len(source) and _fits(row, layout, source)
     )
@@ -131,17 +134,30 @@ def _check_labels(row: Row, source: Source) -> None:
         has = "several labels an image" if several else "one label an image"
         raise DataError(f"{source.name} has {has}, but {row.title} is {row.kind}")
     seen: Counter[int] = Counter()
+    first = 0  # that has a label which is none of the classes
     for i in progress(range(len(source)), f"looking at the labels of {source.name}"):
-        seen.update(labels_of(source, i))
+        labels = labels_of(source, i)
+        seen.update(labels)
+        if not first and any(not 0 <= label < classes for label in labels):
+            first = i + 1
     if not seen:
-        raise DataError(f"no sample of {source.name} has a label")
+        raise DataError(f"no sample of {source.name} has a label{_why(source)}")
     if min(seen) < 0 or max(seen) >= classes:
         wrong = sum(count for label, count in seen.items() if not 0 <= label < classes)
         hint = "; are they numbered from 1?" if min(seen) == 1 and max(seen) == classes else ""
         raise DataError(
             f"the labels of {source.name} go from {min(seen)} to {max(seen)}, but there are {classes} classes, from 0 "
-            f"on: {wrong} of {sum(seen.values())} are none of them{hint}"
+            f"on: {wrong} of {sum(seen.values())} are none of them, first sample {first:,}{hint}"
         )
+
+
+def _why(source: Source) -> str:
+    """What is wrong with the first sample, if it cannot be read."""
+    try:
+        read(source, 0)
+    except DataError as problem:
+        return f"; of the first: {problem}"
+    return ""
 
 
 def _readable(source: Source) -> Iterator[Sample]:

@@ -12,8 +12,6 @@ PLACEHOLDERS = ("{}", "{c}")
 
 _PHOTO_ENSEMBLE = (
     # plain, in the words people use
-    "a photo of a {}.",
-    "a photo of the {}.",
     "a photo of some {}.",
     "this is a {}.",
     "here is a {}.",

@@ -543,6 +543,29 @@ def test_cars(tmp_path):
         open_layout("cars", tmp_path, "train")
 
 
+def test_clevr_counts_what_is_in_a_scene(tmp_path):
+    scenes = [{"image_filename": f"CLEVR_val_00000{i}.png", "objects": [{}] * count} for i, count in enumerate((10, 3))]
+    file = tmp_path / "CLEVR_v1.0/scenes/CLEVR_val_scenes.json"
+    write(tmp_path, {"CLEVR_v1.0/scenes/CLEVR_val_scenes.json": json.dumps({"scenes": scenes})})
+    write(tmp_path, {f"CLEVR_v1.0/images/val/CLEVR_val_00000{i}.png": "" for i in range(2)})
+    source = open_layout("clevr-scenes", tmp_path, "test")
+    assert [(read(source, i).key, read(source, i).label) for i in range(2)] == [
+        ("CLEVR_val_000000.png", 7),
+        ("CLEVR_val_000001.png", 0),
+    ]
+    assert read(source, 0).image.is_file()
+    with pytest.raises(DataError, match=r"CLEVR_train_scenes\.json: no such file"):
+        open_layout("clevr-scenes", tmp_path, "train")
+    for scene, message in (
+        ({"image_filename": "x.png", "objects": [{}] * 2}, "scene 0 has 2 objects, not 3 to 10"),
+        ({"image_filename": "x.png"}, "does not list scenes: KeyError"),
+        ({"image_filename": "../x.png", "objects": [{}] * 3}, "leads out of it"),
+    ):
+        file.write_text(json.dumps({"scenes": [scene]}))
+        with pytest.raises(DataError, match=message):
+            open_layout("clevr-scenes", tmp_path, "test")
+
+
 def test_captions_by_karpathys_splits(tmp_path):
     images = [
         {"filename": "a.jpg", "split": "test", "sentences": [{"raw": "one"}, {"raw": "two"}]},

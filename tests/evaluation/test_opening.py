@@ -135,7 +135,11 @@ def test_the_split_that_is_evaluated_is_the_papers_test():
         ("stl10", Numbers(0, 10), "no samples in the split 'test'"),
         ("stl10", Numbers(20, 9), "9 classes, but STL-10 has 10"),
         ("fer2013", Numbers(20, 6), "6 classes, but Facial Emotion Recognition 2013 has 7 or 8"),
-        ("stl10", Numbers(20, 10, [1, 10]), "go from 1 to 10, but there are 10 classes, from 0 on: 1 of 2 .* from 1"),
+        (
+            "stl10",
+            Numbers(20, 10, [1, 10]),
+            "go from 1 to 10, but there are 10 classes, from 0 on: 1 of 2 are none of them, first sample 2; .* from 1",
+        ),
         ("stl10", Numbers(20, 10, [0, -1, 4]), "go from -1 to 4"),
         ("voc2007_multilabel", Numbers(20, 20), "one label an image, but Pascal VOC 2007 is multi-label"),
         ("flickr8k", Numbers(20, 20), "no caption, which Flickr8k is about"),
@@ -163,6 +167,60 @@ def test_a_label_that_is_out_of_range_in_a_tar_is_found(tmp_path):
     (folder / "classnames.txt").write_text("\n".join("abcdefghij"))
     with pytest.raises(DataError, match="numbered from 1"):
         check(find("stl10"), open_dataset(find("stl10"), folder, "test"), "test")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("test/0.tar", None, r"no source: no tars"),
+        ("test/0.tar", b"", r"0\.tar is not a tar archive: the file ends at byte 0"),
+        ("test/0.tar", slice(600), r"0\.tar is not a tar archive: the file ends at byte 600, inside a member"),
+        ("test/0.tar", slice(3000), r"0\.tar holds no samples; .*0\.tar.* 3,000"),
+        ("test/0.tar", slice(9000), r"MNIST test is damaged, so its numbers would be of a part: .*0\.tar"),
+        ("test/nshards.txt", b"3", r"test/1\.tar: no such file"),
+        ("test/nshards.txt", b"x", r"nshards\.txt holds 'x'"),
+        ("classnames.txt", b"a\nb\n", "has 2 classes, but MNIST has 3"),
+        ("classnames.txt", b"a\n\nc\n", r"classnames\.txt: line 2 is blank"),
+        ("classnames.txt", b"", "has no class names"),
+    ],
+)
+def test_a_clip_benchmark_folder_with_a_fault_is_not_measured_on(file, content, message, tmp_path):
+    row, folder = dataclasses.replace(find("mnist"), classes=3), benchmark(tmp_path / "copy")
+    assert check(row, open_dataset(row, folder, "test"), "test").layouts == ()
+    if content is None:
+        (folder / file).unlink()
+    else:
+        whole = (folder / file).read_bytes()
+        (folder / file).write_bytes(whole[content] if isinstance(content, slice) else content)
+    with pytest.raises(DataError, match=message):
+        check(row, open_dataset(row, folder, "test"), "test")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([b"0", b"3"], "go from 0 to 3, but there are 3 classes, from 0 on: 1 of 2 are none of them, first sample 2"),
+        ([b"zero", b"one"], r"no sample of copy has a label; of the first: s0\.cls is b'zero'"),
+    ],
+)
+def test_labels_of_a_clip_benchmark_folder_that_are_none(labels, message, tmp_path):
+    row, folder = dataclasses.replace(find("mnist"), classes=3), benchmark(tmp_path / "copy")
+    tar(folder / "test/0.tar", {f"s{i}": {"jpg": jpeg(i), "cls": label} for i, label in enumerate(labels)})
+    with pytest.raises(DataError, match=message):
+        check(row, open_dataset(row, folder, "test"), "test")
+
+
+def test_class_folders_without_an_image_or_a_class(tmp_path):
+    row = dataclasses.replace(find("eurosat"), classes=2)
+    for name in ("test/AnnualCrop", "test/Forest"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(DataError, match="test is no source"):
+        open_dataset(row, tmp_path, "test")
+    with pytest.raises(DataError, match="no split 'train'"):
+        open_dataset(row, tmp_path, "train")
+    (tmp_path / "test/AnnualCrop/x.jpg").write_bytes(jpeg(0))
+    with pytest.raises(DataError, match="has 2 classes, but EuroSAT has 10"):
+        check(find("eurosat"), open_dataset(find("eurosat"), tmp_path, "test"), "test")
 
 
 def test_a_clip_benchmark_folder_keeps_its_names(tmp_path):

@@ -10,8 +10,18 @@ from diptych.text.prompts import TEMPLATES, ablation, fill, templates
 def test_every_set_is_valid_and_without_repetition() -> None:
     for name, found in TEMPLATES.items():
         assert templates(name) == found
-        assert len({fill(template, "x") for template in found}) == len(found)
-    assert 75 <= len(TEMPLATES["photo-ensemble"]) <= 85
+        assert len({" ".join(fill(template, "x").casefold().split()) for template in found}) == len(found)
+        assert {template.count("{}") for template in found} == {1}, name
+        assert not any("{" in template.replace("{}", "") for template in found), name
+    assert len(TEMPLATES["photo-ensemble"]) == 80  # as many as the paper's
+
+
+def test_no_template_is_of_two_domains() -> None:
+    """Each says what kind of thing the classes are."""
+    of = [(template, name) for name, domain in PROMPT_SETS.items() for template in domain.ensemble]
+    assert len(dict(of)) == len(of)
+    photos = set(TEMPLATES["photo-ensemble"])
+    assert [(template, name) for template, name in of if template in photos] == []
 
 
 def test_a_choice_is_a_name_a_file_a_template_or_a_sequence(tmp_path: Path) -> None:
@@ -70,13 +80,14 @@ def test_an_ablation_of_what_is_not_there() -> None:
 
 
 def test_the_templates_are_of_our_own_writing(shared_data: Path) -> None:
-    """None of the sentences that the paper and CLIP_benchmark publish is in an ensemble of a domain."""
+    """None of the sentences that the paper and CLIP_benchmark publish is in an ensemble, or is a hint."""
     folder = shared_data / "prompts"
     if not folder.is_dir():
         pytest.skip(f"the published prompts are not at {folder}")
     theirs = "\n".join(
         path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.suffix in (".md", ".json")
     ).replace("{c}", "{}")
-    ours = {template for domain in PROMPT_SETS.values() for template in domain.ensemble}
+    ours = {template for domain in PROMPT_SETS.values() for template in (domain.hint, *domain.ensemble)}
+    ours |= set(TEMPLATES["photo-ensemble"]) | {ablation("photo-ensemble")["hint"][0]}
     same = {template for template in ours if f"'{template}'" in theirs or f'"{template}"' in theirs}
     assert not same

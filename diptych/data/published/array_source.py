@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from diptych.data.fields import class_captions
+from diptych.data.files import printable
 from diptych.data.sources import Sample
 from diptych.errors import DataError
 
@@ -15,24 +17,25 @@ from diptych.errors import DataError
 class ArraySource:
     """Pixels ``(N, height, width)`` or ``(N, height, width, 3)``, uint8, each with the number of its class.
 
-    ``origin``: what a sample is called before its place, as in ``test_batch 7``. ``class_names``: None where the files
-    number classes without naming them. Raises DataError for other than one label an image, and for no image.
+    ``origin``: the file that they are of, by whose name and its place a sample is called, as in ``test_batch 7``.
+    ``class_names``: None where the files number classes without naming them. Raises DataError for other than one label
+    an image, and for no image.
     """
 
     templates: tuple[str, ...] | None = None
 
     def __init__(
-        self, name: str, pixels: np.ndarray, labels_N: np.ndarray, class_names: Sequence[str] | None, *, origin: str
+        self, name: str, pixels: np.ndarray, labels_N: np.ndarray, class_names: Sequence[str] | None, *, origin: Path
     ) -> None:
         if len(pixels) != len(labels_N):
-            raise DataError(f"{origin} has {len(pixels)} images, but {len(labels_N)} labels")
+            raise DataError(f"{printable(origin)} has {len(pixels)} images, but {len(labels_N)} labels")
         if not len(pixels):
-            raise DataError(f"{origin} holds no image")
+            raise DataError(f"{printable(origin)} holds no image")
         self.name = name
         self.problems: tuple[str, ...] = ()
         self.class_names: tuple[str, ...] | None = tuple(class_names) if class_names is not None else None
         self._captions = class_captions(self.class_names or (), None)
-        self._pixels, self._labels_N, self._origin = pixels, labels_N, origin
+        self._pixels, self._labels_N, self._origin = pixels, labels_N, printable(origin.name)
 
     def __len__(self) -> int:
         return len(self._pixels)

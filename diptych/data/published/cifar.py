@@ -83,7 +83,7 @@ def _cifar_binary(name: str, files: Sequence[Path], label_bytes: int, names: Pat
 def _cifar(
     name: str, rows: np.ndarray, labels_N: np.ndarray, names: Sequence[str], files: Sequence[Path]
 ) -> ArraySource:
-    origin = files[0].name if len(files) == 1 else "data_batch"
+    origin = files[0] if len(files) == 1 else files[0].with_name("data_batch")
     images_NHWC = rows.reshape(-1, *_SHAPE).transpose(0, 2, 3, 1)
     return ArraySource(name, images_NHWC, labels_N, [label.replace("_", " ") for label in names], origin=origin)
 

@@ -36,7 +36,9 @@ def fer2013(base: Path, split: str) -> ArraySource:
         labels += emotion
     if not faces:
         raise DataError(f"{file} has no line whose Usage is {split!r}; it may be cut off")
-    return ArraySource("FER2013", np.stack(faces), np.array(labels, np.int64), None, origin=f"fer2013.csv {split}")
+    return ArraySource(
+        "FER2013", np.stack(faces), np.array(labels, np.int64), None, origin=base / f"fer2013.csv {split}"
+    )
 
 
 def _rows_of_csv(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -23,7 +23,9 @@ def idx(base: Path, split: str) -> ArraySource:
     """MNIST and whatever else has its form: ``train-images-idx3-ubyte`` with ``-labels-idx1-``, plain or ``.gz``."""
     stem = {"train": "train", "test": "t10k"}[split]
     images, labels = (_idx_file(base, f"{stem}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
-    return ArraySource(base.name, _idx(images, 3), _idx(labels, 1).astype(np.int64), None, origin=f"{stem}-images")
+    return ArraySource(
+        base.name, _idx(images, 3), _idx(labels, 1).astype(np.int64), None, origin=base / f"{stem}-images"
+    )
 
 
 def _idx_file(base: Path, name: str) -> Path:

@@ -11,6 +11,7 @@ from diptych.data.folders import subfolders
 from diptych.data.published import cifar, mat, videos
 from diptych.data.published import image_folders as folders
 from diptych.data.published import image_lists as lists
+from diptych.data.published.clevr import clevr_counts
 from diptych.data.published.fer2013 import fer2013
 from diptych.data.published.grouped_folders import grouped_folders
 from diptych.data.published.gtsrb import gtsrb
@@ -74,6 +75,11 @@ LAYOUTS: dict[str, Layout] = {
         ("train.jsonl", "dev.jsonl", "dev_seen.jsonl"),
         {"val": "dev", **_same("train", "dev", "test")},
         hateful_memes,
+    ),
+    "clevr-scenes": Layout(
+        ("scenes/CLEVR_val_scenes.json", "scenes/CLEVR_train_scenes.json"),
+        {"test": "val", **_same("train", "val")},
+        clevr_counts,
     ),
     "synsets": Layout(
         ("val/n*/", "train/n*/", "n*/"), {"test": "val", **_same("train", "val")}, folders.synset_folders

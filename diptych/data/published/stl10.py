@@ -26,4 +26,4 @@ def stl10_binary(base: Path, split: str) -> ArraySource:
     labels_N = np.frombuffer(read_bytes(labels), np.uint8).astype(np.int64) - 1
     if len(labels_N) and labels_N.min() < 0:
         raise DataError(f"{labels} holds a 0, but STL-10 numbers its classes from 1")
-    return ArraySource("STL-10", images_NHWC, labels_N, class_names(base / "class_names.txt"), origin=pixels.name)
+    return ArraySource("STL-10", images_NHWC, labels_N, class_names(base / "class_names.txt"), origin=pixels)

@@ -8,13 +8,14 @@ from diptych.data.files import printable
 from diptych.data.published.list_source import Item, ListedSource
 from diptych.data.published.superclasses import index_of, read_object, superclasses
 from diptych.errors import DataError
+from diptych.progress import say
 
 
 def vid_robust(base: Path, split: str) -> ListedSource:
     """The frames that ``metadata/pmsets.json`` lists others around, ``val/ILSVRC2015_val_00000000/000442.JPEG``, with
     the classes of ``metadata/labels.json``; names in ``misc/imagenet_vid_class_index.json``.
 
-    Those that show several classes are left out, which ``problems`` tells: an image has one class here.
+    Those that show several classes are left out, which is said: an image has one class here.
     """
     names = index_of(base / "misc/imagenet_vid_class_index.json", 2)
     if sorted(names) != sorted(map(str, range(len(names)))):
@@ -35,5 +36,5 @@ def vid_robust(base: Path, split: str) -> ListedSource:
     groups = superclasses(base)
     source.members = tuple(groups.get(name, ()) for name in source.class_names or ()) if groups else None
     if several := len(anchors) - len(items):
-        source.problems = (f"{several} of {len(anchors)} frames show several classes and were left out",)
+        say(f"{several} of {len(anchors)} frames of {file} show several classes and are left out")
     return source
