@@ -9,6 +9,8 @@ from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
+from diptych.printable import printable
+
 T = TypeVar("T")
 
 
@@ -16,7 +18,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
     """A line on ``stream``, else stderr. Where its reader has gone away the work goes on unheard."""
     stream = stream or sys.stderr
     with contextlib.suppress(OSError), tqdm.external_write_mode(stream):  # above a bar, where there is one
-        print(text, file=stream, flush=True)
+        print(printable(text), file=stream, flush=True)
 
 
 def progress(items: Iterable[T], doing: str, *, unit: str = "sample") -> Iterator[T]:

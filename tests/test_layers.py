@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "diptych"
 LAYER = {
     "specs": 0, "tower_specs": 0, "zoo": 0, "config": 0, "distributed": 0, "errors": 0, "tokens": 0, "progress": 0,
-    "bounded": 0, "replacing": 0, "scaling": 0, "unpickle": 0,
+    "bounded": 0, "replacing": 0, "scaling": 0, "unpickle": 0, "printable": 0,
     "models": 1, "text": 1, "data": 1,
     "checkpoints": 2, "backends": 2,
     "encoder": 3, "search": 3,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from diptych.cli.messages import printable, refused
+from diptych.cli.messages import refused
 from diptych.cli.reading import PLAIN, Reading
 from diptych.errors import ConfigError
+from diptych.printable import printable
 
 if TYPE_CHECKING:
     from diptych.evaluation.runner import Outcome

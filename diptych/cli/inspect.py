@@ -43,7 +43,8 @@ def inspect(
         Print everything, the recipe of a training included, as one JSON object.
     """
     from diptych.cli.inspect_report import sections
-    from diptych.cli.output import print_table, printable
+    from diptych.cli.output import print_table
+    from diptych.printable import printable
 
     if pairs:
         from diptych.cli.doctor import examine

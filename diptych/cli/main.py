@@ -21,13 +21,14 @@ from diptych.cli.evaluate import evaluate
 from diptych.cli.finetune import finetune
 from diptych.cli.help import add_verb
 from diptych.cli.inspect import inspect
-from diptych.cli.messages import printable, refused
+from diptych.cli.messages import refused
 from diptych.cli.recipes import recipes
 from diptych.cli.report import report
 from diptych.cli.tokenizer import tokenizer
 from diptych.cli.train import train
 from diptych.cli.tune import tune
 from diptych.errors import ConfigError, DiptychError, lacks_memory
+from diptych.printable import printable
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 

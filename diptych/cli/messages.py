@@ -23,11 +23,3 @@ def refused(error: OSError) -> str:
     if error.errno in _OF_WRITING or (denied and path):
         return f"cannot write {path}: {reason}" if path else f"cannot write: {reason}"
     return f"cannot open {path}: {reason}" if path else reason
-
-
-def printable(text: str, *, lines: bool = True) -> str:
-    """Without the control characters that names in a damaged file may hold: a terminal would obey them.
-
-    ``lines``: whether new lines may stay.
-    """
-    return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)

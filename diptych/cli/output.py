@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.cli.messages import printable
+from diptych.printable import printable
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -23,7 +23,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns are aligned in the text too. What is between ``**`` is bold; other signs of
     Markdown in a cell, and tags, are shown as they are."""
-    table = [[_as_it_is(cell) for cell in row] for row in (header, *rows)]
+    table = [[markdown_text(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(header))]
     table.insert(1, ["-" * width for width in widths])
     return "".join(
@@ -31,7 +31,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _as_it_is(cell: str) -> str:
+def markdown_text(cell: str) -> str:
+    """A line of text whose signs are no Markdown, nor tags; what stands between ``**`` is bold."""
     bold = len(cell) > 4 and cell.startswith("**") and cell.endswith("**")
     text = printable(cell[2:-2] if bold else cell.replace("\n", " "), lines=False)
     text = re.sub(r"[\\|*`\[]|<(?! )", lambda sign: f"\\{sign[0]}", text)

@@ -65,7 +65,7 @@ def report(
 
 
 def _markdown(grid: Grid) -> str:
-    from diptych.cli.output import markdown
+    from diptych.cli.output import markdown, markdown_text
 
-    remarks = "".join(f"\n{remark}\n" for remark in grid.remarks)
+    remarks = "".join(f"\n{markdown_text(remark)}\n" for remark in grid.remarks)
     return f"**{grid.title}**\n\n{markdown(grid.header, grid.rows)}{remarks}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from diptych.report.labels import legend
 from diptych.report.paper_plots import DASHED, PERCENT, Bar, Line
 
 _BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # of a number, so that no line goes through it
+_WIDEST = 30  # letters in a line of the name of a bar
 _FEWEST = 2.0**-4  # examples a class at which the axis begins at the latest
 
 
@@ -41,6 +43,8 @@ def differences(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
     axes.margins(x=0.18)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -0.02) if low < 0 else low, max(high, 0.02) if high > 0 else high)  # ticks are whole points
     axes.set_xlabel("zero-shot less linear probe, points of accuracy")
 
 
@@ -108,7 +112,8 @@ def shots_to_match(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xlim(start, end)
     powers = range(round(math.log2(start)), math.floor(math.log2(end)) + 1)
-    axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in powers[:: 1 + len(powers) // 12]]))
+    step = 1 + len(powers) // 9
+    axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in powers if power % step == 0]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     _rows(axes, ordered)
@@ -122,6 +127,7 @@ def signed(share: float, digits: int = 0) -> str:
 
 
 def _rows(axes: Axes, bars: Sequence[Bar]) -> None:
-    axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
+    names = [textwrap.fill(bar.name, _WIDEST, max_lines=2, placeholder=" …") for bar in bars]
+    axes.set_yticks(range(len(bars)), names, linespacing=1.0)
     axes.set_ylim(-0.6, len(bars) - 0.4)  # else a single bar fills the figure
     axes.spines["left"].set_visible(False)

@@ -11,7 +11,7 @@ from pathlib import Path
 from diptych.errors import DataError
 from diptych.evaluation.result import Interval, Result, read_predictions, without_predictions
 from diptych.progress import say
-from diptych.report.naming import names, variants
+from diptych.report.naming import images, names, variants
 from diptych.report.soundness import Answers, answers_of, sound
 
 PUBLISHED = {
@@ -33,12 +33,14 @@ class Entry:
     """A result with the name by which its model is told from the others.
 
     variant: what it was told that others of this model, data set and task were not.
+    images:  a hash of its data, where other data are called the same.
     file:    where it was read, without its predictions; None of one that holds them.
     """
 
     model: str
     result: Result
     variant: str = ""
+    images: str = ""
     file: Path | None = None
 
     @property
@@ -48,8 +50,9 @@ class Entry:
 
     @property
     def data(self) -> str:
-        """The data set, and what tells it from others: the language where it is not English, a variant."""
-        told = [self.result.language] if self.result.language != "en" else []
+        """The data set, and what tells it from others: its hash, the language where it is not English, a variant."""
+        told = [self.images] if self.images else []
+        told += [self.result.language] if self.result.language != "en" else []
         told += [self.variant] if self.variant else []
         return self.result.dataset + (f" ({', '.join(told)})" if told else "")
 
@@ -108,9 +111,8 @@ def collect(places: Sequence[Path]) -> list[Entry]:
     if not found:
         raise DataError(f"there are no results in {', '.join(map(str, places))}; diptych evaluate --out makes some")
     files, results = zip(*found.values(), strict=True)
-    entries = [
-        Entry(name, result, file=file) for name, result, file in zip(names(results), results, files, strict=True)
-    ]
+    told = zip(names(results), results, images(results), files, strict=True)
+    entries = [Entry(name, result, images=hashed, file=file) for name, result, hashed, file in told]
     return _told_apart(entries)
 
 

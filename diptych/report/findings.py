@@ -57,11 +57,11 @@ def correlation(points: Sequence[Point]) -> tuple[float, float, float]:
     return r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
-def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], int]:
+def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], list[str]]:
     """Of each model the accuracy of its probe over shots, the mean over data sets, with the band between the lowest and
     the highest draw of that mean; the level is that of its zero-shot classifier on the same data.
 
-    And how many data sets that is, the same for all models. 0: there is none that all have, and each line is of its
+    And which data sets these are, the same for all models. None: there is none that all have, and each line is of its
     own.
     """
     table = {
@@ -75,7 +75,7 @@ def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], int]:
         for model, own in table.items()
         if (line := _few_shot_line(model, [own[data].result.details for data in common or own]))
     ]
-    return lines, len(common)
+    return lines, common
 
 
 def _few_shot_line(model: str, details: Sequence[dict[str, Any]]) -> Line | None:
@@ -115,16 +115,16 @@ def by_model(bars: dict[str, list[Bar]]) -> tuple[str, list[Bar]] | None:
     return data.pop(), [replace(own[0], name=model) for model, own in bars.items()]
 
 
-def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Point], int]:
+def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Point], list[str]]:
     """A point a model: the mean of its metrics over the data sets that all models of the task have, with its interval
     as if these were independent, over the operations of an image; the groups are families, by how names begin.
 
-    And how many data sets that is. None where there is no model to compare with.
+    And which data sets these are. Neither where there is no model to compare with.
     """
     found = _with_operations(entries, task)
     common = _common(found)
     if not common or len(found) < 2:
-        return [], 0
+        return [], []
     points = []
     for model, own in found.items():
         values = [own[data] for data in common]
@@ -135,7 +135,7 @@ def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Poi
             low = mean - math.hypot(*(value - down for value, down, _ in known)) / len(values)
             high = mean + math.hypot(*(up - value for value, _, up in known)) / len(values)
         points.append(Point(model, _operations(own), mean, _family(model), low, high))
-    return points, len(common)
+    return points, common
 
 
 def error_over_compute(entries: Sequence[Entry]) -> tuple[list[Line], list[Point], tuple[float, float, float]] | None:

@@ -51,11 +51,12 @@ def pairs(entries: Sequence[Entry]) -> Grid | None:
     """Each model less the first on the same images, with p-values corrected for their number (Holm)."""
     found = findings.paired(entries)
     corrected = holm([comparison.p for _, comparison in found])
+    firsts = list(dict.fromkeys(comparison.names[1] for _, comparison in found))
     rows = [
         (
             entry.data,
             entry.task,
-            *comparison.names,
+            *comparison.names[: len(firsts)],  # with the first one, where that is not the same for all
             gain(comparison.difference, comparison.interval),
             _p(comparison.p),
             _p(p),
@@ -64,10 +65,11 @@ def pairs(entries: Sequence[Entry]) -> Grid | None:
         for (entry, comparison), p in zip(found, corrected, strict=True)
     ]
     note = (
-        f"Points of top-1 accuracy by which a model is ahead of the first, image by image, with {PERCENT} intervals; p "
-        f"is of McNemar's exact test, and then corrected for the number of rows, {len(rows)} (Holm)."
+        f"Points of top-1 accuracy by which a model is ahead of {firsts[0] if len(firsts) == 1 else 'another'}, image "
+        f"by image, with {PERCENT} intervals; p is of McNemar's exact test, and then corrected for the number of rows, "
+        f"{len(rows)} (Holm)."
     )
-    header = ("data", "task", "model", "less", "points", "p", "p, corrected", "images")
+    header = ("data", "task", "model", *(("of",) if len(firsts) > 1 else ()), "ahead by", "p", "p, corrected", "images")
     return Grid("Model against model", header, tuple(rows), note) if rows else None
 
 

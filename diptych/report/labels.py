@@ -26,7 +26,7 @@ def legend(axes: Axes, names: Sequence[str], marks: Sequence[Line2D]) -> None:
     figure = axes.get_figure(root=True)
     width = figure.get_figwidth() if figure else 6.0
     # Matplotlib leaves out names that begin with an underscore.
-    told = [textwrap.fill(f" {name}" if name.startswith("_") else name, _LONGEST) for name in names]
+    told = ["\n".join(_lines(f"\N{NO-BREAK SPACE}{name}" if name.startswith("_") else name)) for name in names]
     axes.legend(
         list(marks),
         told,
@@ -42,10 +42,14 @@ def legend(axes: Axes, names: Sequence[str], marks: Sequence[Line2D]) -> None:
 def legend_height(names: Sequence[str], width: float) -> float:
     """Inches that ``legend`` takes of a drawing so wide."""
     columns = _columns(names, width)
-    lines = [len(textwrap.wrap(name, _LONGEST)) or 1 for name in names]
+    lines = [len(_lines(name)) for name in names]
     rows = -(-len(names) // columns)
     tallest = max(sum(lines[start : start + rows]) for start in range(0, len(lines), rows)) if names else 0
     return 0.1 + _LINE * tallest
+
+
+def _lines(name: str) -> list[str]:
+    return textwrap.wrap(name, _LONGEST, max_lines=2, placeholder=" …") or [" "]
 
 
 def _columns(names: Sequence[str], width: float) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.evaluation.result import Result
+from diptych.printable import printable
 
 
 def names(results: Sequence[Result]) -> list[str]:
@@ -37,14 +38,27 @@ def variants(results: Sequence[Result], files: Sequence[Path]) -> list[str]:
     every = dict.fromkeys(name for own in told for name in own)
     differing = [name for name in every if any(own.get(name) != told[0].get(name) for own in told)]
     return [
-        ", ".join(name if own[name] is True else f"{name}={own[name]}" for name in differing if own.get(name))
+        ", ".join(
+            printable(name if own[name] is True else f"{name}={own[name]}", lines=False)
+            for name in differing
+            if own.get(name)
+        )
         for own in told
     ]
 
 
+def images(results: Sequence[Result]) -> list[str]:
+    """A hash of the data of each result, where others of that task are on other data that are called the same."""
+    owners: dict[tuple[str, ...], set[str]] = {}
+    places = [(result.task, result.dataset, result.split, result.language) for result in results]
+    known = [result.fingerprints.get("data", "") for result in results]
+    for place, own in zip(places, known, strict=True):
+        owners.setdefault(place, set()).update([own] if own else [])
+    return [own[:6] if len(owners[place]) > 1 else "" for place, own in zip(places, known, strict=True)]
+
+
 def _made_of(result: Result) -> dict[str, str]:
-    prints = {name: result.fingerprints.get(name, "")[:6] for name in ("data", "templates")}
-    return {**prints, "by": result.backend}
+    return {"templates": result.fingerprints.get("templates", "")[:6], "by": result.backend}
 
 
 def _identity(result: Result) -> str:

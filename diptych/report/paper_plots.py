@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from diptych.report.drawing import ACCENT, CHANCE, RULE, SOFT, look
+from diptych.report.drawing import ACCENT, CHANCE, SOFT, look
 from diptych.report.labels import legend, name_points
 
 PERCENT = PercentFormatter(1, decimals=0)
 DASHED = (0, (4, 3))
 LEGENDS = 12  # more groups than these have no legend
+CROWD = 60  # of more points none has an interval, and models no lines
 _LETTERS = 24  # of a name beside a point
 
 
@@ -59,10 +60,10 @@ def against(axes: Axes, points: Sequence[Point], *, across: str, up: str) -> Non
     axes.axline((0, 0), slope=1, color=SOFT, linewidth=0.8, linestyle=DASHED)
     both = [value for point in points for value in (point.x, point.y)]
     edge = 0.06 * (max(both) - min(both)) + 0.01
-    limits = (max(0.0, min(both) - edge), min(1.0, max(both) + edge))
+    limits = (max(-0.02, min(both) - edge), min(1.02, max(both) + edge))
     axes.set(xlim=limits, ylim=limits, xlabel=across, ylabel=up, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.set_major_formatter(PERCENT)
     axes.grid(linewidth=0.6)
     _grouped(axes, points)
@@ -84,15 +85,18 @@ def scaling(axes: Axes, lines: Sequence[Line], points: Sequence[Point], fit: tup
     """Error over the operations of an image, both logarithmic: pale the data sets, strong their mean, dashed its fit,
     as the power and the logarithm of the factor (paper, figure 9)."""
     power, factor = fit
-    for line in lines:
-        axes.plot(line.x, line.y, color=RULE, linewidth=1)
+    for line in lines if len(points) <= CROWD else ():
+        axes.plot(line.x, line.y, color=SOFT, linewidth=0.9, alpha=0.35)
     x = [min(point.x for point in points), max(point.x for point in points)]
     axes.plot(x, [math.exp(factor + power * math.log(one)) for one in x], color=SOFT, linewidth=1.1, linestyle=DASHED)
-    axes.plot([p.x for p in points], [p.y for p in points], "o", color=ACCENT, markersize=6)
+    axes.plot(
+        [p.x for p in points], [p.y for p in points], "o", color=ACCENT, markersize=6 if len(points) <= CROWD else 3
+    )
     _operations(axes)
     axes.set_yscale("log")
     axes.set_ylabel("zero-shot error")
     axes.margins(0.12)
+    axes.set_ylim(top=min(1.0, axes.get_ylim()[1]))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=12))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
@@ -115,7 +119,7 @@ def robustness(axes: Axes, points: Sequence[Point], fit: tuple[float, float] | N
         t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99) if low < _logit(t) < high
     ]
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator([_logit(tick) for tick in ticks]))
+        axis.set_major_locator(FixedLocator(_apart([_logit(tick) for tick in ticks], (high - low) / 10)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 / (1 + math.exp(-value)):.0f}%"))
     axes.set(xlim=(low, high), ylim=(low, high), xlabel="accuracy without shift", ylabel="mean accuracy under shift")
     axes.set_aspect("equal")
@@ -160,12 +164,14 @@ def _grouped(
     named, marks = groups(points), []
     for number, group in enumerate(dict.fromkeys(point.group for point in points)):
         own = sorted((point for point in points if point.group == group), key=lambda point: point.x)
-        rising = joined and len({point.x for point in own}) == len(own) > 1
+        rising = joined and len({point.x for point in own}) == len(own) and 1 < len(own) <= LEGENDS
         style = look(number) if named or rising else look(0)
         style = style if rising else {**style, "linestyle": "none"}
-        marks += axes.plot([p.x for p in own], [p.y for p in own], markersize=5, linewidth=1.2, **style)
+        size, alpha = (3, 0.5) if len(points) > CROWD else (5, 1.0)
+        x, y = [point.x for point in own], [point.y for point in own]
+        marks += axes.plot(x, y, linewidth=1.2, markersize=size, alpha=alpha, **style)
         for point in own:
-            if math.isfinite(point.low) and math.isfinite(point.high):
+            if math.isfinite(point.low) and math.isfinite(point.high) and len(points) <= CROWD:
                 axes.plot([point.x, point.x], [point.low, point.high], color=style["color"], linewidth=0.9)
     others = others or {}
     if named or others:
@@ -175,6 +181,15 @@ def _grouped(
 def _name(axes: Axes, points: Sequence[Point]) -> None:
     names = [p.name if len(p.name) <= _LETTERS else p.name[: _LETTERS - 1].rstrip(" ,") + "…" for p in points]
     name_points(axes, [(point.x, point.y) for point in points], names)
+
+
+def _apart(ticks: Sequence[float], least: float) -> list[float]:
+    """Those that leave room for one another, from the middle on, which is one half."""
+    kept: list[float] = []
+    for tick in sorted(ticks, key=abs):
+        if all(abs(tick - other) >= least for other in kept):
+            kept.append(tick)
+    return sorted(kept)
 
 
 def _logit(share: float) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from diptych.config import from_dict
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.result import Columns, Result
+from diptych.printable import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +29,15 @@ class Answers:
 
 
 def sound(result: Result) -> tuple[Result, list[str]]:
-    """The result without what cannot be relied on, and what that was. Raises DataError where no metric is left."""
+    """The result without what cannot be relied on, and what that was; texts are such as can be shown. Raises DataError
+    where no metric is left."""
     problems = []
-    metrics = {name: value for name, value in result.metrics.items() if math.isfinite(value)}
-    if unknown := [name for name in result.metrics if name not in metrics]:
+    texts: dict[str, Any] = {"remarks": tuple(printable(remark, lines=False) for remark in result.remarks)}
+    for own in fields(result):
+        if isinstance(text := getattr(result, own.name), str):
+            texts[own.name] = printable(text, lines=False)
+    metrics = {printable(name, lines=False): value for name, value in result.metrics.items() if math.isfinite(value)}
+    if unknown := [name for name, value in result.metrics.items() if not math.isfinite(value)]:
         problems.append(f"without {', '.join(unknown)}, not finite")
     if not metrics:
         raise DataError("none of its metrics is a finite number")
@@ -47,7 +53,7 @@ def sound(result: Result) -> tuple[Result, list[str]]:
             for key in _OF[name]:
                 details.pop(key, None)
     cost = {name: value for name, value in result.cost.items() if math.isfinite(value) and value > 0}
-    return replace(result, metrics=metrics, intervals=intervals, details=details, cost=cost), problems
+    return replace(result, **texts, metrics=metrics, intervals=intervals, details=details, cost=cost), problems
 
 
 def answers_of(columns: Columns, samples: int) -> Answers | None:

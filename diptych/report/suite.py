@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import html
 import math
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from diptych.evaluation.calibration import calibration_of_answers
+from diptych.progress import say
 from diptych.report import adapting, bar_plots, findings, grids, paper_plots, shift, tables
 from diptych.report.collected import Entry, best, models
 from diptych.report.contents import Figure, Page
@@ -59,11 +62,17 @@ def page(entries: Sequence[Entry], drawings: Sequence[Drawing], under_shift: Shi
 
 
 def files(drawings: Sequence[Drawing]) -> Iterator[tuple[str, bytes]]:
-    """Each drawing as an SVG and as a PDF file of its own, with their names."""
+    """Each drawing as an SVG and as a PDF file of its own, with their names. Says where the PDFs lack letters."""
+    lacking = False
     for drawing in drawings:
-        svg = as_svg(drawing.draw, drawing.size)
-        yield f"{drawing.name}.svg", svg.encode("utf-8", "backslashreplace")
-        yield f"{drawing.name}.pdf", as_pdf(drawing.draw, drawing.size)
+        yield f"{drawing.name}.svg", as_svg(drawing.draw, drawing.size).encode()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", message="Glyph .* missing from font")
+            pdf = as_pdf(drawing.draw, drawing.size)
+        lacking |= any("missing from font" in str(one.message) for one in caught)
+        yield f"{drawing.name}.pdf", pdf
+    if lacking:
+        say("the PDF figures lack letters of some names, which their font has not; the SVG figures do not")
 
 
 def drawings(entries: Sequence[Entry], under_shift: Shift = NATURAL) -> list[Drawing]:
@@ -105,14 +114,14 @@ def _difference(name: str, title: str, bars: Sequence[Bar], thing: str) -> Drawi
 def _few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
     lines, common = findings.few_shot_lines(entries)
     if lines:
-        over = _count(common, "data set") if common else "the data sets of each model, which differ"
+        over = _over(common) if common else "Mean over the data sets of each model, which differ"
         height = 3.4 + legend_height([*(line.name for line in lines), "zero-shot"], WIDE)
         yield Drawing(
             "few-shot",
             "Linear probes by labelled examples a class",
-            f"Mean over {over}, a band from the worst to the best draw; stars and dashed lines are zero-shot.",
+            f"{over}, with a band from the worst to the best draw; stars and dashed lines are zero-shot.",
             "; ".join(f"{line.name}: {_list(line.x, line.y)}" for line in lines),
-            partial(bar_plots.few_shot, lines=lines, up="mean accuracy" if common != 1 else "accuracy"),
+            partial(bar_plots.few_shot, lines=lines, up="accuracy" if len(common) == 1 else "mean accuracy"),
             (WIDE, height),
         )
 
@@ -143,14 +152,14 @@ def _against(entries: Sequence[Entry]) -> Iterator[Drawing]:
     told = {}
     for model in dict.fromkeys(point.group for point in points):
         r, low, high = findings.correlation([point for point in points if point.group == model])
-        interval = f" ({low:.2f} to {high:.2f})" if math.isfinite(low) else ""
-        told[model] = f"r = {r:.2f}{interval}" if math.isfinite(r) else ""
+        interval = f" ({_signed(low)} to {_signed(high)})" if math.isfinite(low) else ""
+        told[model] = f"r = {_signed(r)}{interval}" if math.isfinite(r) else ""
     named = paper_plots.groups(points)
     shown = [replace(p, group=f"{p.group}, {told[p.group]}" if told[p.group] else p.group) for p in points]
     r, low, high = findings.correlation(points)
-    of_all = f"Pearson's r of all {len(points)} points is {r:.2f}" if math.isfinite(r) else ""
+    of_all = f"Pearson's r of all {len(points)} points is {_signed(r)}" if math.isfinite(r) else ""
     if of_all and math.isfinite(low):
-        of_all += f" ({tables.PERCENT} interval {low:.2f} to {high:.2f})"
+        of_all += f" ({tables.PERCENT} interval {_signed(low)} to {_signed(high)})"
     yield Drawing(
         "zero-shot-against-probe",
         "Zero-shot against linear probes",
@@ -169,14 +178,16 @@ def _compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
         if len(points) <= paper_plots.LEGENDS and max(len(point.name) for point in points) > _SHORT:
             points = [replace(point, name="", group=point.name) for point in points]
         named = paper_plots.groups(points)
-        over = "the data set" if common == 1 else f"the {common} data sets"
+        up = f"{task}, mean of {len(common)}" if len(common) > 1 else f"{task} on {common[0]}"
+        sizes = Counter(point.group for point in points).values()
+        joined = any(1 < size <= paper_plots.LEGENDS for size in sizes)
         yield Drawing(
             f"compute-{task.replace(' ', '-')}",
             f"{task[:1].upper() + task[1:]} by the operations of an image",
-            f"{'Its metric' if common == 1 else 'Mean of the metrics'} over {over} that all models have, with "
-            f"{tables.PERCENT} intervals. Models of one family are joined. {_NAMES}",
+            f"{_over(common)}, with {tables.PERCENT} intervals. "
+            + (f"Models of one family are joined. {_NAMES}" if joined else ""),
             "; ".join(f"{p.name or p.group}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
-            partial(paper_plots.compute, points=points, up=f"{task}, {'mean' if common > 1 else 'metric'}"),
+            partial(paper_plots.compute, points=points, up=up),
             (WIDE, 3.6 + (legend_height(named, WIDE) if named else 0)),
         )
 
@@ -184,12 +195,13 @@ def _compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
 def _scaling(entries: Sequence[Entry]) -> Iterator[Drawing]:
     if found := findings.error_over_compute(entries):
         lines, points, (power, factor, r2) = found
+        pale = "Pale: each data set. " if len(points) <= paper_plots.CROWD else ""
         yield Drawing(
             "zero-shot-error-by-compute",
             "Zero-shot error by the operations of an image",
-            f"Both axes are logarithmic. Pale: {_count(len(lines), 'data set')} that all models have; points: the mean "
-            f"error. Dashed: it goes as the power {power:.2f} of the operations (r² of the logarithms {r2:.2f}). "
-            + _NAMES,
+            f"Both axes are logarithmic. {pale}Points: the mean error over {_count(len(lines), 'data set')} that all "
+            f"models have. Dashed: it goes as the power {_signed(power)} of the operations (r² of the logarithms "
+            f"{r2:.2f}). {_NAMES}",
             "; ".join(f"{p.name}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
             partial(paper_plots.scaling, lines=lines, points=points, fit=(power, factor)),
             (WIDE, 3.8),
@@ -259,9 +271,17 @@ def _facts(entries: Sequence[Entry]) -> dict[str, str]:
     return {"precision": ", ".join(precisions), "computed by": ", ".join(backends) or "not noted"}
 
 
+def _over(data: Sequence[str]) -> str:
+    return f"Mean over the {len(data)} data sets that all models have" if len(data) > 1 else f"On {data[0]}"
+
+
+def _signed(number: float) -> str:
+    return f"{number:z.2f}".replace("-", "\N{MINUS SIGN}")
+
+
 def _list(x: Sequence[float], y: Sequence[float]) -> str:
     return ", ".join(f"{100 * value:.1f} with {shot:g}" for shot, value in zip(x, y, strict=True))
 
 
 def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -115,7 +115,7 @@ def _marked(found: Sequence[Entry | None]) -> list[str]:
     """Cells, in bold the best of several and those within its interval, which may be as good (paper, table 10)."""
     known = [entry for entry in found if entry]
     best = max(known, key=lambda entry: entry.value) if len(known) > 1 else None
-    least = math.inf if best is None else best.interval[0] if best.interval else best.value
+    least = math.inf if best is None else min(best.value, best.interval[0] if best.interval else best.value)
     return [_bold(_told(entry), entry.value >= least) if entry else "" for entry in found]
 
 

@@ -73,7 +73,7 @@ def test_zero_shot_is_set_against_its_own_probe_and_those_of_models_without_a_te
 
 def test_few_shots_are_averaged_draw_by_draw(folder: Path) -> None:
     (line,), common = findings.few_shot_lines(collect([folder]))
-    assert common == 2
+    assert common == ["cats", "dogs"]
     assert line.x == (1, 4)
     assert line.y == pytest.approx((0.3, 0.7))
     assert line.low == pytest.approx((0.2, 0.6))
@@ -188,9 +188,10 @@ def test_models_are_compared_image_by_image(tmp_path: Path) -> None:
     assert (entry.data, comparison.difference, comparison.samples) == ("cats", pytest.approx(-0.3), 100)
     grid = grids.pairs(entries)
     assert grid is not None
-    assert grid.rows[0][:4] == ("cats", "zero-shot", "b", "a")
-    assert grid.rows[0][4].startswith("\N{MINUS SIGN}30.0 (\N{MINUS SIGN}38.")
-    assert grid.rows[0][5:] == ("< 0.001", "< 0.001", "100")
+    assert grid.rows[0][:3] == ("cats", "zero-shot", "b")
+    assert "ahead of a, image by image" in grid.note
+    assert grid.rows[0][3].startswith("\N{MINUS SIGN}30.0 (\N{MINUS SIGN}38.")
+    assert grid.rows[0][4:] == ("< 0.001", "< 0.001", "100")
     names = [drawing.name for drawing in suite.drawings(entries)]
     assert names.count("reliability-1") == names.count("reliability-2") == 1
     assert "100 % sure" not in next(d.alt for d in suite.drawings(entries) if d.name == "reliability-1")
