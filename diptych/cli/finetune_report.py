@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diptych.checkpoints.bundle import fingerprint
 from diptych.cli.output import markdown
 from diptych.data.fingerprint import stamp
-from diptych.data.labelled import class_rows
+from diptych.data.relabelled import class_rows
 from diptych.data.sources import Source, open_source
 from diptych.errors import DataError
 from diptych.evaluation.head import classify

@@ -130,8 +130,8 @@ def _with_mean_recall(evaluator: Callable[[Clip], Mapping[str, float]]) -> Calla
 
 def _tell(table: Sequence[Trial], what: Search, out: Path) -> None:
     """Print the table, best first, and leave it in the folder with a figure."""
-    from diptych.cli.messages import printable
     from diptych.cli.output import markdown
+    from diptych.printable import printable
     from diptych.training.folder import write_text
     from diptych.training.search_space import written
     from diptych.training.trials import ranked

@@ -18,6 +18,7 @@ from diptych.evaluation import classification, probing
 from diptych.evaluation.class_map import ClassMap, match, read_mapping
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.features import Features
+from diptych.evaluation.groupings import members
 from diptych.evaluation.judging import Judge, class_names_of
 from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.result import Columns, Scores
@@ -44,7 +45,7 @@ def plan_zero_shot(subject: Subject, data: Splits, options: Options) -> Plan:
     theirs = classification.by_name(subject, shift.source, Options(templates=options.templates))
     first_K = shift.classes.first(theirs.first_C)
     own_prompts = theirs.templates != classification.templates_of_prompts(data, options) or any(
-        len(rows) > 1 or theirs.names[rows[0]] != names
+        len(rows) != 1 or theirs.names[rows[0]] != names
         for names, rows in zip(classification.names_of_classes(data, options), shift.classes.rows, strict=True)
     )
 
@@ -108,8 +109,7 @@ class _Shift:
 
     @classmethod
     def of(cls, data: Splits, source: Splits, options: Options) -> _Shift:
-        mapping = None if options.mapping is None else read_mapping(options.mapping)
-        classes = match(_called(data), _called(source), name=data.title, other_name=source.title, mapping=mapping)
+        classes = _matched(data, source, options)
         judges = Judge.of(data), Judge.of(source)
         for judge, own in zip(judges, (data, source), strict=True):
             if judge.kind != "single label":
@@ -147,6 +147,14 @@ class _Shift:
             "source_classes": len(self.classes.others),
             "mapping": self.classes.mapping,
         }
+
+
+def _matched(data: Splits, source: Splits, options: Options) -> ClassMap:
+    """By the mapping that is asked for, else as the files of both tell, else by names."""
+    if options.mapping is None and (rows := members(data.test, source.test)):
+        return ClassMap(class_names_of(data), class_names_of(source), rows)
+    mapping = None if options.mapping is None else read_mapping(options.mapping)
+    return match(_called(data), _called(source), name=data.title, other_name=source.title, mapping=mapping)
 
 
 def _called(data: Splits) -> list[Names]:

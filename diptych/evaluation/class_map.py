@@ -20,7 +20,7 @@ _LISTED = 4  # names in a message
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Of each of K classes the rows, one or several, among C others that it stands for; no row is of two classes.
+    """Of each of K classes the rows, one, several or none, among C others that it stands for; no row is of two classes.
 
     names:        of the K classes; ``others``: of the C.
     """
@@ -30,10 +30,13 @@ class ClassMap:
     rows: tuple[tuple[int, ...], ...]
 
     def pooled(self, scores_NC: np.ndarray) -> np.ndarray:
-        """Scores (N, K): of each class the highest of those that it stands for; the rest cannot be answered (paper,
-        section 3.3)."""
-        starts_K = np.cumsum([0, *map(len, self.rows[:-1])])
-        return np.maximum.reduceat(scores_NC[:, [row for own in self.rows for row in own]], starts_K, axis=1)
+        """Scores (N, K): of each class the highest of those that it stands for (paper, section 3.3, after Taori et al.,
+        NeurIPS 2020). A class that stands for none has -inf, so it is never answered, nor are those of no class."""
+        scores_NK = np.full((len(scores_NC), len(self.rows)), -np.inf, scores_NC.dtype)
+        for k, rows in enumerate(self.rows):
+            if rows:
+                scores_NK[:, k] = scores_NC[:, list(rows)].max(axis=1)
+        return scores_NK
 
     def places(self, labels_N: np.ndarray) -> np.ndarray:
         """For labels among the C others the class (N) of the K; -1 for those of none."""
@@ -44,7 +47,7 @@ class ClassMap:
 
     def first(self, first_C: np.ndarray) -> np.ndarray:
         """Of each class the first one (K) that has the same score whatever is shown, where others' names repeat."""
-        alike: dict[frozenset[int], int] = {}
+        alike: dict[frozenset[int], int] = {}  # classes that stand for none are all alike
         return np.array(
             [alike.setdefault(frozenset(first_C[list(own)].tolist()), k) for k, own in enumerate(self.rows)]
         )

@@ -84,3 +84,11 @@ def test_a_file_of_a_mapping(tmp_path: Path) -> None:
             read_mapping(file)
     with pytest.raises(ConfigError, match="cannot read"):
         read_mapping(tmp_path / "none.txt")
+
+
+def test_a_class_that_stands_for_none_is_never_answered() -> None:
+    classes = ClassMap(("a", "none", "b"), tuple("uvwxy"), ((1, 2), (), (4,)))
+    scores_NC = np.array([[9, 1, 2, 9, 0], [9, -3, -4, 9, -2]], np.float32)
+    assert classes.pooled(scores_NC).tolist() == [[2, -np.inf, 0], [-3, -np.inf, -2]]
+    assert classes.places(np.arange(5)).tolist() == [-1, 0, 0, -1, 2]
+    assert classes.mapping == {"a": ["v", "w"], "none": [], "b": ["y"]}

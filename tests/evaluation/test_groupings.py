@@ -4,7 +4,6 @@ import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,7 +13,7 @@ from diptych.data.relabelled import Renamed
 from diptych.data.sources import Sample, read
 from diptych.errors import DataError
 from diptych.evaluation.datasets import find
-from diptych.evaluation.groupings import members, pooled, regrouped
+from diptych.evaluation.groupings import members
 from diptych.evaluation.opening import open_dataset
 
 
@@ -220,30 +219,3 @@ def test_classes_are_found_by_their_wordnet_numbers(tmp_path):
     assert members(shifted, source) == ((1,), (2,))
     with pytest.raises(DataError, match=r"1 of the 2 classes of .* are none of the 2 of classes: n02012849"):
         members(shifted, Classes(2, ("n01440764", "n01443537")))
-
-
-SCORES = np.array([[0.1, 0.9, 0.2, 0.4, 0.8], [0.7, 0.0, 0.6, 0.5, 0.2]], np.float32)
-
-
-def test_a_group_has_the_highest_score_of_its_members_or_their_mean():
-    groups = ((1, 2), (0,), (), (3, 4))
-    assert (
-        pooled(SCORES, groups).tolist()
-        == np.array([[0.9, 0.1, -np.inf, 0.8], [0.6, 0.7, -np.inf, 0.5]], np.float32).tolist()
-    )
-    np.testing.assert_allclose(
-        pooled(SCORES, groups, "mean")[:, [0, 1, 3]], [[0.55, 0.1, 0.6], [0.3, 0.7, 0.35]], rtol=1e-6
-    )
-    # By the highest the first image is of group 0, by the mean of group 3.
-    assert pooled(SCORES, groups).argmax(axis=1).tolist() == [0, 1]
-    assert pooled(SCORES, groups, "mean").argmax(axis=1).tolist() == [3, 1]
-
-
-def test_the_sources_labels_are_those_of_groups():
-    assert regrouped(np.array([0, 1, 2, 3, 4]), ((1, 2), (), (4,)), 5).tolist() == [-1, 0, 0, -1, 2]
-    with pytest.raises(DataError, match="class 1 is in group 0 and in group 1"):
-        regrouped(np.array([0]), ((1,), (1,)), 5)
-    with pytest.raises(DataError, match="group 0 has class 5 of 5"):
-        regrouped(np.array([0]), ((5,),), 5)
-    with pytest.raises(DataError, match="labels go from 0 to 5, but there are 5"):
-        regrouped(np.array([0, 5]), ((1,),), 5)
