@@ -61,8 +61,8 @@ def gains(entries: Sequence[Entry], shift: Shift) -> Iterator[Gain]:
                 gain = told["gain"]
                 yield Gain(name, model, "class names of its own", None, (gain["difference"], gain["interval"]))
             if named and learned:
-                there = _gain(learned.result.source_predictions, named.result.source_predictions, "rank")
-                here = _gain(learned.result.predictions, named.result.predictions, "source_names_rank")
+                there = _gain(learned.source_predictions, named.source_predictions, "rank")
+                here = _gain(learned.predictions, named.predictions, "source_names_rank")
                 yield Gain(name, model, f"a linear classifier of {source}", there, here)
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from diptych.errors import DataError
-from diptych.evaluation.result import Interval, Result, read_predictions, without_predictions
+from diptych.evaluation.result import Columns, Interval, Result, read_predictions, without_predictions
 from diptych.progress import say
 from diptych.report.naming import images, names, variants
 from diptych.report.soundness import Answers, answers_of, sound
@@ -76,11 +76,29 @@ class Entry:
     def answers(self) -> Answers | None:
         """What it answered of each image; None where that was not kept, or is damaged, which is said."""
         try:
-            table = read_predictions(self.file.with_suffix(".parquet")) if self.file else self.result.predictions
-            return answers_of(table, self.result.samples)
+            return answers_of(self.predictions, self.result.samples)
         except DataError as problem:
             say(f"{self.file or self.data}: without its predictions: {problem}")
             return None
+
+    @cached_property
+    def predictions(self) -> Columns:
+        """Columns with one entry an image; none where they were not kept, or are damaged, which is said."""
+        return self._table(".parquet") if self.file else self.result.predictions
+
+    @cached_property
+    def source_predictions(self) -> Columns:
+        """Likewise of the images of the data set that it is shifted from."""
+        return self._table(".source.parquet") if self.file else self.result.source_predictions
+
+    def _table(self, suffix: str) -> Columns:
+        if self.file is None:
+            raise AssertionError("of a result in memory the tables are in it")
+        try:
+            return read_predictions(self.file.with_suffix(suffix))
+        except DataError as problem:
+            say(f"{self.file}: without its predictions: {problem}")
+            return {}
 
 
 def collect(places: Sequence[Path]) -> list[Entry]:

@@ -83,7 +83,7 @@ def pairs(entries: Sequence[Entry], shift: Shift) -> tuple[list[Pair], list[str]
             if (here := _plain(own, name)) and whole:
                 classes = _classes(here), _classes(whole)
                 if None in classes or classes[0] == classes[1]:
-                    found.append(Pair(ZERO_SHOT, name, _counts(model, (whole.value, whole.result.samples), here)))
+                    found.append(Pair(ZERO_SHOT, name, _counts(model, (whole.value, _images(whole)), here)))
                 else:
                     apart[f"{name} has {classes[0]:,} classes and {shift.group.source} {classes[1]:,}"] = None
     why = "; left out where it was not measured by diptych evaluate --shifted-from, on the same classes of both"
@@ -186,10 +186,15 @@ def _classes(entry: Entry) -> int | None:
 
 def _counts(model: str, source: tuple[float, int], shifted: Entry, value: float | None = None) -> Counts:
     accuracy, images = source
-    samples = shifted.result.samples
+    samples = _images(shifted)
     return Counts(
         model, round(accuracy * images), images, round((shifted.value if value is None else value) * samples), samples
     )
+
+
+def _images(entry: Entry) -> int:
+    """How many there were; of results that do not say, which are drawn and not counted with, as many as for a mean."""
+    return entry.result.samples or _SCALE
 
 
 def _fitted(baselines: Sequence[Counts]) -> Line | None:

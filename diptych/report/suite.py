@@ -79,7 +79,7 @@ def drawings(entries: Sequence[Entry], under_shift: Shift = NATURAL) -> list[Dra
     """All that these results allow. Of many models, figures with a part for each are of those that are best."""
     most = best(entries, MOST)
     return [
-        *_shift(_counted(entries), under_shift),
+        *_shift(entries, under_shift),
         *_differences(most),
         *_few_shot(most),
         *_shots_to_match(most),
