@@ -642,6 +642,36 @@ def test_a_recipe_is_tried_in_seconds(trained: Path, tmp_path: Path, capsys: pyt
     assert recipe["optimizer"]["learning_rate"] == 1e-3
 
 
+def test_tune_tells_why_trials_failed_under_a_table_that_can_be_read(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = str(trained / "data" / "pairs.tsv"), tmp_path / "tune"
+    arguments = ["tune", "small-photographs", "--data", data, "--out", str(out), "--vary", "batch_size=4000,5000"]
+    assert main([*arguments, "--validation", data, "--sampler", "grid"]) == 1
+    shown = capsys.readouterr().out
+    table, _, reasons = shown.partition("\n\n")
+    assert max(map(len, table.splitlines())) < 80
+    assert [line.partition(",")[0] for line in reasons.splitlines()] == [
+        f"- trial {number} failed: batch_size is {number + 4}" for number in (0, 1)
+    ]
+    assert (out / "trials.md").read_text() == shown
+    assert not (out / "trials.svg").exists()  # there is nothing to draw
+    other = tmp_path / "other.tsv"
+    other.write_text(f"image\tcaption\n{trained / 'data' / '0.png'}\ta card\n")
+    assert main([*arguments, "--validation", str(other), "--sampler", "grid"]) == 1
+    assert "holds another search; they differ in judged_by" in capsys.readouterr().err
+
+
+def test_a_recipe_with_a_head_is_not_judged_by_its_towers(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(trained / "data" / "pairs.tsv")
+    arguments = ["train", "vit-b-32", "--data", data, "--out", str(tmp_path / "run")]
+    head = 'head={"classes": ["a", "b"], "templates": ["{}"]}'
+    assert main([*arguments, "--set", head, "--validation", data]) == 2
+    assert "diptych finetune trains and judges classifiers" in capsys.readouterr().err
+
+
 def test_tune_ranks_its_trials_and_goes_on(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = str(trained / "data" / "pairs.tsv")
     arguments = ["tune", "small-photographs", "--data", data, "--validation", data, "--out", str(tmp_path / "tune")]

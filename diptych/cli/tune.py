@@ -148,8 +148,11 @@ def _tell(table: Sequence[Trial], what: Search, out: Path) -> None:
         for trial in ranked(table, lowest=what.lowest)
     ]
     text = markdown(["trial", what.metric, *paths, "seconds", "state"], rows)
-    if reasons := [f"- trial {trial.number} {trial.state}: {trial.reason}\n" for trial in table if trial.reason]:
-        text += f"\n{''.join(reasons)}"
+    reasons = [
+        (f"trial {trial.number} {trial.state}", trial.reason.replace("\n", " ")) for trial in table if trial.reason
+    ]
+    if reasons:
+        text += "\n" + "".join(f"- {trial}: {reason}\n" for trial, reason in reasons)
     print(printable(text), end="")
     write_text(out / "trials.md", text)
     if any(trial.metric is not None for trial in table):

@@ -39,7 +39,8 @@ from diptych.training.loop import train
 from diptych.training.losses import LossSpec
 from diptych.training.recipe import DataSpec, Recipe
 from tests.training import small
-from tests.training.processes import run_in_processes
+from tests.training.faults import finish, watch_changes
+from tests.training.processes import context, run_in_processes
 
 CLASSES = tuple(small.COLOURS)
 
@@ -428,6 +429,38 @@ def test_killed_among_the_mixtures_it_measures_those_that_are_left(
         assert (out / name).read_bytes() == (measured / name).read_bytes(), name
     ours, theirs = (diptych.load(run / "mixed" / "model").model.state_dict() for run in (out, measured))
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def verb(arguments: list[str], out: Path, kill_at: int | None) -> None:
+    torch.set_num_threads(1)
+    watch_changes(out, kill_at)
+    os._exit(main(arguments))
+
+
+def ended(arguments: list[str], out: Path, kill_at: int | None = None) -> int:
+    process = context.Process(target=verb, args=(arguments, out, kill_at))
+    process.start()
+    return finish([process])[0]
+
+
+@pytest.mark.long
+def test_killed_at_changes_after_its_last_step_it_goes_on_to_the_same(
+    model: Path, data: Path, judges: list[str], tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    assert ended(command(model, data, judges, whole), whole) == 0
+    changes = whole.with_name("whole-changes.log").read_text().splitlines()
+    first = next(number for number, change in enumerate(changes) if "mixtures.json" in change)
+    assert len(changes) - first > 30
+    for kill_at in range(len(changes) - 2, first, -7):
+        out = tmp_path / f"{kill_at}"
+        assert ended(command(model, data, judges, out), out, kill_at) == -signal.SIGKILL
+        assert ended(command(model, data, judges, out, "--resume"), out) == 0
+        assert mixtures(out) == mixtures(whole)
+        for name in ("mixtures.svg", "classifier.npz", "mixed/classifier.npz"):
+            assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+        assert diptych.load(out / "mixed" / "model").provenance["interpolation"] == 0.5
+        assert not [path for path in out.rglob(".*") if path.is_dir() or path.suffix == ".partial"]
 
 
 def test_asked_to_stop_in_the_last_step_it_leaves_the_mixtures_for_later(
