@@ -1,4 +1,4 @@
-"""Gradient caching on several processes: the gradient of the whole batch on one, by both losses, whatever is drawn."""
+"""Gradient caching on several processes: the gradient of the whole batch on one, with both losses and all draws."""
 
 from pathlib import Path
 from typing import Literal
