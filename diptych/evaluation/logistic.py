@@ -6,10 +6,10 @@ The objective is the sum of cross-entropies + 1/2 strength ||W||^2, the bias not
 exclusive classes W is one vector, the difference of their weights, as in scikit-learn.
 
 A fit ends when the largest absolute gradient of the mean objective (divided by N), with respect to any weight or bias
-of the features *as given*, is at most ``tolerance``, which is what scikit-learn counts; its default of 1e-4 leaves
-itself more than 1e-4 of the objective above the optimum at the strengths that searches choose, 1e-5 does not.
-Since any such tolerance is met far from a weak penalty's optimum, what a Newton step on the curvature's diagonal still
-promises must besides be at most 1e-6 of the objective: on features of image towers up to 3e-5 of it were then left.
+of the features *as given*, is at most ``tolerance``: what scikit-learn counts, at a tenth of its default, which ends
+above the optimum by more than 1e-4 of the objective even at strengths that a search chooses. Since the gradient of a
+weak penalty is that small far from the optimum, what a Newton step on the curvature's diagonal promises must besides
+be at most 1e-6 of the objective; of an image tower's features up to 3e-5 were then left.
 
 Precision: parameters, gradients, sums and the memory of L-BFGS are fp64. Products with the features have the precision
 of these (fp32 usually), rotated and centred in fp64 before; losses and residuals are written so that they keep their
@@ -70,7 +70,7 @@ def solve(
         found = _minimum(problem, strength, dtype, parameters_KP, tolerance, most_iterations - iterations)
         iterations, evaluations = iterations + found.iterations, evaluations + found.evaluations
         parameters_KP = found.point.parameters_CP
-        if not found.stalled:
+        if found.end != "stalled":
             break
     weights_CD, bias_C = problem.original(parameters_KP)
     return Probe(
@@ -81,7 +81,7 @@ def solve(
         gradient=problem.steepest(found.point.gradient_CP),
         iterations=iterations,
         evaluations=evaluations,
-        converged=found.converged,
+        converged=found.end == "done",
     )
 
 

@@ -114,8 +114,8 @@ def select(
     probe that depends least on its training data is the safer guess (the paper does not say).
 
     metric: any function of scores (N, C) and truth; accuracy by default.
-    start:  where the strongest penalty's fit begins, such as zero-shot weights; each other begins from the two next to
-            it. It decides about time, not about the optimum.
+    start:  where the strongest penalty's fit begins, such as zero-shot weights; each other begins where those near it
+            lead to. It decides about time, not about the optimum.
     solver: ``diptych``, or ``scikit-learn`` as the reference (extra ``eval``), each fit from zero.
 
     Raises ConfigError, DataError, MissingExtra.

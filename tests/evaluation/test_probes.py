@@ -66,13 +66,18 @@ def test_of_equals_the_strongest_and_the_edge_is_told(tried: list[float]) -> Non
 
 @pytest.mark.parametrize("lowest", [-7, 3])
 def test_a_plateau_that_reaches_the_edge_is_no_edge(tried: list[float], lowest: float) -> None:
-    """Whether all strengths are equally good or some of the strongest are: beyond the edge nothing better is to be had
-    that was not already within."""
-    found = probes.search(
-        split(), split(), lambda scores_NC, _: float(scores_NC[0, 0] >= lowest)
-    )  # warnings are errors
+    """All strengths are equally good, or the strongest few: nothing says that a better one lies beyond."""
+    found = probes.search(split(), split(), lambda scores_NC, _: float(scores_NC[0, 0] >= lowest))
     assert found.selection.chosen.strength == 1e6
     assert not found.selection.at_edge
+
+
+def test_fits_begin_near_their_optimum() -> None:
+    """On the line of the two before; between those known on the cubic through four. Fits from zero take many more."""
+    train, validation = split(300, 12, 5), split(60, 12, 5, start=300)
+    trials = probes.select(train, validation).trials
+    cold = [fit(train.features_ND, train.truth, trial.strength, classes=5).iterations for trial in trials]
+    assert sum(trial.iterations for trial in trials) < 0.5 * sum(cold)
 
 
 def test_a_search_on_real_features_refits_on_all() -> None:

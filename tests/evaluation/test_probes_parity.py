@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diptych.data.preprocess import decode_image
 from diptych.data.sources import open_source, read
 from diptych.evaluation.logistic import fit
 from diptych.evaluation.probes import accuracy, select
@@ -22,7 +23,7 @@ def thumbnails(folder: Path, split: str, classes: int) -> Labelled:
     for number in range(len(source)):
         sample = read(source, number)
         if sample.label < classes:
-            rows.append(np.asarray(sample.image.convert("RGB").resize((8, 8)), np.float32).ravel() / 255)
+            rows.append(np.asarray(decode_image(sample.image).resize((8, 8)), np.float32).ravel() / 255)
             labels.append(sample.label)
     return Labelled(np.stack(rows), np.array(labels))
 
