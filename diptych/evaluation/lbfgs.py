@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -33,13 +34,12 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """Where the search ended: ``converged`` by what ``done`` said; ``stalled`` where rounding hid any decrease."""
+    """Where the search ended, and why: ``done``, or ``stalled`` where rounding hid any decrease, or ``cut off``."""
 
     point: Point
     iterations: int
     evaluations: int
-    converged: bool
-    stalled: bool
+    end: Literal["done", "stalled", "cut off"]
 
 
 def minimise(
@@ -63,7 +63,7 @@ def minimise(
     lowest, waited = point.decrease, 0
     for iteration in range(most_iterations + 1):
         if done(point):
-            return Minimum(point, iteration, evaluations, converged=True, stalled=False)
+            return Minimum(point, iteration, evaluations, "done")
         if iteration == most_iterations:
             break
         found, tried = _step(evaluate, point, _direction(point, pairs), rounding)
@@ -73,7 +73,7 @@ def minimise(
             found, tried = _step(evaluate, point, _direction(point, pairs), rounding)
             evaluations += tried
         if found is None or waited > _PATIENCE:
-            return Minimum(point, iteration, evaluations, converged=False, stalled=True)
+            return Minimum(point, iteration, evaluations, "stalled")
         step_CP = found.parameters_CP - point.parameters_CP
         change_CP = found.gradient_CP - point.gradient_CP
         along = float((step_CP * change_CP).sum())
@@ -84,7 +84,7 @@ def minimise(
         elif found.objective >= point.objective - rounding * abs(point.objective):
             waited += 1
         point = found
-    return Minimum(point, most_iterations, evaluations, converged=False, stalled=False)
+    return Minimum(point, most_iterations, evaluations, "cut off")
 
 
 def _direction(point: Point, pairs: deque[tuple[Tensor, Tensor, float]]) -> Tensor:

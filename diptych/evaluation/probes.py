@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ LOWEST, HIGHEST = -6, 6  # exponents of ten
 _STEPS = (HIGHEST - LOWEST) * STEPS_PER_DECADE
 _COARSE = 2 * STEPS_PER_DECADE
 HELD_OUT = 0.2
+_AHEAD, _BETWEEN = 2, 4  # probes that tell where the next begins: a line ahead, between them a cubic
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Selection:
     """What was tried on a training split, and what a validation split chose.
 
     trials:  the strongest penalty first. chosen: the one with the best metric, of equals the strongest.
-    at_edge: the chosen one is the weakest or strongest of the grid, so that a better one may lie beyond.
+    at_edge: the chosen one is the weakest or strongest of the grid and no other is as good, so that a better one may
+             lie beyond.
     probe:   of the training split alone, at the chosen strength.
     """
 
@@ -123,7 +126,8 @@ def select(
     probes, trials = _trials(solve_at, validation, metric)
     best = _best(trials)
     ordered = tuple(trials[number] for number in sorted(trials, reverse=True))
-    return Selection(ordered, trials[best], best in (0, _STEPS), probes[best])
+    alone = sum(trial.metric == trials[best].metric for trial in ordered) == 1
+    return Selection(ordered, trials[best], alone and best in (0, _STEPS), probes[best])
 
 
 def strength_of(number: int) -> float:
@@ -143,15 +147,15 @@ def _trials(solve: Solve, validation: Labelled, metric: Metric) -> tuple[dict[in
         probes[number] = probe
         trials[number] = Trial(probe.strength, value, probe.objective, probe.iterations, probe.converged)
 
-    # From strong to weak: a strong penalty's optimum is near what it draws to, and each is near the one before.
+    # From strong to weak: a strong penalty's optimum is near what it draws to, and each begins where those before lead.
     for number in progress(range(_STEPS, -1, -_COARSE), "probe, decades of the penalty", unit="fit"):
-        attempt(number, probes.get(number + _COARSE))
+        attempt(number, _predicted(probes, number, _AHEAD) if probes else None)
     spacing = _COARSE // 2
     while spacing:
         best = _best(trials)
         for number in progress((best + spacing, best - spacing), f"probe, around {strength_of(best):g}", unit="fit"):
             if 0 <= number <= _STEPS:
-                attempt(number, _between(probes[number - spacing], probes[number + spacing]))
+                attempt(number, _predicted(probes, number, _BETWEEN))
         spacing //= 2
     return probes, trials
 
@@ -161,10 +165,15 @@ def _best(trials: dict[int, Trial]) -> int:
     return max(trials, key=lambda number: (trials[number].metric, number))
 
 
-def _between(weaker: Probe, stronger: Probe) -> Linear:
-    """Half way, as the strength's logarithm is: nearer to the optimum there than either."""
-    with np.errstate(invalid="ignore"):
-        return Linear((weaker.weights_CD + stronger.weights_CD) / 2, (weaker.bias_C + stronger.bias_C) / 2)
+def _predicted(probes: dict[int, Probe], number: int, points: int) -> Linear:
+    """Near the optimum at a step of the grid: what a polynomial of the step through the nearest probes has there."""
+    steps = sorted(probes, key=lambda step: abs(step - number))[:points]
+    shares = [math.prod((number - other) / (step - other) for other in steps if other != step) for step in steps]
+    with np.errstate(invalid="ignore"):  # of a class that no sample has, whose bias is infinite
+        return Linear(
+            np.sum([share * probes[step].weights_CD for share, step in zip(shares, steps, strict=True)], axis=0),
+            np.sum([share * probes[step].bias_C for share, step in zip(shares, steps, strict=True)], axis=0),
+        )
 
 
 def _classes(train: Labelled, validation: Labelled, classes: int | None) -> int | None:
@@ -201,6 +210,7 @@ def _scikit_learn(train: Labelled, classes: int | None, towards: Linear | None) 
     if towards is not None:
         raise ConfigError("scikit-learn's penalty draws weights to zero alone; the solver diptych draws them elsewhere")
     features_ND = train.features_ND.cpu().numpy() if isinstance(train.features_ND, Tensor) else train.features_ND
+    features_ND = features_ND.astype(float)  # in fp32 it ends above the tolerance, and does not say so
     return lambda strength, _: fit(features_ND, train.truth, strength, classes=classes)
 
 

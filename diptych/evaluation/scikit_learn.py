@@ -22,8 +22,9 @@ def fit(
 ) -> Probe:
     """As ``logistic.fit``, from zero. Raises MissingExtra without scikit-learn, DataError where classes are lacking.
 
-    Its objective and gradient are evaluated in fp64 by plain numpy, whatever precision it worked in; ``converged`` is
-    what it says of itself.
+    It works in the features' precision. Objective and gradient are evaluated in fp64 by plain numpy, and ``converged``
+    tells whether that gradient is within the tolerance: in fp32 the solver ends, and calls that convergence, where the
+    rounded objective falls no further.
     """
     linear_model = library("sklearn.linear_model", "eval")
     if truth.ndim == 1:
@@ -40,7 +41,7 @@ def fit(
     for target in targets:
         model = linear_model.LogisticRegression(C=1 / strength, tol=tolerance, max_iter=most_iterations)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it did not converge is in the result
+            warnings.simplefilter("ignore")  # whether it converged is in the result
             model.fit(features_ND, target)
         iterations = max(iterations, int(model.n_iter_.max()))
         rows.append((model.coef_.astype(float), model.intercept_.astype(float)))
@@ -58,7 +59,7 @@ def fit(
         gradient=gradient,
         iterations=iterations,
         evaluations=iterations,
-        converged=iterations < most_iterations,
+        converged=gradient <= tolerance,
     )
 
 

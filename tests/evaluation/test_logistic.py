@@ -150,7 +150,7 @@ def test_beyond_fp32_the_fit_goes_on_in_fp64() -> None:
     features_ND, labels_N = drawn(200, 10, 4)
     problem = prepare(features_ND.astype(np.float32), labels_N)
     in_fp32 = _minimum(problem, 1.0, torch.float32, problem.start(None), 1e-9, 1000)
-    assert in_fp32.stalled  # and soon, rather than after all of its iterations
+    assert in_fp32.end == "stalled"  # and soon, rather than after all of its iterations
     assert in_fp32.iterations < 200
     probe = solve(problem, 1.0, tolerance=1e-9)
     assert probe.converged

@@ -58,11 +58,27 @@ def test_the_search_finds_the_best_of_the_grid(tried: list[float], best: float) 
 def test_of_equals_the_strongest_and_the_edge_is_told(tried: list[float]) -> None:
     plateau = probes.select(split(), split(), lambda scores_NC, _: float(scores_NC[0, 0] <= 2.6))
     assert math.log10(plateau.chosen.strength) == pytest.approx(2.5)
-    for metric, edge in ((lambda scores_NC, _: 0.5, "1e\\+06"), (lambda scores_NC, _: -scores_NC[0, 0], "1e-06")):
+    for sign, edge in ((1, "1e\\+06"), (-1, "1e-06")):
         with pytest.warns(UserWarning, match=f"the best strength, {edge}, lies at the edge"):
-            found = probes.search(split(), split(), metric)
+            found = probes.search(split(), split(), lambda scores_NC, _, sign=sign: sign * scores_NC[0, 0])
         assert found.selection.at_edge
     assert len(tried) == 15 + 2 * 12  # at an edge four neighbours are missing; then the refit
+
+
+@pytest.mark.parametrize("lowest", [-7, 3])
+def test_a_plateau_that_reaches_the_edge_is_no_edge(tried: list[float], lowest: float) -> None:
+    """All strengths are equally good, or the strongest few: nothing says that a better one lies beyond."""
+    found = probes.search(split(), split(), lambda scores_NC, _: float(scores_NC[0, 0] >= lowest))
+    assert found.selection.chosen.strength == 1e6
+    assert not found.selection.at_edge
+
+
+def test_fits_begin_near_their_optimum() -> None:
+    """On the line of the two before; between those known on the cubic through four. Fits from zero take many more."""
+    train, validation = split(300, 12, 5), split(60, 12, 5, start=300)
+    trials = probes.select(train, validation).trials
+    cold = [fit(train.features_ND, train.truth, trial.strength, classes=5).iterations for trial in trials]
+    assert sum(trial.iterations for trial in trials) < 0.5 * sum(cold)
 
 
 def test_a_search_on_real_features_refits_on_all() -> None:
