@@ -22,6 +22,11 @@ from diptych.text.tokenizer import Tokenizer
 from tests.evaluation import small_parts
 from tests.training.processes import run_in_processes
 
+# Of a handful of images any strength of the penalty may be the best; class folders share their captions.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the best strength", "ignore:.*did not reach the tolerance", "ignore:.* captions of data are those of"
+)
+
 
 def evaluated(model: Path, data: Path, out: Path | None) -> list[tuple[dict, dict, int]]:
     """Metrics, predictions and samples of each task, with small parts, so that each process has several."""
@@ -151,7 +156,7 @@ def test_torchrun_finds_what_one_process_finds_and_is_gone_on_with(
     files = [sorted(file.name for file in (drawn / out).glob("*.*")) for out in ("one", "two")]
     assert files[0] == files[1]
     found, said = alone(drawn, "two", capsys, monkeypatch)
-    assert found == expected
+    assert [json.loads(line) for line in found] == [json.loads(line) for line in expected]
     assert said.count("was already in") == len(TASKS)
 
 
