@@ -49,10 +49,15 @@ def zero_shot_against_probe(entries: Sequence[Entry]) -> tuple[list[Point], floa
 
 def few_shot_lines(entries: Sequence[Entry]) -> list[Line]:
     """Of each model the accuracy of its probe over shots, the mean over data sets, with the band between the lowest and
-    the highest draw of that mean; the level is that of its zero-shot classifier on the same data."""
+    the highest draw of that mean; the level is that of its zero-shot classifier on the same data. What was told
+    otherwise (a variant) is a line of its own."""
     lines = []
-    for model, own in by_data(entries, FEW_SHOT).items():
-        details = [entry.result.details for entry in own.values()]
+    several: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.task == FEW_SHOT:
+            several.setdefault(f"{entry.model}, {entry.variant}" if entry.variant else entry.model, []).append(entry)
+    for model, own in several.items():
+        details = [entry.result.details for entry in own]
         shots = [shot for shot in details[0]["shots"] if all(shot in one["shots"] for one in details)]
         draws = min(len(accuracies) for one in details for accuracies in one["accuracies"])
         table_TSD = np.array(
