@@ -59,8 +59,8 @@ class Asked:
     ablate_prompts
         Of zero-shot: also with the name only, one template, a hint of the domain, and the ensemble.
     shifted_from
-        Of zero-shot and supervised-adaptation: the data set that SOURCES are shifted from, named as they are, of all of
-        whose classes, some, or groups they are.
+        Of zero-shot and supervised-adaptation: the data set that SOURCES are shifted from, named as they are. Theirs
+        are all of its classes, some, or groups.
     mapping
         With SHIFTED-FROM: a file that says of classes by which other names they are there, a line each:
         person = bridegroom | scuba diver.

@@ -16,6 +16,7 @@ import numpy as np
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation import classification, probing
 from diptych.evaluation.class_map import ClassMap, match, read_mapping
+from diptych.evaluation.classification import ByName
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.features import Features
 from diptych.evaluation.groupings import members
@@ -44,10 +45,7 @@ def plan_zero_shot(subject: Subject, data: Splits, options: Options) -> Plan:
     shift = _Shift.of(data, data.shifted_from, options)
     theirs = classification.by_name(subject, shift.source, Options(templates=options.templates))
     first_K = shift.classes.first(theirs.first_C)
-    own_prompts = theirs.templates != classification.templates_of_prompts(data, options) or any(
-        len(rows) != 1 or theirs.names[rows[0]] != names
-        for names, rows in zip(classification.names_of_classes(data, options), shift.classes.rows, strict=True)
-    )
+    own_prompts = _differ(theirs, shift, options)
 
     def answers(features: Features) -> np.ndarray:
         return theirs.scale * theirs.images(features) @ theirs.weights_CE.T
@@ -161,6 +159,18 @@ def _called(data: Splits) -> list[Names]:
     """What each class is called, and after it its other names."""
     several = classification.names_of_classes(data, Options())
     return [tuple(dict.fromkeys((name, *own))) for name, own in zip(class_names_of(data), several, strict=True)]
+
+
+def _differ(theirs: ByName, shift: _Shift, options: Options) -> bool:
+    """Whether the shifted set's own prompts are others than its source's, as the tokenizer reads them."""
+    if theirs.templates != classification.templates_of_prompts(shift.data, options):
+        return True
+    encode = theirs.subject.require_tokenizer().encode
+    own = classification.names_of_classes(shift.data, options)
+    read = [[[tuple(encode(name)) for name in names] for names in these] for these in (own, theirs.names)]
+    return any(
+        len(rows) != 1 or read[1][rows[0]] != names for names, rows in zip(read[0], shift.classes.rows, strict=True)
+    )
 
 
 def _joined(scores: Scores, *others: Scores) -> Scores:

@@ -73,4 +73,4 @@ def cost(subject: Subject) -> dict[str, float]:
     with FlopCounterMode(display=False) as counter:
         outputs(subject, torch.zeros(1, 3, size, size))
     parameters = sum(parameter.numel() for parameter in tower.parameters())
-    return {"gflops": float(f"{counter.get_total_flops() / 1e9:.4g}"), "parameters": parameters}
+    return {"gflops": float(f"{counter.get_total_flops() / 1e9:.4g}"), "parameters": float(parameters)}

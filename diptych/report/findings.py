@@ -61,14 +61,14 @@ def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], list[str]]:
     """Of each model the accuracy of its probe over shots, the mean over data sets, with the band between the lowest and
     the highest draw of that mean; the level is that of its zero-shot classifier on the same data.
 
-    And which data sets these are, the same for all models. None: there is none that all have, and each line is of its
-    own.
+    What was told otherwise (a variant) is a line of its own. And which data sets these are, the same for all lines.
+    None: there is none that all have, and each line is of its own.
     """
-    table = {
-        model: {data: entry for data, entry in own.items() if "accuracies" in entry.result.details}
-        for model, own in by_data(entries, FEW_SHOT).items()
-    }
-    table = {model: own for model, own in table.items() if own}
+    table: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        if entry.task == FEW_SHOT and "accuracies" in entry.result.details:
+            line = f"{entry.model}, {entry.variant}" if entry.variant else entry.model
+            table.setdefault(line, {})[replace(entry, variant="").data] = entry
     common = _common(table)
     lines = [
         line

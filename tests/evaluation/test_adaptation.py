@@ -223,6 +223,15 @@ def test_the_command_line_keeps_the_probe_and_makes_nothing_twice(
     assert "holds no probe" in capsys.readouterr().err
     assert json.loads(file.read_text())["metrics"] == learned["metrics"]
     assert main([*arguments[:-4], "--task", "linear-probe", "--task", "retrieval"]) == 2
+    capsys.readouterr()
+    row = '[[dataset]]\nname = "{}"\nlocation = "' + photos + '"\n'
+    (tmp_path / "own.toml").write_text(row.format("ours") + row.format("theirs"))
+    named_twice = [str(tmp_path / "own.toml") if word == photos else word for word in arguments]
+    assert main(named_twice) == 2
+    assert "several data sets, ours, theirs; others are shifted from one" in capsys.readouterr().err
+    (tmp_path / "own.toml").write_text(row.format("ours"))
+    assert main(named_twice) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["details"]["shift"]["source"] == "ours"
 
 
 def test_a_mapping_counts_by_what_it_holds(clip: Clip, folder: Path, tmp_path: Path) -> None:

@@ -83,6 +83,16 @@ def test_few_shots_are_averaged_draw_by_draw(folder: Path) -> None:
     assert {bar.name: bar.value for bar in bars} == {"cats": 3.0, "dogs": math.inf}
 
 
+def test_few_shots_that_were_told_otherwise_are_a_line_of_their_own(folder: Path) -> None:
+    details = {"shots": [1, 4], "accuracies": [[0.9, 0.9], [1.0, 1.0]], "zero_shot": ACCURACY["a", "cats"]}
+    result(
+        "a", "cats", "few_shot", "fs_4_acc1", 1.0, details=details, options={"start": "zero-shot"}
+    ).save(folder / "started.json")  # fmt: skip
+    lines = {line.name: line.y for line in findings.few_shot_lines(collect([folder]))}
+    assert lines["a, start=zero-shot"] == (0.9, 1.0)
+    assert lines["a"] == pytest.approx((0.3, 0.7))
+
+
 def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for number, (weights, origin) in enumerate((("1", "x/one"), ("2", "x/two"), ("3", "x/two"), ("1", "x/one"))):
         made = result("vit", f"data{number}", "zeroshot_classification", "acc1", 0.5)
