@@ -121,6 +121,8 @@ def _drawn(draw: Draw, size: tuple[float, float]) -> Figure:
     axes.tick_params(length=0, pad=5)
     axes.set_axisbelow(True)
     draw(axes)
+    if axes.get_aspect() != "auto":
+        figure.draw_without_rendering()  # room for a legend is made for axes as they were, before they became square
     for background in (figure.patch, axes.patch):
         background.set_visible(False)
     return figure
