@@ -68,4 +68,4 @@ def _markdown(grid: Grid) -> str:
     from diptych.cli.output import markdown, markdown_text
 
     remarks = "".join(f"\n{markdown_text(remark)}\n" for remark in grid.remarks)
-    return f"**{grid.title}**\n\n{markdown(grid.header, grid.rows)}{remarks}"
+    return f"**{grid.title}**. {grid.note}\n\n{markdown(grid.header, grid.rows)}{remarks}"

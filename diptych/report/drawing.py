@@ -130,6 +130,8 @@ def _drawn(draw: Draw, size: tuple[float, float]) -> Figure:
     axes = figure.subplots()
     bare(axes)
     draw(axes)
+    if axes.get_aspect() != "auto":
+        figure.draw_without_rendering()  # room for a legend is made for axes as they were, before they became square
     for background in (figure.patch, axes.patch):
         background.set_visible(False)
     return figure

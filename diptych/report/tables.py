@@ -57,12 +57,14 @@ def _of_task(task: str, entries: Sequence[Entry]) -> Grid:
     means = {model: sum(own[key].value for key in common) / max(1, len(common)) for model, own in table.items()}
     ordered = sorted(table, key=lambda model: -means[model])
     told = [_marked([table[model].get(key) for model in ordered]) for key in columns]
-    header = ["model", *(f"{data}, {metric}" for data, metric in columns)]
+    metrics = list(dict.fromkeys(metric for _, metric in columns))
+    header = ["model", *(data if len(metrics) == 1 else f"{data}, {metric}" for data, metric in columns)]
     if len(common) > 1:
         header.append(f"mean of {len(common)}")
         told.append([_bold(shown(means[model]), means[model] == max(means.values())) for model in ordered])
     rows = tuple((model, *cells) for model, *cells in zip(ordered, *told, strict=True))
-    return Grid(task[:1].upper() + task[1:], tuple(header), rows, _NOTE.format("column"), tuple(remarks(entries)))
+    note = (f"{metrics[0]}. " if len(metrics) == 1 else "") + _NOTE.format("column")
+    return Grid(task[:1].upper() + task[1:], tuple(header), rows, note, tuple(remarks(entries)))
 
 
 def _tasks(entries: Sequence[Entry]) -> list[str]:

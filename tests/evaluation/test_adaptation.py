@@ -276,3 +276,36 @@ def test_a_probe_may_begin_from_zero_shot(clip: Clip, folder: Path) -> None:
         evaluate(ImageSubject.of(clip), photos, "linear-probe", start="zero-shot")
     with pytest.raises(ConfigError, match=r"there is no start 'zero'; .*zeros"):
         evaluate(clip, photos, "linear-probe", start="zero")
+
+
+def samples(labels: list[int], folder: Path) -> list[Sample]:
+    files = sorted(folder.glob("photos/test/*/*.png"))
+    return [Sample(files[i], (), label, f"s{i}") for i, label in enumerate(labels)]
+
+
+@pytest.mark.filterwarnings("ignore:photos has several classes of one name")
+def test_classes_are_found_by_wordnets_numbers_where_their_names_are_others(clip: Clip, folder: Path) -> None:
+    """Two of the source's are called alike, so no name tells them apart."""
+    source = Drawn("photos", ("crane", "red", "crane"), samples([0, 1, 2, 0, 1], folder))
+    shifted = Drawn("sketches", ("Red", "crane"), samples([0, 1, 1, 0], folder))
+    assert evaluate(clip, shifted, shifted_from=source).details["shift"]["images"] == 5  # both are the crane
+    source.class_ids, shifted.class_ids = ("n1", "n2", "n3"), ("n2", "n3")
+    result = evaluate(clip, shifted, shifted_from=source)
+    assert result.details["shift"]["images"] == 3  # of n2 and n3
+    assert result.details["shift"]["mapping"] == {"Red": ["red"], "crane": ["crane"]}
+
+
+def test_classes_that_files_group_are_pooled_and_what_has_none_is_never_answered(clip: Clip, folder: Path) -> None:
+    names = tuple(f"class {number}" for number in range(1000))
+    source = Drawn("photos", names, samples([7, 8, 900, 3], folder))
+    shifted = Drawn("sketches", ("cold", "plant", "Red"), samples([0, 1, 2, 0, 1], folder))
+    shifted.members = ((7, 8), (), (900,))
+    result = evaluate(clip, shifted, shifted_from=source)
+    assert result.details["shift"]["mapping"] == {"cold": ["class 7", "class 8"], "plant": [], "Red": ["class 900"]}
+    assert 1 not in result.predictions["source_names_predicted"]
+    weights_CE = clip.classifier([names[number] for number in (7, 8, 900)]).weights_CE
+    images_NE = clip.encode_images([sample.image for sample in shifted.samples])
+    scores_N3 = images_NE @ weights_CE.T
+    cold_N = scores_N3[:, :2].max(axis=1) > scores_N3[:, 2]
+    assert result.predictions["source_names_predicted"] == tuple(np.where(cold_N, 0, 2).tolist())
+    assert result.metrics["source_names_acc1"] == np.mean([cold_N[0], False, not cold_N[2], cold_N[3], False])

@@ -301,7 +301,8 @@ def test_of_many_models_each_is_a_row_and_the_best_are_drawn(tmp_path: Path) -> 
             )
     entries = collect([tmp_path])
     (grid,) = tables.results(entries)
-    assert grid.header == ("model", "cats, acc1", "dogs, acc1", "mean of 2")
+    assert grid.header == ("model", "cats", "dogs", "mean of 2")
+    assert grid.note.startswith("acc1. ")
     assert [row[0] for row in grid.rows] == [f"m{number:02}" for number in range(14, -1, -1)]
     assert grid.rows[0][1].startswith("**44.0")
     assert grid.rows[0][3] == "**44.0**"

@@ -2,19 +2,25 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from scipy.stats import pearsonr
 
 from diptych.cli.main import main
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import findings, grids, shift, suite, tables
+from diptych.report import findings, grids, paper_plots, shift, suite, tables
 from diptych.report.collected import Entry, collect
+from diptych.report.drawing import styled
 from diptych.report.page import render
+from diptych.report.paper_plots import Point
 
 ACCURACY = {("a", "cats"): 0.8, ("a", "dogs"): 0.4, ("a", "cars"): 0.7, ("b", "cats"): 0.5, ("b", "dogs"): 0.6}
 PROBES = {("a", "cats"): 0.9, ("a", "dogs"): 0.3, ("a", "cars"): 0.8, ("net", "cats"): 0.7, ("net", "dogs"): 0.7}
@@ -88,7 +94,7 @@ def test_few_shots_that_were_told_otherwise_are_a_line_of_their_own(folder: Path
     result(
         "a", "cats", "few_shot", "fs_4_acc1", 1.0, details=details, options={"start": "zero-shot"}
     ).save(folder / "started.json")  # fmt: skip
-    lines = {line.name: line.y for line in findings.few_shot_lines(collect([folder]))}
+    lines = {line.name: line.y for line in findings.few_shot_lines(collect([folder]))[0]}
     assert lines["a, start=zero-shot"] == (0.9, 1.0)
     assert lines["a"] == pytest.approx((0.3, 0.7))
 
@@ -235,3 +241,50 @@ def test_under_shift_models_are_measured_against_the_line_of_the_baselines(tmp_p
         with pytest.raises(DataError):
             shift.asked(entries, *wrong)
     assert shift.grid(entries, shift.asked(entries, None, [], [])) is None
+
+
+def test_names_cover_neither_points_nor_one_another_and_stay_inside() -> None:
+    generator = np.random.default_rng(0)
+    points = [
+        Point(f"model-{n}", 10 ** generator.uniform(0, 1), generator.uniform(0.4, 0.6), "ab"[n % 2]) for n in range(25)
+    ]
+    with styled():
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        paper_plots.compute(axes, points, up="accuracy")
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert len(boxes) > 12, "most find room"
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        places = axes.transData.transform([(point.x, point.y) for point in points])
+        assert not any(box.contains(*place) for box in boxes for place in places)
+        room = axes.get_window_extent()
+        assert all(room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 < box.y1 <= room.y1 for box in boxes)
+
+
+def test_recall_is_told_both_ways(tmp_path: Path) -> None:
+    recalls = {
+        f"{kind}_retrieval_recall@{k}": k / (20 if kind == "text" else 25)
+        for kind in ("text", "image")
+        for k in (1, 5, 10)
+    }
+    result("a", "pairs", "zeroshot_retrieval", "text_retrieval_recall@1", 0.05, metrics=recalls).save(
+        tmp_path / "r.json"
+    )
+    grid = grids.retrieval(collect([tmp_path]))
+    assert grid is not None
+    assert grid.rows == (("pairs", "a", "5.0 (2.0 to 9.0)", "25.0", "50.0", "4.0", "20.0", "40.0", "100"),)
+
+
+def test_what_may_be_as_good_as_the_best_is_marked_too(tmp_path: Path) -> None:
+    for model, value in (("a", 0.80), ("b", 0.78), ("c", 0.76)):
+        result(model, "cats", "zeroshot_classification", "acc1", value).save(tmp_path / f"{model}.json")
+    ((*_, a, b, c),) = tables.comparison(collect([tmp_path]))[1]
+    assert [cell.startswith("**") for cell in (a, b, c)] == [True, True, False]  # the best goes down to 77
+
+
+def test_r_has_fishers_interval() -> None:
+    x, y = [0.1, 0.2, 0.4, 0.5, 0.7, 0.9, 0.3], [0.2, 0.1, 0.5, 0.4, 0.9, 0.7, 0.35]
+    r, low, high = findings.correlation([Point("", *pair) for pair in zip(x, y, strict=True)])
+    known = pearsonr(x, y)
+    assert r == pytest.approx(known.statistic)
+    assert (low, high) == pytest.approx(known.confidence_interval(0.95))

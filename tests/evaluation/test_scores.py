@@ -243,3 +243,16 @@ def test_classes_of_few_images_are_not_certain(proportion: float, images: int) -
         widths.append(high - low)
     assert np.mean(covered) >= 0.89
     assert 0.02 < min(widths) <= max(widths) < 0.4
+
+
+def test_counting_kinds_of_clusters_is_drawing_them() -> None:
+    # 300 hits and 100 misses are counted, as many other values drawn one by one: mean and spread are the same.
+    hits_K = np.repeat([1.0, 0.0], [300, 100])
+    few = intervals.resampled_means(hits_K, np.ones(400), 0, 4000)
+    many = intervals.resampled_means(hits_K + np.linspace(0, 1e-9, 400), np.ones(400), 0, 4000)
+    spread = math.sqrt(0.75 * 0.25 / 400)
+    # The mean of 4,000 draws is off by spread / 63, their standard deviation by about a hundredth of it.
+    assert few.mean() == pytest.approx(0.75, abs=spread / 15)
+    assert many.mean() == pytest.approx(0.75, abs=spread / 15)
+    assert few.std() == pytest.approx(spread, rel=0.05)
+    assert many.std() == pytest.approx(spread, rel=0.05)

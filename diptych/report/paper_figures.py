@@ -1,0 +1,201 @@
+"""The paper's figures that results allow, each with its title and what is to be seen in words."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from diptych.evaluation.calibration import calibration_of_answers
+from diptych.report import bar_plots, findings, paper_plots, tables
+from diptych.report.collected import Entry
+from diptych.report.drawing import Draw
+from diptych.report.labels import legend_height
+from diptych.report.paper_plots import Bar
+
+WIDE, SQUARE = 6.4, (5.0, 4.4)  # inches
+_SHORT = 18  # letters of a name that finds room beside a point
+_NAMES = "Names that would cover others are left out."
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that can be drawn: ``name`` of its file, what it shows, and in words what is to be seen."""
+
+    name: str
+    title: str
+    note: str
+    alt: str
+    draw: Draw
+    size: tuple[float, float]
+
+
+def differences(entries: Sequence[Entry]) -> Iterator[Drawing]:
+    """Of each model zero-shot less a probe, by data set; where there is one data set, by model."""
+    found = findings.zero_shot_less_probe(entries)
+    if own := findings.by_model({model: bars for (model, other), bars in found.items() if model == other}):
+        data, bars = own
+        title = f"{data}: zero-shot less a linear probe on the same model's features"
+        yield _difference("zero-shot-less-probe-1", title, bars, "model")
+        found = {pair: bars for pair, bars in found.items() if pair[0] != pair[1]}
+    for number, ((model, other), bars) in enumerate(found.items(), start=2 if own else 1):
+        probe = "its own features" if other == model else other
+        title = f"{model}: zero-shot less a linear probe on {probe}"
+        yield _difference(f"zero-shot-less-probe-{number}", title, bars, "data set")
+
+
+def _difference(name: str, title: str, bars: Sequence[Bar], thing: str) -> Drawing:
+    wins = f"{sum(bar.value > 0 for bar in bars)} of {count(len(bars), thing)}"
+    ahead = f"Zero-shot is ahead {'on' if thing == 'data set' else 'with'} {wins}."
+    note = f"Points of accuracy; lines are {tables.PERCENT} intervals. {ahead}"
+    alt = "; ".join(f"{bar.name} {100 * bar.value:+.1f}" for bar in bars)
+    return Drawing(name, title, note, alt, partial(bar_plots.differences, bars=bars), (WIDE, 0.65 + 0.3 * len(bars)))
+
+
+def few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
+    """Probes by labelled examples a class, beside zero-shot."""
+    lines, common = findings.few_shot_lines(entries)
+    if lines:
+        over = _over(common) if common else "Mean over the data sets of each model, which differ"
+        height = 3.4 + legend_height([*(line.name for line in lines), "zero-shot"], WIDE)
+        yield Drawing(
+            "few-shot",
+            "Linear probes by labelled examples a class",
+            f"{over}, with a band from the worst to the best draw; stars and dashed lines are zero-shot.",
+            "; ".join(f"{line.name}: {_list(line.x, line.y)}" for line in lines),
+            partial(bar_plots.few_shot, lines=lines, up="accuracy" if len(common) == 1 else "mean accuracy"),
+            (WIDE, height),
+        )
+
+
+def shots_to_match(entries: Sequence[Entry]) -> Iterator[Drawing]:
+    """Of each model the examples that match zero-shot, by data set; where there is one data set, by model."""
+    found = {
+        f"{model}: examples that a probe needs to match zero-shot": bars
+        for model, bars in findings.examples_to_match(entries).items()
+    }
+    if own := findings.by_model(findings.examples_to_match(entries)):
+        found = {f"{own[0]}: examples that a probe needs to match zero-shot": own[1]}
+    for number, (title, bars) in enumerate(found.items(), start=1):
+        yield Drawing(
+            f"shots-to-match-{number}",
+            title,
+            "Labelled examples a class, interpolated log-linearly between the numbers that were tried, the whole "
+            "training set being the last, and extrapolated below the fewest. Median and mean are of what is reached.",
+            "; ".join(f"{bar.name} {bar.value:.1f}" for bar in bars),
+            partial(bar_plots.shots_to_match, bars=bars),
+            (WIDE, 1.0 + 0.3 * len(bars)),
+        )
+
+
+def against(entries: Sequence[Entry]) -> Iterator[Drawing]:
+    """Zero-shot over probes, with Pearson's r of each model and of all."""
+    points = findings.zero_shot_against_probe(entries)
+    if len(points) < 2:
+        return
+    told = {}
+    for model in dict.fromkeys(point.group for point in points):
+        r, low, high = findings.correlation([point for point in points if point.group == model])
+        interval = f" ({_signed(low)} to {_signed(high)})" if math.isfinite(low) else ""
+        told[model] = f"r = {_signed(r)}{interval}" if math.isfinite(r) else ""
+    named = paper_plots.groups(points)
+    shown = [replace(p, group=f"{p.group}, {told[p.group]}" if told[p.group] else p.group) for p in points]
+    r, low, high = findings.correlation(points)
+    of_all = f"Pearson's r of all {len(points)} points is {_signed(r)}" if math.isfinite(r) else ""
+    if of_all and math.isfinite(low):
+        of_all += f" ({tables.PERCENT} interval {_signed(low)} to {_signed(high)})"
+    yield Drawing(
+        "zero-shot-against-probe",
+        "Zero-shot against linear probes",
+        f"{of_all}{'. ' if of_all else ''}A point a data set; on the dashed line both are equal. {_NAMES}",
+        "; ".join(f"{p.group}, {p.name}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
+        partial(paper_plots.against, points=shown, across="linear probe", up="zero-shot"),
+        (SQUARE[0], SQUARE[1] + (legend_height(paper_plots.groups(shown), SQUARE[0]) if named else 0)),
+    )
+
+
+def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
+    """Of each task but few-shot the mean over data sets by the operations of an image."""
+    for task in dict.fromkeys(entry.task for entry in entries if entry.task != findings.FEW_SHOT):
+        points, common = findings.accuracy_over_compute(entries, task)
+        if not points:
+            continue
+        if len(points) <= paper_plots.LEGENDS and max(len(point.name) for point in points) > _SHORT:
+            points = [replace(point, name="", group=point.name) for point in points]
+        named = paper_plots.groups(points)
+        up = f"{task}, mean of {len(common)}" if len(common) > 1 else f"{task} on {common[0]}"
+        sizes = Counter(point.group for point in points).values()
+        joined = any(1 < size <= paper_plots.LEGENDS for size in sizes)
+        yield Drawing(
+            f"compute-{task.replace(' ', '-')}",
+            f"{task[:1].upper() + task[1:]} by the operations of an image",
+            f"{_over(common)}, with {tables.PERCENT} intervals. "
+            + (f"Models of one family are joined. {_NAMES}" if joined else ""),
+            "; ".join(f"{p.name or p.group}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
+            partial(paper_plots.compute, points=points, up=up),
+            (WIDE, 3.6 + (legend_height(named, WIDE) if named else 0)),
+        )
+
+
+def scaling(entries: Sequence[Entry]) -> Iterator[Drawing]:
+    """Zero-shot error by the operations of an image, with its power law."""
+    if found := findings.error_over_compute(entries):
+        lines, points, (power, factor, r2) = found
+        pale = "Pale: each data set. " if len(points) <= paper_plots.CROWD else ""
+        yield Drawing(
+            "zero-shot-error-by-compute",
+            "Zero-shot error by the operations of an image",
+            f"Both axes are logarithmic. {pale}Points: the mean error over {count(len(lines), 'data set')} that all "
+            f"models have. Dashed: it goes as the power {_signed(power)} of the operations (r² of the logarithms "
+            f"{r2:.2f}). {_NAMES}",
+            "; ".join(f"{p.name}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
+            partial(paper_plots.scaling, lines=lines, points=points, fit=(power, factor)),
+            (WIDE, 3.8),
+        )
+
+
+def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
+    """Of each model how often its zero-shot answers are right, by how sure it is."""
+    for number, (model, (confidence_N, correct_N)) in enumerate(findings.answers(entries).items(), start=1):
+        found = calibration_of_answers(confidence_N, correct_N)
+        bins = [
+            (own.confidence, Bar("", own.accuracy, *own.interval), own.count / len(correct_N))
+            for own in found.equal_width
+            if own.confidence is not None and own.accuracy is not None
+        ]
+        low, high = (100 * limit for limit in found.intervals["ece"])
+        yield Drawing(
+            f"reliability-{number}",
+            f"{model}: is it as often right as it says?",
+            f"All {len(correct_N):,} zero-shot answers in {count(len(bins), 'bin')} by their confidence, larger "
+            f"points where there are more; lines are {tables.PERCENT} intervals. The expected calibration error is "
+            f"{100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}). On the dashed line accuracy is what "
+            "confidence says.",
+            "; ".join(f"{100 * said:.0f} % sure: {100 * bar.value:.0f} % right" for said, bar, _ in bins),
+            partial(
+                paper_plots.reliability,
+                bars=[bar for _, bar, _ in bins],
+                confidences=[said for said, _, _ in bins],
+                shares=[share for _, _, share in bins],
+            ),
+            SQUARE,
+        )
+
+
+def _over(data: Sequence[str]) -> str:
+    return f"Mean over the {len(data)} data sets that all models have" if len(data) > 1 else f"On {data[0]}"
+
+
+def _signed(number: float) -> str:
+    return f"{number:z.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _list(x: Sequence[float], y: Sequence[float]) -> str:
+    return ", ".join(f"{100 * value:.1f} with {shot:g}" for shot, value in zip(x, y, strict=True))
+
+
+def count(number: int, thing: str) -> str:
+    """Such as ``1 model``, ``1,200 models``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
