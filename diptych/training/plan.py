@@ -102,7 +102,7 @@ def plan(recipe: Recipe, *, source: Source | None = None, processes: int | None 
     source = source_of(recipe) if source is None else source
     processes = processes or int(os.environ.get("WORLD_SIZE", "1"))
     local = min(processes, int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
-    tokenizer, whole = distributed.from_main(lambda: _tokenizer(recipe, source))
+    tokenizer, whole = distributed.agreed(lambda: _tokenizer(recipe, source))
     vocabulary = tokenizer.vocabulary_size if whole or not isinstance(recipe.vocabulary, int) else recipe.vocabulary
     spec = recipe.model.with_vocabulary(vocabulary, tokenizer=tokenizer.family, padding_id=tokenizer.pad_id)
     data = survey(source, recipe.data, tokenizer)

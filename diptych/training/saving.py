@@ -8,6 +8,10 @@ others wait for, and itself stay for its thread, which waits for them.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
@@ -27,7 +31,7 @@ from diptych.training.state import State
 
 # Seconds after the loss of a process that the others' parts of a checkpoint are waited for. If the lost one had written
 # its own, no more than an answer is missing; else there is nothing to wait for.
-LAST_WORDS = 10.0
+LAST_WORDS = 3.0
 
 
 class Saver:
@@ -94,7 +98,9 @@ class Saver:
         ``lost``: it has ended because another process is gone or silent. A checkpoint that its part may be missing of
         is given up after `LAST_WORDS`; what is left to do for this process alone is still done.
         """
-        if self._work and (not lost or self._exchanged.wait(LAST_WORDS)):
+        if self._work and lost and not self._exchanged.wait(LAST_WORDS):
+            atexit.register(_end_at_once)
+        elif self._work:
             wait_for([self._work])
         self._work = None
 
@@ -102,6 +108,14 @@ class Saver:
     def last(self) -> Path | None:
         """The last checkpoint that is whole."""
         return next(reversed(state.checkpoints(self.folder)), None)
+
+
+def _end_at_once() -> None:
+    """When a process ends of which a thread was given up: waking amid Python's own end, that would abort it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads
+            stream.flush()
+    os._exit(1)
 
 
 def _begun(work: Callable[[], None]) -> Future[None]:

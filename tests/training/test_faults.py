@@ -102,7 +102,9 @@ def kill_one(processes: list, folder: Path, rank: int, wait: float) -> None:
     """After the first step of this part of the run, and some time more."""
     metrics = folder / "metrics.jsonl"
     before = metrics.stat().st_ino if metrics.exists() else None
+    until = time.monotonic() + PATIENCE
     while all(p.is_alive() for p in processes) and (not metrics.exists() or metrics.stat().st_ino == before):
+        assert time.monotonic() < until, "no step was made"
         time.sleep(0.01)
     time.sleep(wait)
     processes[rank].kill()

@@ -1,5 +1,7 @@
 """Checkpoints are written beside the training, and end with it."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -40,6 +42,31 @@ def test_a_checkpoint_that_a_lost_process_is_missing_from_is_given_up(tmp_path: 
     taken, _ = run_in_processes(2, lose_another, tmp_path / "checkpoints", folder=tmp_path)
     assert 0.5 <= taken < 20
     assert state.checkpoints(tmp_path / "checkpoints") == []
+
+
+ENDS = """
+import sys, time
+from pathlib import Path
+from diptych.training import saving, state
+from tests.training.test_saving import Saver, begin, torch
+state.save = lambda *_, **__: time.sleep(100)
+saving.LAST_WORDS = 0.1
+saver = Saver(Path(sys.argv[1]), torch.device("cpu"), keep=1, shared=False)
+begin(saver)
+saver._exchanged.clear()
+saver.close(lost=True)
+print("said before its end")
+"""
+
+
+@pytest.mark.long
+def test_a_process_ends_without_the_thread_that_it_gave_up(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS, str(tmp_path)], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "said before its end\n", "")
+    assert time.monotonic() - begun < 80
 
 
 @pytest.mark.parametrize("lost", [False, True])
