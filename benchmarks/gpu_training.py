@@ -68,7 +68,8 @@ def our_step(spec: ModelSpec, batch: int, length: str, changes: dict[str, object
     model = create_model(spec, seed=0).to(device()).train()
     for parameter in model.parameters():
         if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            channels_last = torch.empty_like(parameter.data, memory_format=torch.channels_last)
+            parameter.data = channels_last.copy_(parameter.data)
     engine, ids = Engine(recipe, model), torch.arange(batch, device=device())
     ids_BL, lengths_B = (tensor.to(device()) for tensor in texts(spec, batch, length))
     pixels = torch.randn(batch, 3, spec.image.image_size, spec.image.image_size, device=device())
