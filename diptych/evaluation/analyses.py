@@ -45,8 +45,11 @@ def with_confidence(scores: Scores, probabilities: str, none_of_these: float | N
     )
 
 
-def with_ablation(scores: Scores, others: Mapping[str, Scores], keys: Sequence[str]) -> Scores:
-    """With what each way to prompt gives, and its gain over the first, the name alone, image by image."""
+def with_ablation(
+    scores: Scores, others: Mapping[str, Scores], templates: Mapping[str, Sequence[str]], keys: Sequence[str]
+) -> Scores:
+    """With what each way to prompt gives, its templates, and, but of the first, the name alone, its gain over that,
+    image by image."""
 
     def hits(name: str) -> Measured:
         return Measured(name, range(len(keys)), np.array(others[name].predictions["rank"]) == 1)
@@ -54,12 +57,8 @@ def with_ablation(scores: Scores, others: Mapping[str, Scores], keys: Sequence[s
     first = next(iter(others))
     study = {}
     for name, own in others.items():
-        gain = compare(hits(name), hits(first))
-        study[name] = {
-            "acc1": own.metrics["acc1"],
-            "interval": own.intervals["acc1"],
-            "gain": gain.difference,
-            "gain_interval": gain.interval,
-            "p": gain.p,
-        }
+        study[name] = {"acc1": own.metrics["acc1"], "interval": own.intervals["acc1"], "templates": templates[name]}
+        if name != first:
+            gain = compare(hits(name), hits(first))
+            study[name] |= {"gain": gain.difference, "gain_interval": gain.interval, "p": gain.p}
     return replace(scores, details=scores.details | {"ablation": study})

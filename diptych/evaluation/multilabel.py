@@ -9,22 +9,21 @@ import numpy as np
 
 from diptych.errors import DataError
 from diptych.evaluation.intervals import LEVEL
-from diptych.evaluation.result import Interval, Scores
+from diptych.evaluation.result import Columns, Interval, Scores
 
 DRAWS = 1000
 _AT_ONCE = 8_000_000  # weights of images in draws: 32 MB
 
 
 def score(
-    images_NE: np.ndarray,
+    scores_NC: np.ndarray,
     labels_NC: np.ndarray,
-    weights_CE: np.ndarray,
     *,
     judged_NC: np.ndarray | None = None,
     class_names: Sequence[str] = (),
     seed: int = 0,
 ) -> Scores:
-    """Average precision of image embeddings against one weight vector a class, where images show any number of them.
+    """Average precision of images by their scores of classes, of which they show any number.
 
     labels_NC:   whether an image shows a class. ``judged_NC``: whether it counts for that class; VOC leaves out images
                  in which only objects marked as difficult are of it.
@@ -37,18 +36,17 @@ def score(
     Raises DataError where there is no image, or none shows a class.
     """
     labels_NC = np.asarray(labels_NC, bool)
-    if labels_NC.shape != (len(images_NE), len(weights_CE)):
-        raise DataError(
-            f"labels of shape {labels_NC.shape} are not of {len(images_NE)} images, {len(weights_CE)} classes"
-        )
+    images, classes = scores_NC.shape
+    if labels_NC.shape != (images, classes):
+        raise DataError(f"labels of shape {labels_NC.shape} are not of {images} images, {classes} classes")
     judged_NC = np.ones_like(labels_NC) if judged_NC is None else np.asarray(judged_NC, bool)
     rankings: dict[int, _Ranking] = {}
-    for c, weights_E in enumerate(weights_CE):
+    for c in range(classes):
         if (labels_NC[:, c] & judged_NC[:, c]).any():
-            rankings[c] = _ranking(images_NE @ weights_E, labels_NC[:, c], judged_NC[:, c])
+            rankings[c] = _ranking(scores_NC[:, c], labels_NC[:, c], judged_NC[:, c])
     if not rankings:
         raise DataError("no image shows a class, so there is no precision")
-    once = np.ones((len(images_NE), 1), np.int32)
+    once = np.ones((images, 1), np.int32)
     ap11_K, whole_K = (np.array([of(one, once)[0] for one in rankings.values()]) for of in (_eleven_points, _whole))
     metrics = {"map11": float(ap11_K.mean()), "mean_average_precision": float(whole_K.mean())}
     shares_K = np.array([one.share for one in rankings.values()])
@@ -56,7 +54,7 @@ def score(
     drawn_DK = np.concatenate(
         [
             np.stack([_eleven_points(one, times_ND) for one in rankings.values()], axis=1)
-            for times_ND in _draws(len(images_NE), seed)
+            for times_ND in _draws(images, seed)
         ]
     )
     some_D = ~np.isnan(drawn_DK).all(axis=1)  # a draw of few images may have none that shows a class
@@ -68,9 +66,7 @@ def score(
             float(shares_K[place]),
             _limits(drawn_DK[:, place]),
         )
-    return Scores(
-        metrics=metrics, intervals=limits, chance=chance, predictions=_predictions(images_NE, labels_NC, weights_CE)
-    )
+    return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=_predictions(scores_NC, labels_NC))
 
 
 def average_precision(scores_N: np.ndarray, labels_N: np.ndarray) -> float:
@@ -153,7 +149,8 @@ def _limits(values_D: np.ndarray) -> Interval:
     return float(low), float(high)
 
 
-def _predictions(images_NE: np.ndarray, labels_NC: np.ndarray, weights_CE: np.ndarray) -> dict[str, tuple]:
-    """The classes that each image shows, and the one that scores highest."""
+def _predictions(scores_NC: np.ndarray, labels_NC: np.ndarray) -> Columns:
+    """The classes that each image shows, the one that scores highest, and all scores."""
     shown = tuple(tuple(np.flatnonzero(row_C).tolist()) for row_C in labels_NC)
-    return {"labels": shown, "predicted": tuple((images_NE @ weights_CE.T).argmax(axis=1).tolist())}
+    scores = tuple(map(tuple, scores_NC.tolist()))
+    return {"labels": shown, "predicted": tuple(scores_NC.argmax(axis=1).tolist()), "scores": scores}

@@ -51,6 +51,10 @@ class Options:
     solver: Literal["diptych", "scikit-learn"] = "diptych"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"a seed is 0 or more, not {self.seed}")
+
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """From keywords. Raises ConfigError for one that is none."""

@@ -136,8 +136,11 @@ class Result:
         if shift := self.details.get("shift"):
             lines.append("  shifted from {source}, of {source_classes} classes; among {classes} here".format(**shift))
         for prompt, own in self.details.get("ablation", {}).items():
-            gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(own["gain"], *own["gain_interval"])
-            lines.append(f"  prompts: {prompt:8}  {own['acc1']:.4f}, over the name alone {gain}")
+            line = f"  prompts: {prompt:8}  {own['acc1']:.4f}"
+            if "gain_interval" in own:
+                gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(own["gain"], *own["gain_interval"])
+                line += f", over the name alone {gain}"
+            lines.append(line)
         return "\n".join(lines)
 
 

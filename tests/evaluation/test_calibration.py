@@ -28,7 +28,7 @@ def test_classes_that_answer_for_themselves_by_hand() -> None:
     said_NC = np.array([[0.82, 0.1, 0.6], [0.1, 0.22, 0.05], [0.3, 0.5, 0.62], [0.7, 0.6, 0.05]])
     scale, bias = 2.0, -1.0
     similarity_NC = (np.log(said_NC / (1 - said_NC)) - bias) / scale
-    plain = zero_shot.score(similarity_NC, [0, 2, 2, 1], np.eye(3), scale=scale, bias=bias)
+    plain = zero_shot.score_classes(similarity_NC, [0, 2, 2, 1], scale=scale, bias=bias)
     assert plain.predictions["predicted"] == (0, 1, 2, 0)
     assert plain.predictions["confidence"] == pytest.approx((0.82, 0.22, 0.62, 0.7))
     found = with_confidence(plain, "sigmoid", 0.5)
@@ -39,7 +39,7 @@ def test_classes_that_answer_for_themselves_by_hand() -> None:
     assert found.metrics["acc1_answered"] == pytest.approx(2 / 3)
     assert found.details["none_of_these"]["false_answers"] == 1
     # By the softmax the first class has 0.82 / 0.18 of 0.82 / 0.18 + 0.1 / 0.9 + 0.6 / 0.4.
-    compete = zero_shot.score(similarity_NC, [0, 2, 2, 1], np.eye(3), scale=scale)
+    compete = zero_shot.score_classes(similarity_NC, [0, 2, 2, 1], scale=scale)
     assert compete.predictions["confidence"][0] == pytest.approx(4.5556 / (4.5556 + 0.1111 + 1.5), abs=1e-4)
 
 

@@ -163,6 +163,9 @@ def test_draws_are_balanced_nested_and_keyed() -> None:
     np.testing.assert_array_equal(few_shot.draw(labels_N, 4, 5), four)
     assert not np.array_equal(few_shot.draw(labels_N, 4, 6), four)
     np.testing.assert_array_equal(few_shot.draw(labels_N[:23], 4, 5), four[four < 23])  # a class more changes no other
+    many_N = np.zeros(1000, int)
+    together = [set(few_shot.draw(many_N, 16, seed, number)) for seed in range(4) for number in range(5)]
+    assert len(set().union(*together)) > 250  # of 320; five seeds in a row would have been 8 draws of 16
     with pytest.raises(ConfigError, match="one example or more, not 0"):
         few_shot.draw(labels_N, 0, 0)
 
@@ -174,7 +177,11 @@ def test_few_shots_learn_and_are_reproducible() -> None:
     assert [point.examples for point in points] == [1, 4, 30]
     assert [point.short for point in points] == [0, 0, 3]
     assert points[0].mean < points[1].mean < points[2].mean
-    assert points[2].spread == pytest.approx(0, abs=0.01)  # every draw has all there are
+    assert points[2].spread == 0  # every draw has all there are
+    for point in points:
+        assert point.metrics == tuple((own.ranks_N == 0).mean() for own in point.answers)
+    twice = few_shot.few_shot(train, test, 1.0, shots=(4, 1, 4), draws=3)
+    assert twice == points[:2]
     assert points[0].spread == pytest.approx(np.std(points[0].metrics, ddof=1))
     assert math.isnan(few_shot.few_shot(train, test, 1.0, shots=(1,), draws=1)[0].spread)
     (searched,) = few_shot.few_shot(train, test, split(60, seed=3, start=690), shots=(4,), draws=2)
