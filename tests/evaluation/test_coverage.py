@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from diptych.evaluation import calibration_intervals, intervals
+from diptych.evaluation import calibration_intervals, intervals, multilabel
 from diptych.evaluation.abstention import risk_coverage
 from diptych.evaluation.calibration import calibration
 from diptych.evaluation.calibration_intervals import Binned, error_interval, expected, largest
@@ -251,3 +251,37 @@ def test_areas_under_risk_coverage() -> None:
 
     truth = risk_coverage(*drawn(np.random.default_rng(1), 200_000), draws=1).area
     check(truth, lambda generator, seed: risk_coverage(*drawn(generator, 300), seed=seed, draws=400).interval, 200)
+
+
+def ranked(generator: np.random.Generator, images: int, share: float, gain: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of twelve classes and labels; the larger the gain, the further apart."""
+    labels_NC = generator.random((images, 12)) < share
+    labels_NC[0] = True
+    return generator.standard_normal(labels_NC.shape) + gain * labels_NC, labels_NC
+
+
+def average_precisions_cover(images: int, share: float, gain: float, data_sets: int) -> None:
+    """The truth is what data sets of this size show on average."""
+    generator, found = np.random.default_rng(10_000), []
+    for _ in range(300):
+        scores_NC, labels_NC = ranked(generator, images, share, gain)
+        found += [multilabel.average_precision(scores_NC[:, c], labels_NC[:, c]) for c in range(12)]
+
+    def case(generator: np.random.Generator, _: int) -> Interval:
+        return multilabel.score(*ranked(generator, images, share, gain)).intervals["map11"]
+
+    check(float(np.mean(found)), case, data_sets, careful=True)
+
+
+@pytest.mark.parametrize(("images", "share", "gain"), [(300, 0.01, 0.0), (300, 0.02, 1.0), (200, 0.2, 3.0)])
+def test_average_precisions(images: int, share: float, gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multilabel, "DRAWS", 80)
+    average_precisions_cover(images, share, gain, 60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("images", [300, 2000])
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.2])
+@pytest.mark.parametrize("gain", [0.3, 1.0, 3.0])
+def test_average_precisions_at_length(images: int, share: float, gain: float) -> None:
+    average_precisions_cover(images, share, gain, 200)
