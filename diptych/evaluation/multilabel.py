@@ -31,8 +31,8 @@ def score(
                  ``ap11 NAME`` of each. ``mean_average_precision``, CLIP_benchmark's, is the mean of precision at every
                  right image. Chance is a model that scores all images alike.
 
-    Intervals are a bootstrap over images, as it is and moved so that the estimate is its mean: from the lower of the low
-    ends to the higher of the high ones. A draw has some right images twice, at one place of the ranking, so its
+    Intervals are a bootstrap over images, both as it is and moved so that the estimate is its mean: from the lower of
+    the low ends to the higher of the high ones. A draw has some right images twice, at one place of the ranking, so its
     precision is higher than that of as many different ones, and what is not moved may leave out its own estimate; but
     where few images are right, precision is skewed the same way, and what is moved misses that. In simulations with
     three to sixty right images a class (tests/evaluation/test_coverage.py) both together covered 95 % to 99 %, each
