@@ -14,6 +14,7 @@ from diptych.replacing import replacing
 
 Interval = tuple[float, float]
 Columns = dict[str, tuple[Any, ...]]
+_OF_METRICS = ("metrics", "intervals", "chance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +34,18 @@ class Scores:
 
     def prefixed(self, prefix: str) -> Scores:
         """With this before the name of each metric."""
-        tables = ("metrics", "intervals", "chance")
         renamed = {
-            table: {f"{prefix}{name}": value for name, value in getattr(self, table).items()} for table in tables
+            table: {f"{prefix}{name}": value for name, value in getattr(self, table).items()} for table in _OF_METRICS
         }
         return replace(self, **renamed)
+
+    def without(self, metric: str) -> Scores:
+        """Without this metric."""
+        left = {
+            table: {name: value for name, value in getattr(self, table).items() if name != metric}
+            for table in _OF_METRICS
+        }
+        return replace(self, **left)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,6 +178,22 @@ def test_neighbours_vote(clip: Clip, data: Path) -> None:
     assert str(result.details["neighbours"]) in result.details["tried"]  # as JSON has it
 
 
+def test_few_neighbours_have_no_top_five(tmp_path: Path, clip: Clip) -> None:
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 2)):
+        for label in range(6):
+            for i in range(count):
+                colour = np.array([40 * label, 200 - 40 * label, 90]) + generator.normal(0, 60, (16, 16, 3))
+                file = tmp_path / "six" / split / f"class {label}" / f"{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8)).save(file)
+    found = [evaluate(clip, tmp_path / "six", "nearest-neighbours", seed=seed) for seed in range(3)]
+    for result in found:
+        tables = [result.metrics, result.intervals, result.chance]
+        assert ["knn_acc5" in table for table in tables] == [result.details["neighbours"] >= 5] * 3
+    assert any("knn_acc5" not in result.metrics for result in found)
+
+
 def test_a_class_that_one_split_has_not_does_not_shift_the_others(clip: Clip, data: Path, tmp_path: Path) -> None:
     import shutil
 
