@@ -96,13 +96,13 @@ def risk_coverage(confidence_N: np.ndarray, correct_N: np.ndarray, *, seed: int 
         for chosen_DN in intervals.resamples(samples, seed, draws)
         for chosen_N in np.sort(chosen_DN, axis=1)
     ]
-    everyone_N = np.arange(samples)
+    everyone_N, area = np.arange(samples), _area(wrong_N, group_N)
     return RiskCoverage(
         thresholds=tuple(confidence_N[order_N][last_T].tolist()),
         coverage=tuple(((last_T + 1) / samples).tolist()),
         risk=tuple((np.cumsum(wrong_N)[last_T] / (last_T + 1)).tolist()),
-        area=_area(wrong_N, group_N),
-        interval=intervals.percentiles(np.array(areas), samples),
+        area=area,
+        interval=intervals.percentiles(np.array(areas), samples, area),
         best=_area(np.sort(wrong_N), everyone_N),
         random=float(wrong_N.mean()),
     )

@@ -48,7 +48,7 @@ def plan_zero_shot(subject: Subject, data: Splits, options: Options) -> Plan:
     own_prompts = _differ(theirs, shift, options)
 
     def answers(features: Features) -> np.ndarray:
-        return theirs.scale * theirs.images(features) @ theirs.weights_CE.T
+        return theirs.scale * theirs.scores(features)
 
     def score(features: Mapping[Split, Features]) -> Scores:
         adapted = own.score(features)

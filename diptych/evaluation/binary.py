@@ -12,19 +12,18 @@ from diptych.evaluation.intervals import LEVEL
 from diptych.evaluation.result import Interval, Scores
 
 
-def score(images_NE: np.ndarray, labels_N: np.ndarray, weights_2E: np.ndarray) -> Scores:
-    """ROC AUC of image embeddings against the weight vectors of two classes; label 1 is the one looked for.
+def score(scores_N2: np.ndarray, labels_N: np.ndarray) -> Scores:
+    """ROC AUC of images by their scores of two classes; label 1 is the one looked for.
 
     ``roc_auc``: by how much more an image scores in class 1 than in class 0. ``acc1``: of the class that scores higher;
     images that score the same in both are wrong. Raises DataError for other than two classes or labels, and where all
     images are of one class.
     """
     labels_N = np.asarray(labels_N, np.int64)
-    if len(weights_2E) != 2 or not np.isin(labels_N, (0, 1)).all():
-        raise DataError(
-            f"two classes are asked for, 0 and 1, not {len(weights_2E)} with labels {np.unique(labels_N)[:9]}"
-        )
-    more_N = images_NE @ weights_2E[1] - images_NE @ weights_2E[0]
+    classes = scores_N2.shape[1]
+    if classes != 2 or not np.isin(labels_N, (0, 1)).all():
+        raise DataError(f"two classes are asked for, 0 and 1, not {classes} with labels {np.unique(labels_N)[:9]}")
+    more_N = scores_N2[:, 1] - scores_N2[:, 0]
     area, limits = roc_auc(more_N, labels_N == 1)
     hits = int(np.where(labels_N == 1, more_N > 0, more_N < 0).sum())
     return Scores(

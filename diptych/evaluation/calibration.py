@@ -7,6 +7,7 @@ finds what the scale should have been for the classes at hand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +42,10 @@ class Calibration:
     metrics:    ``ece``, expected calibration error over bins of equal width: the headline, since published ones are
                 this. ``ece_equal_mass``, over bins of equal count: where it is much larger, wide bins hide what
                 happens among the very confident, where CLIP has most answers. ``mce``, the largest error of an equal
-                width bin. ``brier`` and ``nll`` (natural logarithm), means over the samples.
-    intervals:  of 95 %.
+                width bin. ``brier`` (from 0 to 2) and ``nll`` (natural logarithm), means over the samples, are of the
+                probabilities of all classes; ``answer_brier`` (from 0 to 1) and ``answer_nll`` of two outcomes alone,
+                that the answer is right or wrong.
+    intervals:  of 95 %: of errors over bins those of `calibration_intervals`, of means a bootstrap over samples.
     calibrated: the calibration errors that as many answers, so confident, would show on average if they were
                 perfectly calibrated. It is never 0: a bin is a few coins, and errors do not cancel.
     """
@@ -74,7 +77,7 @@ def calibration(probabilities_NC: np.ndarray, labels_N: np.ndarray, *, bins: int
     correct_N = (probabilities_NC >= own_N[:, None]).sum(axis=1) == 1
     brier_N = (probabilities_NC**2).sum(axis=1) - 2 * own_N + 1
     nll_N = -np.log(own_N.clip(LEAST))
-    return _measured(probabilities_NC.max(axis=1), correct_N, brier_N, nll_N, bins, seed)
+    return _measured(probabilities_NC.max(axis=1), correct_N, {"brier": brier_N, "nll": nll_N}, bins, seed)
 
 
 def calibration_of_answers(
@@ -82,12 +85,13 @@ def calibration_of_answers(
 ) -> Calibration:
     """Calibration from each sample's confidence in its answer and whether it is right.
 
-    ``brier`` and ``nll`` are those of the two outcomes, right and wrong; the squared error is counted once, not for
-    both. Raises DataError for confidences outside 0 to 1.
+    Of ``answer_brier`` the squared error is counted once, not for both outcomes. Raises DataError for confidences
+    outside 0 to 1.
     """
     confidence_N, correct_N = answers(confidence_N, correct_N)
     said_N = np.where(correct_N, confidence_N, 1 - confidence_N)
-    return _measured(confidence_N, correct_N, (1 - said_N) ** 2, -np.log(said_N.clip(LEAST)), bins, seed)
+    means = {"answer_brier": (1 - said_N) ** 2, "answer_nll": -np.log(said_N.clip(LEAST))}
+    return _measured(confidence_N, correct_N, means, bins, seed)
 
 
 def answers(confidence_N: np.ndarray, correct_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +125,7 @@ def _probabilities(probabilities_NC: np.ndarray) -> np.ndarray:
 
 
 def _measured(
-    confidence_N: np.ndarray, correct_N: np.ndarray, brier_N: np.ndarray, nll_N: np.ndarray, bins: int, seed: int
+    confidence_N: np.ndarray, correct_N: np.ndarray, means: Mapping[str, np.ndarray], bins: int, seed: int
 ) -> Calibration:
     if bins < 1:
         raise DataError(f"{bins} bins; there is at least one")
@@ -138,9 +142,9 @@ def _measured(
     ):
         metrics[name] = binned.error(statistic)
         limits[name], calibrated[name] = error_interval(binned, statistic, seed)
-    for name, values_N in (("brier", brier_N), ("nll", nll_N)):
+    for name, values_N in means.items():
         metrics[name] = float(values_N.mean())
-        limits[name] = intervals.percentiles(intervals.resampled_means(values_N, np.ones(samples), seed, 1000), samples)
+        limits[name] = intervals.bootstrap(values_N, np.arange(samples), seed)
     tables = (_table(binned, edges) for binned, edges in ((by_width, width_edges), (by_mass, mass_edges)))
     return Calibration(
         samples=samples,

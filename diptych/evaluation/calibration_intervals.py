@@ -72,7 +72,7 @@ def error_interval(binned: Binned, statistic: Statistic, seed: int, level: float
     low, high = 0.0, family.error(beyond)
     if np.mean(calibrated >= least) < tail:
         low = family.halved(lambda errors: bool(np.mean(errors >= least) >= tail), beyond)
-    if family.moves(beyond):
+    if np.mean(family.drawn(beyond) <= most) < tail:
         high = family.halved(lambda errors: bool(np.mean(errors <= most) < tail), beyond)
     return (min(low, observed), max(high, observed)), float(calibrated.mean())
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from diptych.data.sources import Source
 from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, DataError
 from diptych.evaluation.analyses import with_ablation, with_confidence
 from diptych.evaluation.features import Features
 from diptych.evaluation.judging import Judge, class_names_of
@@ -55,11 +56,18 @@ class ByName:
         """What it depends on beside the model."""
         return [*self.templates, *("|".join(own) for own in self.names)]
 
-    def images(self, features: Features) -> np.ndarray:
-        """What is multiplied by the weights: embeddings (N, E); of a model that writes captions scores (N, C)."""
+    def scores(self, features: Features) -> np.ndarray:
+        """Scores (N, C) of the classes, before scale and bias."""
         if isinstance(self.subject, Captioner):
             return self.subject.class_scores(features.embeddings_NE, [own[0] for own in self.names], self.templates)
-        return features.embeddings_NE
+        return features.embeddings_NE @ self.weights_CE.T
+
+    def judged(self, judge: Judge, truth: np.ndarray, features: Features) -> Scores:
+        """Everything that is measured of images by it. Of a CLIP, scores are compared in double precision."""
+        told: dict[str, Any] = {"scale": self.scale, "bias": self.bias, "first_C": self.first_C}
+        if isinstance(self.subject, Captioner):
+            return judge.score_classes(self.scores(features), truth, features, **told)
+        return judge.score(features.embeddings_NE, self.weights_CE, truth, features, **told)
 
 
 def by_name(subject: Subject, data: Splits, options: Options) -> ByName:
@@ -69,29 +77,25 @@ def by_name(subject: Subject, data: Splits, options: Options) -> ByName:
         raise ConfigError(f"{subject.name} has no text tower, so it classifies nothing without examples")
     names, templates = names_of_classes(data, options), templates_of_prompts(data, options)
     first_C = _first_of_name(subject, data.test, names)
-    return ByName(subject, names, templates, weights(subject, names, templates), first_C)
+    return ByName(subject, names, templates, _weights(subject, names, templates), first_C)
 
 
 def plan(subject: Subject, data: Splits, options: Options) -> Plan:
     """Everything but the images: whether there are classes, and their weights."""
     named, source = by_name(subject, data, options), data.test
-    ablated = _ablated(named.subject, data, named.names) if options.ablate_prompts else {}
+    ablated = _ablated(named, data) if options.ablate_prompts else {}
     judge = Judge.of(data)  # looks into the data, once all else is known to be right
     _check_options(named.subject, judge, options)
 
     def score(features: Features) -> Scores:
-        images_NE, truth = named.images(features), judge.truth(features, source)
-
-        def by(weights_CE: np.ndarray) -> Scores:
-            scale, bias = named.scale, named.bias
-            return judge.score(images_NE, weights_CE, truth, features, scale=scale, bias=bias, first_C=named.first_C)
-
-        scores = by(named.weights_CE)
+        truth = judge.truth(features, source)
+        scores = named.judged(judge, truth, features)
         if judge.kind == "single label" and isinstance(subject, Clip):
             scores = with_confidence(scores, subject.spec.scores, options.none_of_these)
             if ablated:
-                others = {prompt: by(other_CE) for prompt, other_CE in ablated.items()}
-                scores = with_ablation(scores, others, features.keys)
+                others = {prompt: other.judged(judge, truth, features) for prompt, other in ablated.items()}
+                told = {prompt: other.templates for prompt, other in ablated.items()}
+                scores = with_ablation(scores, others, told, features.keys)
         return scores
 
     return Plan(
@@ -104,21 +108,36 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
     )
 
 
-def weights(subject: Clip | Captioner, names: Sequence[Names], templates: Sequence[str]) -> np.ndarray:
+def _weights(subject: Clip | Captioner, names: Sequence[Names], templates: Sequence[str]) -> np.ndarray:
     """One unit-norm vector a class (C, E): the mean of those of its names. Of a model that writes captions, whose
-    scores are of classes already, the unit matrix."""
+    scores are of classes already, the unit matrix. Raises DataError where the model gives no finite numbers."""
     if isinstance(subject, Clip):
         each_ME = subject.classifier([name for own in names for name in own], templates).weights_CE
-        return averaged(each_ME, names)
+        weights_CE = averaged(each_ME, names)
+        if len(damaged := np.flatnonzero(~np.isfinite(weights_CE).all(axis=1))):
+            raise DataError(
+                f"{subject.spec.name} gives no finite embedding for {len(damaged)} of the {len(names)} classes; the "
+                f"first is {' | '.join(names[damaged[0]])!r}"
+            )
+        return weights_CE
     if any(len(own) > 1 for own in names):
         raise ConfigError(f"{subject.spec.name} writes captions, so its classes have one name each")
     return np.eye(len(names), dtype=np.float32)
 
 
-def _ablated(subject: Clip | Captioner, data: Splits, names: Sequence[Names]) -> dict[str, np.ndarray]:
-    """Weights by the name alone, one template, one with a hint of the domain, and the ensemble (paper, 3.1.4)."""
+def _ablated(named: ByName, data: Splits) -> dict[str, ByName]:
+    """By the name alone, one template, one with a hint of the domain, and the ensemble (paper, 3.1.4), which is what is
+    measured where that has several templates."""
     study = prompts.ablation(data.row.prompts if data.row else "photo-ensemble")
-    return {prompt: weights(subject, names, templates) for prompt, templates in study.items()}
+    if len(named.templates) > 1:
+        study["ensemble"] = named.templates
+    subject, names = named.subject, named.names
+    return {
+        prompt: named
+        if templates == named.templates
+        else replace(named, templates=templates, weights_CE=_weights(subject, names, templates))
+        for prompt, templates in study.items()
+    }
 
 
 def _check_options(subject: Clip | Captioner, judge: Judge, options: Options) -> None:

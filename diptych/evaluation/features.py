@@ -30,6 +30,7 @@ _LACKING: dict[Need, str] = {
     "label": "has no label, so its class is not known",
     "caption": "has no caption, which retrieval needs",
 }
+_NOT_FINITE = "is embedded as what is no finite number"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def embed(
 ) -> Features:
     """Embed every image of a source; processes that torchrun has started share the work, and each gets all of it.
 
-    need:   what a sample must have, else it counts as one that cannot be read.
+    need:   what a sample must have, else it counts as one that cannot be read; so does one of which the model gives
+            what is no finite number.
     folder: where embeddings and features are kept, in a folder for each subject and data; those there are not made
             again. Data that cannot be known again (drawn scenes) are not kept.
 
@@ -82,7 +84,7 @@ def embed(
         if kept and not kept.write(number, part):
             kept = None
         parts[number] = part.of(wanted)
-        unusable += _unusable(part, need)
+        unusable += _unusable(parts[number], need)
         if distributed.world_size() == 1:  # of several all must end, and they do below
             _check(unusable, source, allowed_failures)
     together = distributed.all_of(sorted(parts.items(), key=lambda numbered: numbered[0]))
@@ -125,13 +127,15 @@ class _Place:
 
 
 def _joined(parts: Sequence[Part], source: Source, need: Need | None, wanted: tuple[Wanted, ...]) -> Features:
-    rows = [(part, i) for part in parts for i in range(len(part.keys)) if _has(part, i, need)]
+    usable = [np.flatnonzero([not lack for lack in _lacks(part, need)]) for part in parts]
+    rows = [(part, i) for part, own in zip(parts, usable, strict=True) for i in own.tolist()]
     if not rows:
         raise DataError(f"{source.name} holds no image that can be read")
     arrays: dict[Wanted, np.ndarray] = {"embeddings": np.empty((len(rows), 0)), "features": np.empty((len(rows), 0))}
     for name in wanted:
-        chosen = [[i for i in range(len(part.keys)) if _has(part, i, need)] for part in parts]
-        arrays[name] = np.concatenate([part.arrays[name][i] for part, i in zip(parts, chosen, strict=True) if i])
+        arrays[name] = np.concatenate(
+            [part.arrays[name][own] for part, own in zip(parts, usable, strict=True) if len(own)]
+        )
     problems = dict.fromkeys(problem for part in parts for problem in part.problems)
     return Features(
         embeddings_NE=arrays["embeddings"],
@@ -146,18 +150,28 @@ def _joined(parts: Sequence[Part], source: Source, need: Need | None, wanted: tu
     )
 
 
-def _has(part: Part, i: int, need: Need | None) -> bool:
-    if need == "label":
-        return part.labels[i] is not None or part.label_sets[i] is not None
-    return need is None or bool(part.captions[i])
+def _lacks(part: Part, need: Need | None) -> list[str]:
+    """Why each sample cannot be used; empty where it can."""
+    finite_n = np.ones(len(part.keys), bool)
+    for array in part.arrays.values():
+        finite_n &= np.isfinite(array).all(axis=1)
+    has_n = {
+        None: [True] * len(part.keys),
+        "label": [a is not None or b is not None for a, b in zip(part.labels, part.label_sets, strict=True)],
+        "caption": [bool(own) for own in part.captions],
+    }[need]
+    return [
+        _LACKING[need] if need and not has else "" if finite else _NOT_FINITE
+        for has, finite in zip(has_n, finite_n.tolist(), strict=True)
+    ]
 
 
 def _unusable(part: Part, need: Need | None) -> list[str]:
     """Why samples cannot be used, in their order."""
     lacking = [
-        (int(part.places_n[i]), f"{part.keys[i]} {_LACKING[need]}")
-        for i in range(len(part.keys))
-        if need is not None and not _has(part, i, need)
+        (int(place), f"{key} {lack}")
+        for place, key, lack in zip(part.places_n, part.keys, _lacks(part, need), strict=True)
+        if lack
     ]
     return [why for _, why in sorted((*part.failures, *lacking))]
 

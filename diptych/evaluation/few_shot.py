@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from diptych.evaluation.logistic import Probe, solve
 from diptych.evaluation.logistic_problem import prepare
 from diptych.evaluation.neighbours import Cache, cache
 from diptych.evaluation.probes import Metric, accuracy, select
+from diptych.evaluation.ranks import ranks_of_scores
 from diptych.evaluation.split import Labelled
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -23,18 +24,35 @@ DRAWS = 5
 Learned = TypeVar("Learned", Probe, Cache)
 
 
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a classifier answers of N test samples: the class that scores highest, the rank of the right one, from 0,
+    with ties against it, and, of two classes, by how much the second scores more."""
+
+    predicted_N: np.ndarray
+    ranks_N: np.ndarray
+    more_N: np.ndarray | None
+
+    @classmethod
+    def of(cls, scores_NC: np.ndarray, labels_N: np.ndarray) -> Answers:
+        pairs_N2 = np.stack([np.arange(len(labels_N)), labels_N], axis=1)
+        more_N = scores_NC[:, 1] - scores_NC[:, 0] if scores_NC.shape[1] == 2 else None
+        return cls(scores_NC.argmax(axis=1), ranks_of_scores(scores_NC, pairs_N2), more_N)
+
+
 @dataclass(frozen=True)
 class Shots:
-    """Classifiers of so many examples a class: the metric of each draw.
+    """Classifiers of so many examples a class: the metric and the answers of each draw.
 
     examples: how many a class there were on average; fewer than ``shots`` where ``short`` classes had not enough and
-    gave all they have.
+              gave all they have.
     """
 
     shots: int
     metrics: tuple[float, ...]
     examples: float
     short: int
+    answers: tuple[Answers, ...] = field(compare=False, repr=False)
 
     @property
     def mean(self) -> float:
@@ -75,17 +93,17 @@ class Match:
     kind: str
 
 
-def draw(labels_N: np.ndarray, shots: int, seed: int) -> np.ndarray:
+def draw(labels_N: np.ndarray, shots: int, seed: int, number: int = 0) -> np.ndarray:
     """Rows of ``shots`` samples of each class, or of all it has where these are fewer; ascending.
 
-    Draws of one seed are nested: those of 2 hold that of 1. So from point to point of a curve only the added examples
-    change, and a crossing on it depends less on luck; draws of different seeds are independent. What a class gives
-    depends on the seed and its own samples only.
+    Draws of one seed and number are nested: those of 2 hold that of 1. So from point to point of a curve only the added
+    examples change, and a crossing on it depends less on luck; draws of other seeds or numbers are independent. What a
+    class gives depends on these and its own samples only.
     """
     if shots < 1:
         raise ConfigError(f"a class gives one example or more, not {shots}")
     rows = [
-        np.random.default_rng([seed, int(label)]).permutation(np.flatnonzero(labels_N == label))[:shots]
+        np.random.default_rng([seed, number, int(label)]).permutation(np.flatnonzero(labels_N == label))[:shots]
         for label in np.unique(labels_N)
     ]
     return np.sort(np.concatenate(rows))
@@ -128,6 +146,7 @@ def few_shot(
             point.metrics,
             point.examples,
             point.short,
+            point.answers,
             strengths=tuple(probe.strength for probe in own),
             unconverged=sum(not probe.converged for probe in own),
         )
@@ -159,6 +178,7 @@ def few_shot_cache(
             point.metrics,
             point.examples,
             point.short,
+            point.answers,
             weights=tuple(one.weight for one in own),
             sharpnesses=tuple(one.sharpness for one in own),
         )
@@ -176,15 +196,24 @@ def _learned(
     draws: int,
     seed: int,
 ) -> Iterator[tuple[Shots, list[Learned]]]:
-    """For each number of shots what was learned of each draw, and how good it is."""
+    """For each number of shots, from the smallest on and each once, what was learned of each draw, and how good it is.
+    Draws that take all samples are one draw, and learned from once."""
     if train.truth.ndim != 1:
         raise DataError("examples a class are drawn where each sample has one class; these have several")
     sizes_C = np.bincount(train.truth, minlength=classes)
-    for count in shots:
-        found = [learn(train.take(draw(train.truth, count, seed + number))) for number in range(draws)]
-        metrics = tuple(float(metric(one.scores(test.features_ND), test.truth)) for one in found)
+    whole: Learned | None = None
+    for count in sorted(set(shots)):
+        found = []
+        for number in range(draws):
+            rows = draw(train.truth, count, seed, number)
+            one = whole if whole is not None and len(rows) == len(train.truth) else learn(train.take(rows))
+            whole = one if len(rows) == len(train.truth) else None
+            found.append(one)
+        scores = [one.scores(test.features_ND) for one in found]
+        metrics = tuple(float(metric(scores_NC, test.truth)) for scores_NC in scores)
+        answers = tuple(Answers.of(scores_NC, test.truth) for scores_NC in scores)
         examples = float(np.minimum(sizes_C, count).sum() / (sizes_C > 0).sum())
-        yield Shots(count, metrics, examples, int((sizes_C < count).sum())), found
+        yield Shots(count, metrics, examples, int((sizes_C < count).sum()), answers), found
 
 
 def shots_to_match(curve: Sequence[tuple[float, float]], target: float) -> Match:

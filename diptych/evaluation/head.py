@@ -29,4 +29,4 @@ def classify(classifier: Classifier, source: Source, *, allowed_failures: float 
     features = embed(classifier.clip, source, "label", allowed_failures=allowed_failures)
     scores_NK = classes.pooled(features.embeddings_NE @ classifier.weights_CE.T)
     labels_N = np.array(features.labels, np.int64)
-    return zero_shot.score(scores_NK, labels_N, np.eye(len(own), dtype=scores_NK.dtype))
+    return zero_shot.score_classes(scores_NK, labels_N)

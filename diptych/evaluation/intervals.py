@@ -59,7 +59,8 @@ def bootstrap(
     sums_K, sizes_K = _clusters(np.asarray(values_Q, np.float64), clusters_Q)
     if (sums_K == 0).all() or (sums_K == sizes_K).all():
         return exact(len(sizes_K) if sums_K.any() else 0, len(sizes_K), level)
-    return percentiles(resampled_means(sums_K, sizes_K, seed, draws), len(sizes_K), level)
+    mean = float(sums_K.sum() / sizes_K.sum())
+    return percentiles(resampled_means(sums_K, sizes_K, seed, draws), len(sizes_K), mean, level)
 
 
 def median(
@@ -79,7 +80,7 @@ def median(
         # The two middle ones, counted from 1, are one where the number is odd.
         middles = ((upto_DQ[:, -1:] + 1) // 2, upto_DQ[:, -1:] // 2 + 1)
         medians.append(sum(sorted_Q[(upto_DQ >= middle).argmax(axis=1)] for middle in middles) / 2)
-    return percentiles(np.concatenate(medians), clusters, level)
+    return percentiles(np.concatenate(medians), clusters, float(np.median(values_Q)), level)
 
 
 def mean_of_proportions(hits_C: np.ndarray, trials_C: np.ndarray, seed: int, draws: int = 2000) -> Interval:
@@ -92,9 +93,10 @@ def mean_of_proportions(hits_C: np.ndarray, trials_C: np.ndarray, seed: int, dra
     generator = np.random.default_rng(seed)
     smoothed_C = (hits_C + 1) / (trials_C + 2)
     means = (generator.binomial(trials_C, smoothed_C, size=(draws, len(trials_C))) / trials_C).mean(axis=1)
-    means += (hits_C / trials_C).mean() - smoothed_C.mean()
+    mean = (hits_C / trials_C).mean()
+    means += mean - smoothed_C.mean()
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).clip(0, 1)
-    return float(low), float(high)
+    return float(min(low, mean)), float(max(high, mean))
 
 
 def resampled_means(sums_K: np.ndarray, sizes_K: np.ndarray, seed: int, draws: int) -> np.ndarray:
@@ -122,8 +124,9 @@ def resamples(clusters: int, seed: int, draws: int, *, members: int = 0) -> Iter
         yield generator.integers(clusters, size=(min(at_once, draws - start), clusters))
 
 
-def percentiles(statistics: np.ndarray, members: int, level: float = LEVEL) -> Interval:
-    """The interval of resampled statistics, whose tails are cut so much later as few members demand.
+def percentiles(statistics: np.ndarray, members: int, estimate: float, level: float = LEVEL) -> Interval:
+    """The interval of resampled statistics, whose tails are cut so much later as few members demand; with the estimate
+    in it, which skewed statistics may miss.
 
     Resampling n members knows a variance only (n - 1) / n as large, and the normal distribution's tails where
     Student's belong (Hesterberg, The American Statistician 69, 2015, section 3.2).
@@ -134,7 +137,7 @@ def percentiles(statistics: np.ndarray, members: int, level: float = LEVEL) -> I
     if members > 1:
         tail = float(norm.cdf(np.sqrt(members / (members - 1)) * t.ppf(tail, members - 1)))
     low, high = np.quantile(statistics, [tail, 1 - tail])
-    return float(low), float(high)
+    return float(min(low, estimate)), float(max(high, estimate))
 
 
 def _clusters(values_Q: np.ndarray, clusters_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,8 @@ from diptych.evaluation.features import Features
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Scores
 
+_TOP = 5  # classes of which one is enough, of the metric mean_acc1_acc5
 _LOOKED_AT = 20  # samples, to see what labels are like
-_BEYOND = 1000.0  # of a logit: no probability is left
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,15 @@ class Judge:
 
     @classmethod
     def of(cls, data: Splits) -> Judge:
-        """By the row of the data set, or by what its labels are like. Raises DataError for data without classes."""
+        """By the row of the data set, or by what its labels are like. Raises DataError for data without classes, or
+        with too few for the metric of the row."""
         names = class_names_of(data)
         if data.row:
+            if data.row.metric == "mean_acc1_acc5" and len(names) < _TOP:
+                raise DataError(
+                    f"{data.title} has {len(names)} classes, so all are among the first five and mean_acc1_acc5 means "
+                    "nothing; a metric for it is acc1"
+                )
             return cls(data.row.kind, names, data.row.metric)
         several = next((sample.labels is not None for sample in _readable(data.test)), False)
         return cls("multi-label", names, "map11") if several else cls("single label", names, "acc1")
@@ -67,30 +73,37 @@ class Judge:
     ) -> Scores:
         """Everything that is measured of images against a weight vector a class. ``scale`` and ``bias``: see
         ``zero_shot.score``."""
+        if self.kind in ("binary", "multi-label"):
+            return self.score_classes(images_NE @ weights_CE.T, truth, features)
+        return self._with_mean(zero_shot.score(images_NE, truth, weights_CE, scale=scale, bias=bias, first_C=first_C))
+
+    def score_classes(
+        self,
+        scores_NC: np.ndarray,
+        truth: np.ndarray,
+        features: Features,
+        *,
+        scale: float = 1.0,
+        bias: float | None = None,
+        first_C: np.ndarray | None = None,
+    ) -> Scores:
+        """The same of scores that a classifier gave."""
         if self.kind == "binary":
-            return binary.score(images_NE, truth, weights_CE)
+            return binary.score(scores_NC, truth)
         if self.kind != "multi-label":
-            scores = zero_shot.score(images_NE, truth, weights_CE, scale=scale, bias=bias, first_C=first_C)
+            scores = zero_shot.score_classes(scores_NC, truth, scale=scale, bias=bias, first_C=first_C)
             return self._with_mean(scores)
         judged_NC = np.ones(truth.shape, bool)
         for i, classes in enumerate(features.unjudged):
             judged_NC[i, list(classes)] = False
-        names = self.class_names
-        scores = multilabel.score(images_NE, truth, weights_CE, judged_NC=judged_NC, class_names=names)
-        own = {name: value for name, value in scores.metrics.items() if name in ("map11", "mean_average_precision")}
-        each = {name.removeprefix("ap11 "): value for name, value in scores.metrics.items() if name not in own}
-        return replace(scores, metrics=own, details={"average_precision": each})
-
-    def score_classes(
-        self, scores_NC: np.ndarray, truth: np.ndarray, features: Features, *, first_C: np.ndarray | None = None
-    ) -> Scores:
-        """The same of scores that a classifier gave."""
-        finite = scores_NC[np.isfinite(scores_NC)]
-        # A class that no example showed has -inf: below all others, but a number, for -inf times 0 is none.
-        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
-        scores_NC = np.nan_to_num(scores_NC, neginf=low - _BEYOND, posinf=high + _BEYOND)
-        unit_CC = np.eye(scores_NC.shape[1], dtype=scores_NC.dtype)
-        return self.score(scores_NC, unit_CC, truth, features, first_C=first_C)
+        scores = multilabel.score(scores_NC, truth, judged_NC=judged_NC, class_names=self.class_names)
+        whole = ("map11", "mean_average_precision")
+        own = {
+            table: {name: value for name, value in getattr(scores, table).items() if name in whole}
+            for table in ("metrics", "intervals", "chance")
+        }
+        each = {name.removeprefix("ap11 "): value for name, value in scores.metrics.items() if name not in whole}
+        return replace(scores, **own, details={"average_precision": each})
 
     def quality(self, scores_NC: np.ndarray, truth: np.ndarray) -> float:
         """The metric that the data set is known by, alone, to choose by."""
@@ -104,15 +117,23 @@ class Judge:
         if self.metric == "mean_per_class_recall":
             return float(np.mean([(ranks_N[truth == c] == 0).mean() for c in np.unique(truth)]))
         if self.metric == "mean_acc1_acc5":
-            return float(((ranks_N < 1).mean() + (ranks_N < 5).mean()) / 2)
+            return float(((ranks_N < 1).mean() + (ranks_N < _TOP).mean()) / 2)
         return float((ranks_N == 0).mean())
+
+    @property
+    def chance(self) -> float:
+        """That metric of blind guessing, where images have one class each."""
+        classes = len(self.class_names)
+        if self.metric == "mean_acc1_acc5":
+            return (1 + _TOP) / (2 * classes)
+        return 0.5 if self.metric == "roc_auc" else 1 / classes
 
     def _with_mean(self, scores: Scores) -> Scores:
         """With the mean of top-1 and top-5 accuracy, where the data set is known by that (Kinetics)."""
-        if self.metric != "mean_acc1_acc5" or "acc5" not in scores.metrics:
+        if self.metric != "mean_acc1_acc5":
             return scores
         ranks_N = np.array(scores.predictions["rank"])
-        values_N = ((ranks_N <= 1).astype(float) + (ranks_N <= 5)) / 2
+        values_N = ((ranks_N <= 1).astype(float) + (ranks_N <= _TOP)) / 2
         mean, limits = float(values_N.mean()), intervals.bootstrap(values_N, np.arange(len(values_N)), 0)
         chance = (scores.chance["acc1"] + scores.chance["acc5"]) / 2
         return replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)  # neighbours that are tried
 WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the cache beside zero-shot; 0 leaves zero-shot alone
 SHARPNESSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of how similarity to an example falls off
 _SIMILARITIES_AT_ONCE = 16_000_000
+_EQUAL = 1e-6  # of cosines, which are no more exact in fp32
 _NEARNESS = 1e-3  # times the similarity: decides between classes of as many votes, and between no others
 
 
@@ -61,27 +62,54 @@ def nearest_neighbours(
 def vote(samples: Labelled, features_QD: np.ndarray | Tensor, counts: Sequence[int], classes: int) -> list[np.ndarray]:
     """Scores (Q, C) for each number of neighbours: a vote of each for its class, or for each of its classes.
 
-    Classes of as many votes are told apart by how near their voters are, in sum. Memory does not grow with Q x N.
+    Samples that are as near as the last that votes share the votes that are left, so that no order decides. Classes of
+    as many votes are told apart by how near their voters are, in sum. Memory does not grow with Q x N.
     """
     keys_NE, queries_QE = unit(samples.features_ND), unit(features_QD)
     targets_NC = _targets(samples.truth, classes)
     most = max(counts)
     if not 1 <= min(counts) <= most <= len(keys_NE):
         raise ConfigError(f"{list(counts)} neighbours cannot be had of {len(keys_NE)} samples")
-    results = [np.zeros((len(queries_QE), classes), np.float32) for _ in counts]
+    results = [np.zeros((len(queries_QE), classes)) for _ in counts]
     at_once = max(1, _SIMILARITIES_AT_ONCE // max(len(keys_NE), most * classes))
     for start in range(0, len(queries_QE), at_once):
         similarity_BN = queries_QE[start : start + at_once] @ keys_NE.T
         near_BK = np.argpartition(-similarity_BN, most - 1, axis=1)[:, :most]
         similarity_BK = np.take_along_axis(similarity_BN, near_BK, axis=1)
-        order_BK = np.argsort(-similarity_BK, axis=1, kind="stable")
-        near_BK = np.take_along_axis(near_BK, order_BK, axis=1)
-        # In sum below half a vote, however many the neighbours.
-        nearness_BK = np.take_along_axis(similarity_BK, order_BK, axis=1) * min(_NEARNESS, 0.25 / most)
-        votes_BKC = targets_NC[near_BK] * (1 + nearness_BK)[:, :, None]
-        for result_QC, count in zip(results, counts, strict=True):
-            result_QC[start : start + at_once] = votes_BKC[:, :count].sum(axis=1)
+        votes = _votes(similarity_BK, targets_NC[near_BK], counts)
+        for result_QC, votes_BC in zip(results, votes, strict=True):
+            result_QC[start : start + at_once] = votes_BC
+        # Where the last is one of more that are as near, all of these have a part in its vote.
+        least_B1 = similarity_BK.min(axis=1, keepdims=True) - _EQUAL
+        for row in np.flatnonzero((similarity_BN >= least_B1).sum(axis=1) > most).tolist():
+            [all_K] = np.nonzero(similarity_BN[row] >= least_B1[row])
+            votes = _votes(similarity_BN[row : row + 1, all_K], targets_NC[None, all_K], counts)
+            for result_QC, votes_1C in zip(results, votes, strict=True):
+                result_QC[start + row] = votes_1C[0]
     return results
+
+
+def _votes(similarity_BK: np.ndarray, targets_BKC: np.ndarray, counts: Sequence[int]) -> Iterator[np.ndarray]:
+    """Votes (B, C) for each number of neighbours, of samples among which the nearest are, in any order."""
+    order_BK = np.argsort(-similarity_BK, axis=1, kind="stable")
+    ordered_BK = np.take_along_axis(similarity_BK, order_BK, axis=1).astype(np.float64)
+    targets_BKC = np.take_along_axis(targets_BKC, order_BK[:, :, None], axis=1)
+    # Products of matrices round equal similarities differently, by place: one after the other as near is as near.
+    first_BK = np.diff(ordered_BK, axis=1, prepend=np.inf) < -_EQUAL
+    first_BK = np.maximum.accumulate(np.where(first_BK, np.arange(first_BK.shape[1]), 0), axis=1)
+    ordered_BK = np.take_along_axis(ordered_BK, first_BK, axis=1)
+    # In sum below half a vote, however many the neighbours.
+    weight_BK = 1 + ordered_BK * min(_NEARNESS, 0.25 / max(counts))
+    upto_BKC = np.cumsum(targets_BKC * weight_BK[:, :, None], axis=1)
+    upto_BKC = np.concatenate([np.zeros_like(upto_BKC[:, :1]), upto_BKC], axis=1)
+    rows_B = np.arange(len(ordered_BK))
+    for count in counts:
+        last_B1 = ordered_BK[:, count - 1 : count]
+        nearer_B, equal_B = (ordered_BK > last_B1).sum(axis=1), (ordered_BK == last_B1).sum(axis=1)
+        nearer_BC, equal_BC = upto_BKC[rows_B, nearer_B], upto_BKC[rows_B, nearer_B + equal_B]
+        share_B1 = ((count - nearer_B) / equal_B)[:, None]
+        # Sums in another order differ by rounding, which must not break a tie either.
+        yield (nearer_BC + share_B1 * (equal_BC - nearer_BC)).round(10)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,6 +54,10 @@ class Options:
     start: Literal["zeros", "zero-shot"] = "zeros"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"a seed is 0 or more, not {self.seed}")
+
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """From keywords. Raises ConfigError for one that is none."""

@@ -29,6 +29,7 @@ from diptych.progress import say
 from diptych.replacing import replacing
 
 STARTS = ("zeros", "zero-shot")
+_TOP = 5
 
 
 def plan_linear_probe(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -45,7 +46,8 @@ def plan_linear_probe(subject: Subject, data: Splits, options: Options) -> Plan:
 
 
 def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
-    """Votes of the nearest training images; how many is chosen on the validation split."""
+    """Votes of the nearest training images; how many is chosen on the validation split. Fewer than five neighbours know
+    of fewer than five classes, and of those there is no top-5 accuracy."""
     judge = Judge.of(data)
 
     def score(features: Mapping[Split, Features]) -> Scores:
@@ -54,6 +56,8 @@ def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
             train, validation = held_out(train, HELD_OUT, options.seed)
         found = nearest_neighbours(train, validation, judge.quality, classes=len(judge.class_names))
         scores = judge.score_classes(found.scores(test.features_ND), test.truth, features["test"])
+        if found.count < _TOP and judge.metric != "mean_acc1_acc5":
+            scores = scores.without("acc5")
         return replace(
             scores.prefixed("knn_"), details={**scores.details, "neighbours": found.count, "tried": found.metrics}
         )

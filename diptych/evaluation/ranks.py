@@ -16,8 +16,9 @@ def ranks(queries_QE: np.ndarray, gallery_GE: np.ndarray, right_P2: np.ndarray) 
     right_P2: pairs of query and gallery index that belong together; each query has at least one, else ValueError.
 
     A wrong answer that scores the same as the best right one counts as before it, and so does one whose score is not a
-    number: a model that gives everything the same embedding, or NaN, gets nothing right. Scores are compared as they
-    are in double precision, so that ranks depend neither on the library that multiplies nor on what else is ranked.
+    number: a model that gives everything the same embedding, or NaN, gets nothing right. A right answer whose score is
+    no number is the last of the right ones. Scores are compared as they are in double precision, so that ranks depend
+    neither on the library that multiplies nor on what else is ranked.
     """
     queries, gallery = _Side.of(queries_QE, gallery_GE), _Side.of(gallery_GE, queries_QE)
     ranking = _Ranking(queries, gallery, right_P2)
@@ -34,6 +35,16 @@ def ranks_both_ways(images_NE: np.ndarray, texts_ME: np.ndarray, pairs_P2: np.nd
     by_image, by_text = _Ranking(images, texts, pairs_P2), _Ranking(texts, images, pairs_P2[:, ::-1])
     _sweep(images, texts, pairs_P2, by_image, by_text)
     return by_image.finished(), by_text.finished()
+
+
+def ranks_of_scores(scores_QG: np.ndarray, right_P2: np.ndarray) -> np.ndarray:
+    """``ranks`` by scores that are there already, which may be infinite: equal infinities are ties."""
+    rows_P, columns_P = np.unique(right_P2, axis=0).T
+    wrong_QG = np.ones(scores_QG.shape, bool)
+    wrong_QG[rows_P, columns_P] = False
+    best_Q = np.full(len(scores_QG), np.nan)
+    np.fmax.at(best_Q, rows_P, scores_QG[rows_P, columns_P].astype(np.float64))
+    return (wrong_QG & ~(scores_QG < best_Q[:, None])).sum(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +86,12 @@ class _Ranking:
         if not self.right_Q.all():
             raise ValueError("each query needs a right answer")
         scores_P = _dots(queries, gallery, rows_P, columns_P)
-        scores_P[gallery.damaged_Q[columns_P]] = np.nan
-        order_P = np.lexsort((scores_P, rows_P))  # the last of each query is its best, or NaN
+        scores_P[gallery.damaged_Q[columns_P]] = -np.inf
+        order_P = np.lexsort((scores_P, rows_P))  # the last of each query is its best
         last_Q = np.cumsum(self.right_Q) - 1
         self.best_Q = scores_P[order_P][last_Q]
         self.best_identity_Q = gallery.identity_Q[columns_P[order_P][last_Q]]
-        self.hopeless_Q = queries.damaged_Q | np.isnan(self.best_Q)
+        self.hopeless_Q = queries.damaged_Q | np.isneginf(self.best_Q)
         dtype, width = queries.vectors_QE.dtype, queries.vectors_QE.shape[1]
         # A sum of E products is wrong by at most E roundings of the product of norms (Higham, Accuracy and Stability
         # of Numerical Algorithms, section 3.1); twice that, since norms and limits are rounded too.

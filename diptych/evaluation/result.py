@@ -14,6 +14,7 @@ from diptych.replacing import replacing
 
 Interval = tuple[float, float]
 Columns = dict[str, tuple[Any, ...]]
+_OF_METRICS = ("metrics", "intervals", "chance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +34,18 @@ class Scores:
 
     def prefixed(self, prefix: str) -> Scores:
         """With this before the name of each metric."""
-        tables = ("metrics", "intervals", "chance")
         renamed = {
-            table: {f"{prefix}{name}": value for name, value in getattr(self, table).items()} for table in tables
+            table: {f"{prefix}{name}": value for name, value in getattr(self, table).items()} for table in _OF_METRICS
         }
         return replace(self, **renamed)
+
+    def without(self, metric: str) -> Scores:
+        """Without this metric."""
+        left = {
+            table: {name: value for name, value in getattr(self, table).items() if name != metric}
+            for table in _OF_METRICS
+        }
+        return replace(self, **left)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +145,11 @@ class Result:
         if shift := self.details.get("shift"):
             lines.append("  shifted from {source}, of {source_classes} classes; among {classes} here".format(**shift))
         for prompt, own in self.details.get("ablation", {}).items():
-            gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(own["gain"], *own["gain_interval"])
-            lines.append(f"  prompts: {prompt:8}  {own['acc1']:.4f}, over the name alone {gain}")
+            line = f"  prompts: {prompt:8}  {own['acc1']:.4f}"
+            if "gain_interval" in own:
+                gain = "{:+.4f} [{:+.4f}, {:+.4f}]".format(own["gain"], *own["gain_interval"])
+                line += f", over the name alone {gain}"
+            lines.append(line)
         return "\n".join(lines)
 
 

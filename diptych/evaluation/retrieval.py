@@ -34,7 +34,14 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
                 "(--distinct-captions) makes each one text with several right images",
                 stacklevel=4,
             )
-        return score(features.embeddings_NE, subject.encode_texts(texts), pairs_P2, texts=texts)
+        texts_ME = subject.encode_texts(texts)
+        if len(damaged := np.flatnonzero(~np.isfinite(texts_ME).all(axis=1))):
+            warnings.warn(
+                f"{name_of(subject)} gives no finite embedding for {len(damaged)} of the {len(texts)} captions, which "
+                f"count as wrong; the first is {texts[damaged[0]]!r:.80}",
+                stacklevel=4,
+            )
+        return score(features.embeddings_NE, texts_ME, pairs_P2, texts=texts)
 
     return Plan(
         need="caption",

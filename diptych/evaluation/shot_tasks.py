@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, DataError
 from diptych.evaluation import classification
-from diptych.evaluation.classification import ByName
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
 from diptych.evaluation.few_shot import Shots, few_shot, few_shot_cache, shots_to_match
@@ -23,11 +23,12 @@ from diptych.evaluation.result import Interval, Scores
 from diptych.evaluation.split import held_out
 from diptych.evaluation.subjects import Subject, name_of
 
+LEAST_DRAWS = 3  # from which on their spread tells something of their mean
+
 
 def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
     """Probes of few examples a class, and how many of them match the model's own zero-shot classifier."""
-    _check(options)
-    judge, named, beginning = Judge.of(data), None, Beginning.of(subject, data, options)
+    judge, named, beginning = _judge(data, options), None, Beginning.of(subject, data, options)
     if isinstance(subject, Clip):
         named = beginning.named or classification.by_name(subject, data, Options(templates=options.templates))
 
@@ -36,21 +37,24 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
         few, tune = (train, validation) if validation else held_out(train, HELD_OUT, options.seed)
         told: dict[str, Any] = {"shots": options.shots, "draws": options.draws, "seed": options.seed}
         towards = beginning.at(features["train"])
-        classes = len(judge.class_names)
-        points = few_shot(few, test, tune, judge.quality, classes=classes, towards=towards, **told)
+        points = few_shot(few, test, tune, judge.quality, classes=len(judge.class_names), towards=towards, **told)
         probe = fitted(judge, train, validation, features, options, towards).probe
-        full = judge.quality(probe.scores(test.features_ND), test.truth)
-        a_class = (len(few.truth) + len(tune.truth)) / len(np.unique(train.truth))
-        scores = _of_points(points, f"fs{{}}_{judge.metric}")
-        scores.metrics[f"lp_{judge.metric}"] = full
-        scores.details["strengths"] = [list(point.strengths) for point in points]
-        scores.details["full"] = {"examples": a_class, "accuracy": full}
+        whole = judge.score_classes(probe.scores(test.features_ND), test.truth, features["test"])
+        scores = _with(_of_points(points, "fs{}", judge, test.truth), whole, judge, "lp_")
+        full, a_class = whole.metrics[judge.metric], (len(few.truth) + len(tune.truth)) / len(np.unique(train.truth))
+        details: dict[str, Any] = {
+            "strengths": [list(point.strengths) for point in points],
+            "full": {"examples": a_class, "accuracy": full},
+        }
         if named:
-            level = _beside_zero_shot(scores, named, judge, test.truth, features["test"])
-            match = shots_to_match([*((point.examples, point.mean) for point in points), (a_class, full)], level)
+            scores = _with(scores, named.judged(judge, test.truth, features["test"]), judge, "")
+            level = details["zero_shot"] = scores.metrics[judge.metric]
+            # Where all is drawn, more shots are no more examples; and the whole probe has more than any of these.
+            curve = {point.examples: point.mean for point in points} | {a_class: full}
+            match = shots_to_match(list(curve.items()), level)
             known = match.shots if np.isfinite(match.shots) else None  # JSON has no infinity
-            scores.details["shots_to_match"] = {"shots": known, "kind": match.kind}
-        return scores
+            details["shots_to_match"] = {"shots": known, "kind": match.kind}
+        return replace(scores, details=scores.details | details)
 
     wanted: tuple[Wanted, ...] = ("features", "embeddings") if named else ("features",)
     texts = named.texts if named else ()
@@ -60,10 +64,9 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
 
 def plan_cache(subject: Subject, data: Splits, options: Options) -> Plan:
     """A cache of few examples a class beside zero-shot weights, of which nothing is trained: a cheap baseline."""
-    _check(options)
     if not isinstance(subject, Clip):
         raise ConfigError(f"{name_of(subject)} embeds no texts, and a cache stands beside zero-shot weights")
-    judge = Judge.of(data)
+    judge = _judge(data, options)
     named = classification.by_name(subject, data, Options(templates=options.templates))
 
     def score(features: Mapping[Split, Features]) -> Scores:
@@ -71,46 +74,74 @@ def plan_cache(subject: Subject, data: Splits, options: Options) -> Plan:
         few, tune = (train, validation) if validation else held_out(train, HELD_OUT, options.seed)
         told: dict[str, Any] = {"shots": options.shots, "draws": options.draws, "seed": options.seed}
         points = few_shot_cache(few, test, tune, named.weights_CE, judge.quality, scale=named.scale, **told)
-        scores = _of_points(points, f"cache{{}}_{judge.metric}")
-        scores.details["weights"] = [list(point.weights) for point in points]
-        scores.details["sharpnesses"] = [list(point.sharpnesses) for point in points]
-        _beside_zero_shot(scores, named, judge, test.truth, features["test"])
-        return scores
+        zero = named.judged(judge, test.truth, features["test"])
+        scores = _with(_of_points(points, "cache{}", judge, test.truth), zero, judge, "")
+        details = {
+            "weights": [list(point.weights) for point in points],
+            "sharpnesses": [list(point.sharpnesses) for point in points],
+            "zero_shot": zero.metrics[judge.metric],
+        }
+        return replace(scores, details=scores.details | details)
 
     metric = f"cache{max(options.shots)}_{judge.metric}"
     return Plan("label", ("embeddings",), data.learning(), score, named.texts, metric)
 
 
-def _check(options: Options) -> None:
+def _judge(data: Splits, options: Options) -> Judge:
+    """Of data of which a class can give examples. Raises ConfigError for numbers that draw none, DataError for data
+    of several classes an image."""
     if not options.shots or min(options.shots) < 1 or options.draws < 1:
         raise ConfigError(f"shots and draws are 1 or more, not {options.shots} and {options.draws}")
+    judge = Judge.of(data)
+    if judge.kind == "multi-label":
+        raise DataError(
+            f"examples a class are drawn where each image has one class, and those of {data.title} have several; "
+            "linear-probe and nearest-neighbours take them"
+        )
+    return judge
 
 
-def _of_points(points: Sequence[Shots], name: str) -> Scores:
-    """The mean over draws of each number of shots, as the metric of that name."""
-    return Scores(
-        metrics={name.format(point.shots): point.mean for point in points},
-        intervals={name.format(p.shots): _of_draws(p.metrics) for p in points if len(p.metrics) > 1},
-        chance={},
-        details={
-            "shots": [point.shots for point in points],
-            "accuracies": [list(point.metrics) for point in points],
-            "classes_short_of_examples": [point.short for point in points],
-        },
-    )
+def _of_points(points: Sequence[Shots], name: str, judge: Judge, labels_N: np.ndarray) -> Scores:
+    """The mean over draws of each number of shots, as the metric of that name, and the answers of each draw."""
+    metrics, limits, chance, columns = {}, {}, {}, {"label": tuple(labels_N.tolist())}
+    for point in points:
+        own, metric = name.format(point.shots), f"{name.format(point.shots)}_{judge.metric}"
+        metrics[metric], chance[metric] = point.mean, judge.chance
+        if len(point.metrics) >= LEAST_DRAWS and point.spread > 0:  # equal draws tell nothing of others
+            limits[metric] = _of_draws(point.metrics)
+        columns[f"{own}_predicted"] = _by_image([answers.predicted_N for answers in point.answers])
+        columns[f"{own}_rank"] = _by_image([answers.ranks_N + 1 for answers in point.answers])
+        if judge.kind == "binary":
+            columns[f"{own}_score"] = _by_image([a.more_N for a in point.answers if a.more_N is not None])
+    details = {
+        "shots": [point.shots for point in points],
+        "accuracies": [list(point.metrics) for point in points],
+        "classes_short_of_examples": [point.short for point in points],
+    }
+    return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=columns, details=details)
 
 
-def _beside_zero_shot(scores: Scores, named: ByName, judge: Judge, truth: np.ndarray, features: Features) -> float:
-    """The metric of the zero-shot classifier, which becomes one of the scores too."""
-    images_NE = named.images(features)
-    zero = judge.score(images_NE, named.weights_CE, truth, features, scale=named.scale, first_C=named.first_C)
-    level = zero.metrics[judge.metric]
-    scores.metrics[judge.metric], scores.intervals[judge.metric] = level, zero.intervals[judge.metric]
-    scores.details["zero_shot"] = level
-    return level
+def _by_image(draws: Sequence[np.ndarray]) -> tuple[tuple[Any, ...], ...]:
+    """Of each image the values of all draws."""
+    return tuple(map(tuple, np.stack(draws, axis=1).tolist()))
+
+
+def _with(scores: Scores, other: Scores, judge: Judge, prefix: str) -> Scores:
+    """With the metric of another classifier, and its answers; those of the zero-shot one, whose metric has no prefix,
+    begin with ``zero_shot_``."""
+    own = {
+        table: getattr(scores, table) | {f"{prefix}{judge.metric}": getattr(other, table)[judge.metric]}
+        for table in ("metrics", "intervals", "chance")
+    }
+    columns = {
+        f"{prefix or 'zero_shot_'}{name}": other.predictions[name]
+        for name in ("predicted", "rank", "score", "confidence")
+        if name in other.predictions
+    }
+    return replace(scores, **own, predictions=scores.predictions | columns)
 
 
 def _of_draws(metrics: Sequence[float]) -> Interval:
     """95 % interval of the mean over draws (Student's t); that other test images might have been taken is not in it."""
-    half = stats.t.ppf(0.975, len(metrics) - 1) * np.std(metrics, ddof=1) / len(metrics) ** 0.5
-    return float(max(0.0, np.mean(metrics) - half)), float(min(1.0, np.mean(metrics) + half))
+    mean, half = np.mean(metrics), stats.t.ppf(0.975, len(metrics) - 1) * np.std(metrics, ddof=1) / len(metrics) ** 0.5
+    return float(max(0.0, mean - half)), float(min(1.0, mean + half))

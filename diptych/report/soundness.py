@@ -105,11 +105,18 @@ class _Prompt:
     gain_interval: tuple[float, float]
     interval: tuple[float, float] = (0.0, 1.0)
     p: float = 1.0
+    templates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Name(_Prompt):
+    gain: float = 0.0
+    gain_interval: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class _Study:
-    name: _Prompt
+    name: _Name
     template: _Prompt
     hint: _Prompt
     ensemble: _Prompt

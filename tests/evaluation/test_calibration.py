@@ -28,7 +28,7 @@ def test_classes_that_answer_for_themselves_by_hand() -> None:
     said_NC = np.array([[0.82, 0.1, 0.6], [0.1, 0.22, 0.05], [0.3, 0.5, 0.62], [0.7, 0.6, 0.05]])
     scale, bias = 2.0, -1.0
     similarity_NC = (np.log(said_NC / (1 - said_NC)) - bias) / scale
-    plain = zero_shot.score(similarity_NC, [0, 2, 2, 1], np.eye(3), scale=scale, bias=bias)
+    plain = zero_shot.score_classes(similarity_NC, [0, 2, 2, 1], scale=scale, bias=bias)
     assert plain.predictions["predicted"] == (0, 1, 2, 0)
     assert plain.predictions["confidence"] == pytest.approx((0.82, 0.22, 0.62, 0.7))
     found = with_confidence(plain, "sigmoid", 0.5)
@@ -39,7 +39,15 @@ def test_classes_that_answer_for_themselves_by_hand() -> None:
     assert found.metrics["acc1_answered"] == pytest.approx(2 / 3)
     assert found.details["none_of_these"]["false_answers"] == 1
     # By the softmax the first class has 0.82 / 0.18 of 0.82 / 0.18 + 0.1 / 0.9 + 0.6 / 0.4.
-    compete = zero_shot.score(similarity_NC, [0, 2, 2, 1], np.eye(3), scale=scale)
+    compete = zero_shot.score_classes(similarity_NC, [0, 2, 2, 1], scale=scale)
+    assert not {"brier", "nll"} & set(plain.predictions)
+    assert set(found.details["calibration"]["metrics"]) == {
+        "ece",
+        "ece_equal_mass",
+        "mce",
+        "answer_brier",
+        "answer_nll",
+    }
     assert compete.predictions["confidence"][0] == pytest.approx(4.5556 / (4.5556 + 0.1111 + 1.5), abs=1e-4)
 
 
@@ -56,9 +64,10 @@ def test_a_case_by_hand() -> None:
     assert (first.count, second.count, first.edges) == (3, 2, (0, 0.9))
     expected = 3 / 5 * abs(2 / 3 - 2.05 / 3) + 2 / 5 * abs(0.5 - 0.975)
     assert found.metrics["ece_equal_mass"] == pytest.approx(expected)
-    assert found.metrics["brier"] == pytest.approx((0.45**2 + 0.6**2 + 0.1**2 + 0.05**2 + 1) / 5)
+    assert found.metrics["answer_brier"] == pytest.approx((0.45**2 + 0.6**2 + 0.1**2 + 0.05**2 + 1) / 5)
     nll = -(math.log(0.55) + math.log(0.4) + math.log(0.9) + math.log(0.95) + math.log(1e-12)) / 5
-    assert found.metrics["nll"] == pytest.approx(nll)
+    assert found.metrics["answer_nll"] == pytest.approx(nll)
+    assert not {"brier", "nll"} & set(found.metrics)  # of classes that are not told apart there are none
 
 
 def test_scores_of_all_classes_by_hand() -> None:
@@ -67,6 +76,17 @@ def test_scores_of_all_classes_by_hand() -> None:
     assert found.metrics["nll"] == pytest.approx(-(math.log(0.7) + math.log(0.3) + math.log(0.4)) / 3)
     assert found.equal_width[0].accuracy == 1 / 3  # the third shares its probability with a wrong class
     assert found.metrics["ece"] == pytest.approx(0.5 - 1 / 3)
+
+
+def test_the_likelihood_of_a_result_is_that_of_its_labels_among_all_classes() -> None:
+    logits_NC, labels_N = drawn(200, 4, 3)
+    scores = with_confidence(zero_shot.score_classes(logits_NC, labels_N), "softmax", None)
+    told, plain = scores.details["calibration"], calibration(softmax(logits_NC), labels_N)
+    for name in ("brier", "nll"):
+        assert told["metrics"][name] == pytest.approx(plain.metrics[name])
+        assert told["intervals"][name] == pytest.approx(plain.intervals[name])
+        assert told["metrics"][name] > 1.2 * told["metrics"][f"answer_{name}"]
+    assert told["metrics"]["ece"] == pytest.approx(plain.metrics["ece"])
 
 
 @settings(max_examples=10, deadline=None)
@@ -84,7 +104,7 @@ def test_tables_are_of_all_samples(seed: int, samples: int, bins: int) -> None:
         assert found.metrics[name] == pytest.approx(error)
         assert all(row.edges[0] - 1e-9 <= row.confidence <= row.edges[1] + 1e-9 for row in filled)
     for name, (low, high) in found.intervals.items():
-        assert low - 1e-9 <= found.metrics[name] <= high + 1e-9
+        assert low <= found.metrics[name] <= high
 
 
 def test_a_perfect_model_is_not_blamed_and_a_proud_one_is() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from diptych.evaluation import calibration_intervals, intervals
+from diptych.evaluation import calibration_intervals, intervals, multilabel
 from diptych.evaluation.abstention import risk_coverage
 from diptych.evaluation.calibration import calibration
 from diptych.evaluation.calibration_intervals import Binned, error_interval, expected, largest
@@ -137,23 +137,27 @@ def test_median_ranks_at_length(clusters: int, size: int, alike: float) -> None:
     check(20, case, 400, careful=True)
 
 
-CONFIDENT = {"sure": (5.0, 0.5), "surer": (30.0, 0.5), "unsure": (2.0, 1.0)}
+CONFIDENT = {"sure": (5.0, 0.5), "surer": (30.0, 0.5), "unsure": (2.0, 1.0), "middling": (4.0, 6.0)}
 RIGHT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "calibrated": lambda confidence: confidence,
     "overconfident": lambda confidence: 0.75 * confidence,
     "slightly overconfident": lambda confidence: confidence**1.1,
+    "hardly ever right": lambda confidence: 0.15 * confidence,
     "wavy": lambda confidence: np.clip(confidence + 0.05 * np.sin(9 * confidence), 0, 1),
 }
 EDGES = np.linspace(0, 1, 16)
 
 
 def errors_cover(confident: str, right: str, samples: int, data_sets: int) -> None:
-    """The truth is that of the bins: what infinitely many samples would show."""
+    """The truth is that of the bins: what infinitely many samples would show.
+
+    The largest error of a bin is left out where a bin that few samples reach has it: no data set of so few tells that.
+    """
     many = np.random.default_rng(1).beta(*CONFIDENT[confident], 400_000)
     bin_N = np.searchsorted(EDGES[1:-1], many)
     share_B = np.bincount(bin_N, minlength=15) / len(many)
     gap_B = np.bincount(bin_N, weights=RIGHT[right](many) - many, minlength=15) / (share_B * len(many)).clip(1e-9)
-    for statistic in (expected, largest):
+    for statistic in (expected, largest) if (share_B * samples)[np.abs(gap_B).argmax()] > 5 else (expected,):
 
         def case(generator: np.random.Generator, seed: int, statistic: Callable = statistic) -> Interval:
             confidence_N = generator.beta(*CONFIDENT[confident], samples)
@@ -163,10 +167,29 @@ def errors_cover(confident: str, right: str, samples: int, data_sets: int) -> No
         check(float(statistic(gap_B, share_B)), case, data_sets, careful=True)
 
 
-@pytest.mark.parametrize("right", ["calibrated", "overconfident"])
-def test_calibration_errors(right: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("confident", "right"), [("sure", "calibrated"), ("sure", "overconfident"), ("middling", "hardly ever right")]
+)
+def test_calibration_errors(confident: str, right: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration_intervals, "DRAWS", 200)
-    errors_cover("sure", right, 300, 40)
+    errors_cover(confident, right, 300, 40)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.07, 0.93, 0.98])
+def test_an_error_that_cannot_grow_much_is_not_said_to_be_as_large_as_it_can_be(rate: float) -> None:
+    """Where noise hides no error, an interval is about as wide as that of a bootstrap, and as far to both sides."""
+    generator = np.random.default_rng(0)
+    confidence_N = (0.3 if rate < 0.5 else 0.1) + 0.6 * generator.beta(4, 4, 2000)
+    correct_N = generator.random(2000) < rate
+    binned = Binned.of(confidence_N, correct_N, EDGES)
+    (low, high), _ = error_interval(binned, expected, 0)
+    drawn = [
+        Binned.of(confidence_N[rows_N], correct_N[rows_N], EDGES).error(expected)
+        for rows_N in generator.integers(2000, size=(300, 2000))
+    ]
+    deviation, error = float(np.std(drawn)), binned.error(expected)
+    assert 1.5 * deviation < error - low < 2.5 * deviation
+    assert 1.5 * deviation < high - error < 2.5 * deviation
 
 
 @pytest.mark.long
@@ -228,3 +251,37 @@ def test_areas_under_risk_coverage() -> None:
 
     truth = risk_coverage(*drawn(np.random.default_rng(1), 200_000), draws=1).area
     check(truth, lambda generator, seed: risk_coverage(*drawn(generator, 300), seed=seed, draws=400).interval, 200)
+
+
+def ranked(generator: np.random.Generator, images: int, share: float, gain: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of twelve classes and labels; the larger the gain, the further apart."""
+    labels_NC = generator.random((images, 12)) < share
+    labels_NC[0] = True
+    return generator.standard_normal(labels_NC.shape) + gain * labels_NC, labels_NC
+
+
+def average_precisions_cover(images: int, share: float, gain: float, data_sets: int) -> None:
+    """The truth is what data sets of this size show on average."""
+    generator, found = np.random.default_rng(10_000), []
+    for _ in range(300):
+        scores_NC, labels_NC = ranked(generator, images, share, gain)
+        found += [multilabel.average_precision(scores_NC[:, c], labels_NC[:, c]) for c in range(12)]
+
+    def case(generator: np.random.Generator, _: int) -> Interval:
+        return multilabel.score(*ranked(generator, images, share, gain)).intervals["map11"]
+
+    check(float(np.mean(found)), case, data_sets, careful=True)
+
+
+@pytest.mark.parametrize(("images", "share", "gain"), [(300, 0.01, 0.0), (300, 0.02, 1.0), (200, 0.2, 3.0)])
+def test_average_precisions(images: int, share: float, gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multilabel, "DRAWS", 80)
+    average_precisions_cover(images, share, gain, 60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("images", [300, 2000])
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.2])
+@pytest.mark.parametrize("gain", [0.3, 1.0, 3.0])
+def test_average_precisions_at_length(images: int, share: float, gain: float) -> None:
+    average_precisions_cover(images, share, gain, 200)

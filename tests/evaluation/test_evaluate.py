@@ -269,3 +269,49 @@ def test_an_evaluation_shows_a_bar_on_a_terminal_only(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     evaluate(clip, Colours())
     assert "embedding colours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_images_of_which_a_model_says_nothing_are_skipped_and_counted(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    outputs, bad = Clip.image_outputs, {3, 70}
+
+    def damaged(self: Clip, pixels_BCHW: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal seen
+        arrays = [array.copy() for array in outputs(self, pixels_BCHW)]
+        for array in arrays:
+            array[[i for i in range(len(array)) if seen + i in bad], 5] = value
+        seen += len(pixels_BCHW)
+        return arrays[0], arrays[1]
+
+    whole, seen = evaluate(clip, Colours(0), none_of_these=0.2), 0
+    monkeypatch.setattr(Clip, "image_outputs", damaged)
+    result = evaluate(clip, Colours(0), none_of_these=0.2)
+    assert result.samples == 78
+    assert result.skipped == tuple(f"sample-{i} is embedded as what is no finite number" for i in sorted(bad))
+    kept = [i for i in range(80) if i not in bad]
+    assert result.predictions["rank"] == tuple(whole.predictions["rank"][i] for i in kept)
+    seen = 0
+    assert evaluate(clip, Colours(0), "retrieval", distinct_captions=True).samples == 78
+    seen, bad = 0, set(range(9))
+    with pytest.raises(TooManyFailures, match=r"9 samples of colours .*: sample-0 is embedded as"):
+        evaluate(clip, Colours(0))
+
+
+def test_texts_of_which_a_model_says_nothing_are_told(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = Clip.encode_texts
+
+    def damaged(self: Clip, texts: list[str], *rest: object, **more: object) -> np.ndarray:
+        embeddings_ME = encode(self, texts, *rest, **more).copy()
+        embeddings_ME[["blue" in text for text in texts]] = np.nan
+        return embeddings_ME
+
+    monkeypatch.setattr(Clip, "encode_texts", damaged)
+    with pytest.raises(DataError, match="no finite embedding for 1 of the 6 classes; the first is 'blue'"):
+        evaluate(clip, Colours(0))
+    with pytest.warns(UserWarning, match="no finite embedding for 1 of the 86 captions, .* 'a blue square'"):
+        result = evaluate(clip, Colours(0), "retrieval", distinct_captions=True)
+    place = result.text_predictions["text"].index("a blue square")
+    assert result.text_predictions["rank"][place] == 80 - 13 + 1  # behind all that are wrong
+    assert all(np.isfinite(value) for value in result.metrics.values())

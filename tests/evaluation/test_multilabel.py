@@ -48,7 +48,7 @@ def test_known_average_precisions(scores, labels, expected) -> None:
 
 
 def scored(scores_NC, labels_NC, **options):
-    return multilabel.score(np.array(scores_NC, float), np.array(labels_NC), np.eye(len(scores_NC[0])), **options)
+    return multilabel.score(np.array(scores_NC, float), np.array(labels_NC), **options)
 
 
 def test_the_mean_is_over_classes_that_occur() -> None:
@@ -64,6 +64,7 @@ def test_the_mean_is_over_classes_that_occur() -> None:
     assert found.chance["map11"] == pytest.approx((2 / 4 + 1 / 4) / 2)
     assert found.predictions["labels"] == ((0,), (), (0, 1), ())
     assert found.predictions["predicted"] == (0, 0, 1, 1)
+    assert found.predictions["scores"] == tuple(map(tuple, scores_NC))
     low, high = found.intervals["map11"]
     assert 0 < low <= found.metrics["map11"] <= high <= 1
 
@@ -133,16 +134,18 @@ def test_the_interval_of_the_area_covers_its_value(positives, negatives, shift) 
 
 def test_binary_scores() -> None:
     images_NE = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.2, 0.9]], np.float32)
-    found = binary.score(images_NE, np.array([1, 0, 1, 0]), np.eye(2, dtype=np.float32))
+    found = binary.score(images_NE, np.array([1, 0, 1, 0]))
     assert found.metrics == {"roc_auc": pytest.approx(3 / 4), "acc1": 1 / 2}  # of the third both score the same
     assert found.predictions["predicted"] == (1, 0, 0, 1)
     assert found.chance == {"roc_auc": 0.5, "acc1": 0.5}
-    nothing = binary.score(np.full_like(images_NE, np.nan), np.array([1, 0, 1, 0]), np.eye(2, dtype=np.float32))
+    nothing = binary.score(np.full_like(images_NE, np.nan), np.array([1, 0, 1, 0]))
     assert nothing.metrics == {"roc_auc": 0, "acc1": 0}
+    unseen = binary.score(np.array([[-np.inf, 1.0], [-np.inf, 0.5], [-np.inf, 2.0]]), np.array([1, 0, 1]))
+    assert unseen.metrics == {"roc_auc": 0.5, "acc1": 2 / 3}  # a class that no example showed is never answered
     with pytest.raises(DataError, match="both"):
-        binary.score(images_NE, np.ones(4), np.eye(2, dtype=np.float32))
+        binary.score(images_NE, np.ones(4))
     with pytest.raises(DataError, match="two classes"):
-        binary.score(images_NE, np.array([1, 0, 2, 0]), np.eye(2, dtype=np.float32))
+        binary.score(images_NE, np.array([1, 0, 2, 0]))
 
 
 def test_a_perfect_area_has_an_interval_all_the_same() -> None:

@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diptych.errors import ConfigError, DataError, MissingExtra
 from diptych.evaluation import few_shot, neighbours, probes
@@ -180,6 +182,9 @@ def test_draws_are_balanced_nested_and_keyed() -> None:
     np.testing.assert_array_equal(few_shot.draw(labels_N, 4, 5), four)
     assert not np.array_equal(few_shot.draw(labels_N, 4, 6), four)
     np.testing.assert_array_equal(few_shot.draw(labels_N[:23], 4, 5), four[four < 23])  # a class more changes no other
+    many_N = np.zeros(1000, int)
+    together = [set(few_shot.draw(many_N, 16, seed, number)) for seed in range(4) for number in range(5)]
+    assert len(set().union(*together)) > 250  # of 320; five seeds in a row would have been 8 draws of 16
     with pytest.raises(ConfigError, match="one example or more, not 0"):
         few_shot.draw(labels_N, 0, 0)
 
@@ -191,7 +196,11 @@ def test_few_shots_learn_and_are_reproducible() -> None:
     assert [point.examples for point in points] == [1, 4, 30]
     assert [point.short for point in points] == [0, 0, 3]
     assert points[0].mean < points[1].mean < points[2].mean
-    assert points[2].spread == pytest.approx(0, abs=0.01)  # every draw has all there are
+    assert points[2].spread == 0  # every draw has all there are
+    for point in points:
+        assert point.metrics == tuple((own.ranks_N == 0).mean() for own in point.answers)
+    twice = few_shot.few_shot(train, test, 1.0, shots=(4, 1, 4), draws=3)
+    assert twice == points[:2]
     assert points[0].spread == pytest.approx(np.std(points[0].metrics, ddof=1))
     assert math.isnan(few_shot.few_shot(train, test, 1.0, shots=(1,), draws=1)[0].spread)
     (searched,) = few_shot.few_shot(train, test, split(60, seed=3, start=690), shots=(4,), draws=2)
@@ -264,6 +273,44 @@ def test_neighbours_are_brute_force(monkeypatch: pytest.MonkeyPatch, at_once: in
             sums = np.bincount(train.truth[nearest[:count]], similarity[nearest[:count]], minlength=4)
             expected = max(range(4), key=lambda label, v=votes, s=sums: (v[label], s[label]))
             assert scores_QC[number].argmax() == expected
+
+
+@pytest.mark.parametrize("at_once", [1, 10**7])
+def test_neighbours_that_are_as_near_share_what_votes_are_left(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(neighbours, "_SIMILARITIES_AT_ONCE", at_once)
+    near, far = [1.0, 0.0], [0.0, 1.0]
+    truth = np.array([0, 1, 1, 2, 2, 0])
+    samples = Labelled(np.array([near, near, near, near, far, far], np.float32), truth)
+    for order in (np.arange(6), np.arange(6)[::-1], np.array([3, 5, 1, 0, 4, 2])):
+        votes = neighbours.vote(samples.take(order), np.array([near], np.float32), (1, 2, 4, 5), 3)
+        assert [scores_QC.round(2).tolist() for scores_QC in votes] == [
+            [[0.25, 0.5, 0.25]],  # a quarter each of four, of which two are of class 1
+            [[0.5, 1.0, 0.5]],
+            [[1.0, 2.0, 1.0]],
+            [[1.5, 2.0, 1.5]],  # two that are far share the fifth vote
+        ]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([(1,), (3, 8), (2, 20, 40)]), st.integers(2, 600))
+def test_no_order_of_samples_decides_and_features_that_tell_nothing_get_nothing_right(
+    seed: int, counts: tuple[int, ...], width: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    same_D = generator.standard_normal(width).astype(np.float32)
+    labels_N = np.arange(40) % 4
+    for scores_QC in neighbours.vote(Labelled(np.tile(same_D, (40, 1)), labels_N), np.tile(same_D, (9, 1)), counts, 4):
+        assert probes.accuracy(scores_QC, np.arange(9) % 4) == 0
+    kinds = generator.standard_normal((5, width)).astype(np.float32)  # many samples are alike
+    features_ND, queries_QD = kinds[generator.integers(5, size=40)], kinds[generator.integers(5, size=7)]
+    order = generator.permutation(40)
+    for one, other in zip(
+        neighbours.vote(Labelled(features_ND, labels_N), queries_QD, counts, 4),
+        neighbours.vote(Labelled(features_ND[order], labels_N[order]), queries_QD, counts, 4),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        assert (one.argmax(axis=1) == other.argmax(axis=1)).all()
 
 
 def test_neighbours_are_chosen_by_the_validation_split() -> None:

@@ -9,16 +9,20 @@ import torch
 from PIL import Image
 from tiny import SPEC
 
+from diptych.data.sources import Sample
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, DataError
+from diptych.evaluation import few_shot
 from diptych.evaluation.datasets import DATASETS
 from diptych.evaluation.few_shot import draw
 from diptych.evaluation.neighbours import SHARPNESSES, WEIGHTS
+from diptych.evaluation.plan import Splits
 from diptych.evaluation.runner import Data, Model, run
 from diptych.evaluation.splits import named, open_splits
 from diptych.evaluation.tasks import evaluate
+from diptych.text.prompts import templates
 from diptych.text.tokenizer import Tokenizer
 
 # Of a handful of images any strength of the penalty may be the best, and the weakest does not converge.
@@ -71,6 +75,16 @@ def test_a_probe_learns_from_train_is_chosen_on_val_and_measured_on_test(clip: C
 def test_few_shots_are_set_against_zero_shot(clip: Clip, data: Path) -> None:
     result = evaluate(clip, data, "few-shot", shots=(1, 4), draws=2)
     assert result.metric == "fs4_acc1"
+    assert result.chance == dict.fromkeys(("fs1_acc1", "fs4_acc1", "lp_acc1", "acc1"), 0.25)
+    assert set(result.intervals) == {"lp_acc1", "acc1"}  # two draws tell nothing of their mean
+    for place, shots in enumerate((1, 4)):
+        ranks_ND = np.array(result.predictions[f"fs{shots}_rank"])
+        assert (ranks_ND == 1).mean(axis=0).tolist() == pytest.approx(result.details["accuracies"][place])
+        answered_ND = np.array(result.predictions[f"fs{shots}_predicted"])
+        right_ND = answered_ND == np.array(result.predictions["label"])[:, None]
+        np.testing.assert_array_equal(right_ND, ranks_ND == 1)
+    for metric, column in (("lp_acc1", "lp_rank"), ("acc1", "zero_shot_rank")):
+        assert (np.array(result.predictions[column]) == 1).mean() == result.metrics[metric]
     assert result.details["shots"] == [1, 4]
     assert np.shape(result.details["accuracies"]) == (2, 2)
     assert result.metrics["fs4_acc1"] == pytest.approx(np.mean(result.details["accuracies"][1]))
@@ -79,6 +93,53 @@ def test_few_shots_are_set_against_zero_shot(clip: Clip, data: Path) -> None:
     assert result.details["shots_to_match"]["kind"] == "extrapolated"
     bare = evaluate(ImageSubject.of(clip), data, "few-shot", shots=(1,), draws=1)
     assert "shots_to_match" not in bare.details
+    three = evaluate(clip, data, "few-shot-cache", shots=(1,), draws=3)
+    assert np.std(three.details["accuracies"][0]) > 0
+    low, high = three.intervals["cache1_acc1"]
+    assert low < three.metrics["cache1_acc1"] < high
+
+
+def test_more_shots_than_there_are_examples_are_one_point(
+    clip: Clip, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits, learn = [], few_shot.select
+    monkeypatch.setattr(
+        few_shot, "select", lambda drawn, *rest, **more: fits.append(drawn) or learn(drawn, *rest, **more)
+    )
+    result = evaluate(clip, data, "few-shot", shots=(16, 10, 64, 4, 4), draws=3)  # there are ten a class
+    assert [len(drawn.truth) for drawn in fits] == [16, 16, 16, 40]
+    assert result.details["shots"] == [4, 10, 16, 64]
+    assert result.details["classes_short_of_examples"] == [0, 0, 4, 4]
+    assert not {"fs10_acc1", "fs16_acc1", "fs64_acc1"} & set(result.intervals)  # every draw is the same
+    assert result.metrics["fs10_acc1"] == result.metrics["fs64_acc1"]
+
+
+def test_what_few_shots_cannot_be_had_of_is_said_before_images_are_read(
+    clip: Clip, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embedded(*_: object) -> None:
+        raise AssertionError("images were read")
+
+    class Several:
+        name, class_names, templates = "several", ("a", "b"), ()
+
+        def __len__(self) -> int:
+            return 1
+
+        def read(self, i: int) -> Sample:
+            return Sample(b"", captions=(), label=None, key="one", labels=(0, 1))
+
+    monkeypatch.setattr("diptych.evaluation.features.made", embedded)
+    for task in ("few-shot", "few-shot-cache"):
+        with pytest.raises(DataError, match="those of several have several"):
+            evaluate(clip, Splits(Several(), train=Several()), task)
+        with pytest.raises(ConfigError, match="a seed is 0 or more, not -1"):
+            evaluate(clip, data, task, seed=-1)
+        with pytest.raises(ConfigError, match="shots and draws"):
+            evaluate(clip, data, task, draws=0)
+    row = dataclasses.replace(DATASETS["kinetics700"], name="own", title="Own", classes=None)
+    with pytest.raises(DataError, match="own has 4 classes"):
+        evaluate(clip, dataclasses.replace(open_splits(str(data)), row=row), "zero-shot", templates="{}")
 
 
 def test_a_cache_of_few_examples_stands_beside_zero_shot(clip: Clip, data: Path) -> None:
@@ -117,6 +178,22 @@ def test_neighbours_vote(clip: Clip, data: Path) -> None:
     assert str(result.details["neighbours"]) in result.details["tried"]  # as JSON has it
 
 
+def test_few_neighbours_have_no_top_five(tmp_path: Path, clip: Clip) -> None:
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 2)):
+        for label in range(6):
+            for i in range(count):
+                colour = np.array([40 * label, 200 - 40 * label, 90]) + generator.normal(0, 60, (16, 16, 3))
+                file = tmp_path / "six" / split / f"class {label}" / f"{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.clip(colour, 0, 255).astype(np.uint8)).save(file)
+    found = [evaluate(clip, tmp_path / "six", "nearest-neighbours", seed=seed) for seed in range(3)]
+    for result in found:
+        tables = [result.metrics, result.intervals, result.chance]
+        assert ["knn_acc5" in table for table in tables] == [result.details["neighbours"] >= 5] * 3
+    assert any("knn_acc5" not in result.metrics for result in found)
+
+
 def test_a_class_that_one_split_has_not_does_not_shift_the_others(clip: Clip, data: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -128,6 +205,23 @@ def test_a_class_that_one_split_has_not_does_not_shift_the_others(clip: Clip, da
     shutil.rmtree(tmp_path / "fewer" / "test" / "blue")
     with pytest.raises(DataError, match="blue"):
         evaluate(clip, tmp_path / "fewer", "linear-probe")
+
+
+@pytest.mark.parametrize("task", ["linear-probe", "few-shot", "few-shot-cache", "nearest-neighbours"])
+def test_a_class_without_examples_is_missed_and_spoils_no_other(
+    clip: Clip, data: Path, tmp_path: Path, task: str
+) -> None:
+    import shutil
+
+    shutil.copytree(data, tmp_path / "lacking")
+    for split in ("train", "val"):
+        shutil.rmtree(tmp_path / "lacking" / split / "grey")
+    options = {"shots": (8,), "draws": 1} if task.startswith("few-shot") else {}
+    result = evaluate(clip, tmp_path / "lacking", task, **options)
+    if task == "few-shot-cache":
+        assert result.metrics["cache8_acc1"] > 0.5
+    else:
+        assert 0.6 < result.metrics[result.metric] <= 0.75
 
 
 def test_what_learns_needs_examples(clip: Clip, data: Path) -> None:
@@ -210,10 +304,16 @@ def test_how_sure_answers_are_and_what_prompts_give(clip: Clip, data: Path, scor
     assert list(study) == ["name", "template", "hint", "ensemble"]
     plain = evaluate(clip, data, "zero-shot", templates="{}")
     assert study["name"]["acc1"] == plain.metrics["acc1"]
-    assert study["name"]["gain"] == 0
+    assert "gain" not in study["name"]  # what is compared with itself has none
+    assert study["template"]["templates"] == ["a photo of a {}."]
+    assert list(study["ensemble"]["templates"]) == list(templates("photo-ensemble"))
     gain = evaluate(clip, data, "zero-shot", templates="photo-ensemble").metrics["acc1"] - plain.metrics["acc1"]
     assert study["ensemble"]["gain"] == pytest.approx(gain)
     assert "prompts: ensemble" in str(result)
+    assert "prompts: name" in str(result)
+    own = evaluate(clip, data, "zero-shot", templates=["one {}", "two {}"], ablate_prompts=True)
+    assert own.details["ablation"]["ensemble"]["templates"] == ["one {}", "two {}"]
+    assert own.details["ablation"]["ensemble"]["acc1"] == own.metrics["acc1"]
     with pytest.raises(ConfigError, match="between 0 and 1"):
         evaluate(clip, data, "zero-shot", none_of_these=30)
 
@@ -234,5 +334,3 @@ def test_a_file_that_an_option_names_counts_by_what_it_holds(clip: Clip, data: P
     assert not made()[0]
     (tmp_path / "templates.txt").write_text("one {}\n")
     assert made()[0]
-    with pytest.raises(ConfigError, match="shots and draws"):
-        evaluate(clip, data, "few-shot", draws=0)
