@@ -91,7 +91,8 @@ def plan_supervised(subject: Subject, data: Splits, options: Options) -> Plan:
     there: dict[Split, Any] = {
         "source" if split == "test" else split: part for split, part in source.learning().items()
     }
-    return Plan("label", ("features",), {"test": data.test, **there}, score, metric=f"lp_{shift.judge.metric}")
+    metric, names = f"lp_{shift.judge.metric}", shift.judge.class_names
+    return Plan("label", ("features",), {"test": data.test, **there}, score, metric=metric, class_names=names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,8 @@ def plan_linear_probe(subject: Subject, data: Splits, options: Options) -> Plan:
         scores = judge.score_classes(found.probe.scores(test.features_ND), test.truth, features["test"])
         return replace(scores.prefixed("lp_"), details={**scores.details, "probe": found.told})
 
-    return Plan("label", ("features",), data.learning(), score, metric=f"lp_{judge.metric}")
+    metric = f"lp_{judge.metric}"
+    return Plan("label", ("features",), data.learning(), score, metric=metric, class_names=judge.class_names)
 
 
 def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -58,7 +59,8 @@ def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
             scores.prefixed("knn_"), details={**scores.details, "neighbours": found.count, "tried": found.metrics}
         )
 
-    return Plan("label", ("features",), data.learning(), score, metric=f"knn_{judge.metric}")
+    metric = f"knn_{judge.metric}"
+    return Plan("label", ("features",), data.learning(), score, metric=metric, class_names=judge.class_names)
 
 
 @dataclass(frozen=True, eq=False)
