@@ -92,7 +92,8 @@ def plan_supervised(subject: Subject, data: Splits, options: Options) -> Plan:
         "source" if split == "test" else split: part for split, part in source.learning().items()
     }
     splits: dict[Split, Any] = {"test": data.test, **there}
-    return Plan("label", beginning.wanted, splits, score, beginning.texts, f"lp_{shift.judge.metric}")
+    metric, names = f"lp_{shift.judge.metric}", shift.judge.class_names
+    return Plan("label", beginning.wanted, splits, score, beginning.texts, metric, class_names=names)
 
 
 @dataclass(frozen=True, eq=False)

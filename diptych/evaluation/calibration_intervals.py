@@ -6,6 +6,11 @@ inverted: the interval is of those errors under which the observed one is not un
 bin by bin, from binomial distributions whose rates are the confidences moved, all by one factor, the way that the
 accuracies were seen to be off (a parametric bootstrap). The larger the factor, the larger are error and what is drawn,
 so both ends are found by halving.
+
+In simulations the interval of an expected error covers about 92 % to 100 %, from a calibrated model to one that is
+hardly ever right (tests/evaluation/test_coverage.py); where the error is beyond noise it is as wide as the plain
+bootstrap's. Of the largest error of a bin it is wide, and a bin in which a data set has hardly an answer is not known
+from it.
 """
 
 from __future__ import annotations

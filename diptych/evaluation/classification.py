@@ -54,7 +54,12 @@ class ByName:
     @property
     def texts(self) -> list[str]:
         """What it depends on beside the model."""
-        return [*self.templates, *("|".join(own) for own in self.names)]
+        return [*self.templates, *self.class_names]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of each class its name, several divided by ``|``."""
+        return tuple("|".join(own) for own in self.names)
 
     def scores(self, features: Features) -> np.ndarray:
         """Scores (N, C) of the classes, before scale and bias."""
@@ -105,6 +110,8 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
         score=lambda features: score(features["test"]),
         texts=named.texts,
         metric=judge.metric,
+        class_names=named.class_names,
+        templates=named.templates,
     )
 
 

@@ -73,7 +73,9 @@ def score(
         name, drawn_D = f"ap11 {class_names[c]}", drawn_2DK[0, :, place]
         metrics[name], chance[name] = float(once_2K[0, place]), float(shares_K[place])
         limits[name] = _limits(metrics[name], drawn_D[~np.isnan(drawn_D)], len(rankings[c].right_R))
-    return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=_predictions(scores_NC, labels_NC))
+    return Scores(
+        metrics=metrics, intervals=limits, chance=chance, predictions=_predictions(scores_NC, labels_NC, judged_NC)
+    )
 
 
 def average_precision(scores_N: np.ndarray, labels_N: np.ndarray) -> float:
@@ -158,8 +160,12 @@ def _limits(estimate: float, drawn_D: np.ndarray, showing: int) -> Interval:
     return max(0.0, min(low for low, _ in ends)), min(1.0, max(high for _, high in ends))
 
 
-def _predictions(scores_NC: np.ndarray, labels_NC: np.ndarray) -> Columns:
-    """The classes that each image shows, the one that scores highest, and all scores."""
-    shown = tuple(tuple(np.flatnonzero(row_C).tolist()) for row_C in labels_NC)
-    scores = tuple(map(tuple, scores_NC.tolist()))
-    return {"labels": shown, "predicted": tuple(scores_NC.argmax(axis=1).tolist()), "scores": scores}
+def _predictions(scores_NC: np.ndarray, labels_NC: np.ndarray, judged_NC: np.ndarray) -> Columns:
+    """The classes that each image shows, those it is not judged by, the one that scores highest, and all scores."""
+    shown, unjudged = (tuple(tuple(np.flatnonzero(row_C).tolist()) for row_C in own) for own in (labels_NC, ~judged_NC))
+    return {
+        "labels": shown,
+        "unjudged": unjudged,
+        "predicted": tuple(scores_NC.argmax(axis=1).tolist()),
+        "scores": tuple(map(tuple, scores_NC.tolist())),
+    }

@@ -119,6 +119,7 @@ class Plan:
     score:  from their features to what was measured.
     texts:  what the numbers depend on beside the data, such as prompts.
     metric: the one that the data set is known by in this task; by default the task's.
+    class_names, templates: what classes are called, and in which prompts, where there are some.
     """
 
     need: Need
@@ -127,3 +128,5 @@ class Plan:
     score: Callable[[Mapping[Split, Features]], Scores]
     texts: Sequence[str] = ()
     metric: str = ""
+    class_names: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()

@@ -42,7 +42,8 @@ def plan_linear_probe(subject: Subject, data: Splits, options: Options) -> Plan:
         scores = judge.score_classes(found.probe.scores(test.features_ND), test.truth, features["test"])
         return replace(scores.prefixed("lp_"), details={**scores.details, "probe": found.told})
 
-    return Plan("label", beginning.wanted, data.learning(), score, beginning.texts, f"lp_{judge.metric}")
+    metric, names = f"lp_{judge.metric}", judge.class_names
+    return Plan("label", beginning.wanted, data.learning(), score, beginning.texts, metric, class_names=names)
 
 
 def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -62,7 +63,8 @@ def plan_neighbours(subject: Subject, data: Splits, options: Options) -> Plan:
             scores.prefixed("knn_"), details={**scores.details, "neighbours": found.count, "tried": found.metrics}
         )
 
-    return Plan("label", ("features",), data.learning(), score, metric=f"knn_{judge.metric}")
+    metric = f"knn_{judge.metric}"
+    return Plan("label", ("features",), data.learning(), score, metric=metric, class_names=judge.class_names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,6 +65,8 @@ class Result:
     fingerprints:     SHA-256 of weights, tokenizer, preprocessing, templates, data.
     options:          what the task was told beyond its defaults.
     details:          what the metrics came from: strengths tried by a probe, draws of few shots, an ablation.
+    class_names:      by number, as predictions have them; several names of a class are divided by ``|``.
+    templates:        of the prompts that these were put into.
     cost:             of an image: ``gflops``, ``parameters`` of the image tower; of the model where known.
     features:         of each split the folder, in ``features/`` beside the file, of what it was made from.
     predictions:      columns with one entry an image, ``key`` first; in a Parquet file beside the JSON.
@@ -90,6 +92,8 @@ class Result:
     fingerprints: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
     cost: dict[str, float] = field(default_factory=dict)
     features: dict[str, str] = field(default_factory=dict)
     predictions: Columns = field(default_factory=dict)

@@ -110,14 +110,16 @@ def score(
         metrics[name] = float(np.median(ranks_Q) + 1)
         limits[name] = intervals.median(ranks_Q + 1, clusters_Q, seed)
     images_of: list[list[int]] = [[] for _ in range(len(texts_ME))]
+    texts_of: list[list[int]] = [[] for _ in range(len(images_NE))]
     for image, text in pairs_P2.tolist():
         images_of[text].append(image)
+        texts_of[image].append(text)
     (_, of_images_N, *_), (_, of_texts_M, *_) = sides
     own = {"text": tuple(texts)} if texts else {}
     return Scores(
         metrics=metrics,
         intervals=limits,
         chance=chance,
-        predictions={"rank": tuple((of_images_N + 1).tolist())},
+        predictions={"texts": tuple(map(tuple, texts_of)), "rank": tuple((of_images_N + 1).tolist())},
         text_predictions={**own, "images": tuple(map(tuple, images_of)), "rank": tuple((of_texts_M + 1).tolist())},
     )

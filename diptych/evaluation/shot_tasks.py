@@ -12,6 +12,7 @@ from scipy import stats
 from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation import classification
+from diptych.evaluation.classification import ByName
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
 from diptych.evaluation.few_shot import Shots, few_shot, few_shot_cache, shots_to_match
@@ -57,9 +58,8 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
         return replace(scores, details=scores.details | details)
 
     wanted: tuple[Wanted, ...] = ("features", "embeddings") if named else ("features",)
-    texts = named.texts if named else ()
-    metric = f"fs{max(options.shots)}_{judge.metric}"
-    return Plan("label", wanted, data.learning(), score, texts, metric)
+    plan = Plan("label", wanted, data.learning(), score, metric=f"fs{max(options.shots)}_{judge.metric}")
+    return _told(plan, judge, named)
 
 
 def plan_cache(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -84,7 +84,14 @@ def plan_cache(subject: Subject, data: Splits, options: Options) -> Plan:
         return replace(scores, details=scores.details | details)
 
     metric = f"cache{max(options.shots)}_{judge.metric}"
-    return Plan("label", ("embeddings",), data.learning(), score, named.texts, metric)
+    return _told(Plan("label", ("embeddings",), data.learning(), score, metric=metric), judge, named)
+
+
+def _told(plan: Plan, judge: Judge, named: ByName | None) -> Plan:
+    """With what classes are called, by the zero-shot classifier where there is one."""
+    if named is None:
+        return replace(plan, class_names=judge.class_names)
+    return replace(plan, texts=named.texts, class_names=named.class_names, templates=named.templates)
 
 
 def _judge(data: Splits, options: Options) -> Judge:

@@ -179,6 +179,8 @@ def _result(
         fingerprints=_fingerprints(subject, features, plan.texts),
         options=told,
         details=to_dict(scores.details),  # as it will be read again
+        class_names=tuple(plan.class_names),
+        templates=tuple(plan.templates),
         cost=cost(subject),
         features={split: own.folder.name for split, own in features.items() if own.folder},
         predictions={"key": test.keys, **scores.predictions},

@@ -12,6 +12,7 @@ from diptych.data.sources import Sample
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
 from diptych.errors import ConfigError, DataError, TokenizerError, TooManyFailures
+from diptych.evaluation import multilabel
 from diptych.evaluation.features import embed
 from diptych.evaluation.result import Result
 from diptych.evaluation.tasks import evaluate
@@ -81,6 +82,36 @@ def test_zero_shot_end_to_end(clip: Clip, tmp_path: Path) -> None:
     assert "predictions" not in data
     assert "acc1" in str(result)
     assert "2 samples or files could not be used" in str(result)
+
+
+class Several(Colours):
+    """Images that show one to three classes, and some by which they are not judged."""
+
+    def read(self, i: int) -> Sample:
+        shown = tuple(c for c in range(6) if (i * (c + 3)) % 7 < 2)
+        return super().read(i)._replace(label=None, labels=shown, unjudged=(5,) if i % 9 == 0 else ())
+
+
+def test_a_result_can_be_read_alone_and_analysed_without_the_model(clip: Clip, tmp_path: Path) -> None:
+    path = evaluate(clip, Several(0), class_names=["red", ("green", "lime"), *COLOURS[2:]]).save(tmp_path / "m.json")
+    result = Result.load(path)
+    assert result.class_names == ("red", "green|lime", *COLOURS[2:])
+    assert result.templates == Colours.templates
+    scores_NC, labels_NC = np.array(result.predictions["scores"]), np.zeros((80, 6), bool)
+    judged_NC = np.ones((80, 6), bool)
+    for i in range(80):
+        labels_NC[i, list(result.predictions["labels"][i])] = True
+        judged_NC[i, list(result.predictions["unjudged"][i])] = False
+    again = multilabel.score(scores_NC, labels_NC, judged_NC=judged_NC)
+    assert again.metrics == pytest.approx(result.metrics)
+    assert again.intervals == {name: pytest.approx(limits) for name, limits in result.intervals.items()}
+    assert set(result.intervals) == set(result.metrics) == {"map11", "mean_average_precision"}
+    single = Result.load(evaluate(clip, Colours(0)).save(tmp_path / "s.json"))
+    assert [single.class_names[label] for label in single.predictions["label"]] == [COLOURS[i % 6] for i in range(80)]
+    found = evaluate(clip, Captioned(0), distinct_captions=True)
+    for i, own in enumerate(found.predictions["texts"]):
+        assert {found.text_predictions["text"][text] for text in own} == {f"a {COLOURS[i % 6]} square", f"picture {i}"}
+        assert all(i in found.text_predictions["images"][text] for text in own)
 
 
 def test_retrieval_end_to_end(clip: Clip) -> None:

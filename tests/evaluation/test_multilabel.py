@@ -75,6 +75,16 @@ def test_images_that_are_not_judged_do_not_count() -> None:
     assert scored(scores_NC, labels_NC, judged_NC=[[0], [1], [1]]).metrics["map11"] == pytest.approx(1)
 
 
+def test_a_class_that_no_example_or_every_one_showed_spoils_no_other() -> None:
+    labels_NC = np.array([[1, 1, 0], [0, 0, 1], [1, 0, 0], [0, 1, 1]])
+    scores_NC = np.array([[2.0, 0, 0], [1, 0, 0], [3, 0, 0], [0, 0, 0]])
+    scores_NC[:, 1:] = [-np.inf, np.inf]
+    found = scored(scores_NC, labels_NC, class_names="abc")
+    assert [found.metrics[f"ap11 {name}"] for name in "abc"] == [1, 0.5, 0.5]
+    assert all(low <= found.metrics[name] <= high for name, (low, high) in found.intervals.items())
+    assert np.isfinite(list(found.intervals.values())).all()
+
+
 def test_what_has_no_precision_is_an_error() -> None:
     with pytest.raises(DataError, match="no image shows a class"):
         scored([[1.0], [2.0]], [[0], [0]])

@@ -67,6 +67,7 @@ def test_a_probe_learns_from_train_is_chosen_on_val_and_measured_on_test(clip: C
         "data of train",
         "data of validation",
     }
+    assert (result.class_names, result.templates) == (tuple(sorted(COLOURS)), ())
     alone = evaluate(ImageSubject.of(clip), data, "linear-probe")
     assert alone.metrics == result.metrics
     assert alone.predictions["predicted"] == result.predictions["predicted"]
@@ -85,6 +86,8 @@ def test_few_shots_are_set_against_zero_shot(clip: Clip, data: Path) -> None:
         np.testing.assert_array_equal(right_ND, ranks_ND == 1)
     for metric, column in (("lp_acc1", "lp_rank"), ("acc1", "zero_shot_rank")):
         assert (np.array(result.predictions[column]) == 1).mean() == result.metrics[metric]
+    assert result.class_names == tuple(sorted(COLOURS))
+    assert result.templates == templates("photo")
     assert result.details["shots"] == [1, 4]
     assert np.shape(result.details["accuracies"]) == (2, 2)
     assert result.metrics["fs4_acc1"] == pytest.approx(np.mean(result.details["accuracies"][1]))
