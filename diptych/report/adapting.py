@@ -10,7 +10,8 @@ import numpy as np
 
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.result import Columns, Interval
-from diptych.report.collected import Entry, models
+from diptych.report.choosing import models
+from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.shift import SUPERVISED, ZERO_SHOT, Shift, of_shift
 from diptych.report.shift import grid as under_shift

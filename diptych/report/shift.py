@@ -9,7 +9,8 @@ from typing import Any
 from diptych.errors import DataError, nearest
 from diptych.evaluation.datasets import DATASETS
 from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, effective, fit
-from diptych.report.collected import Entry, models
+from diptych.report.choosing import model_named, models, plainness
+from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.paper_plots import Point
 from diptych.report.tables import shown
@@ -48,12 +49,10 @@ def asked(entries: Sequence[Entry], source: str | None, shifted: Sequence[str], 
     """
     told = _told(entries)
     data = sorted({entry.result.dataset for entry in entries} | set(told))
-    for name, there, what in (
-        *((name, data, "data set") for name in (source, *shifted) if name is not None),
-        *((name, models(entries), "model") for name in baselines),
-    ):
-        if name not in there:
-            raise DataError(f"there is no result of the {what} {name!r}; {nearest(name, there)}")
+    for name in (source, *shifted):
+        if name is not None and name not in data:
+            raise DataError(f"there is no result of the data set {name!r}; {nearest(name, data)}")
+    baselines = tuple(dict.fromkeys(model_named(entries, name) for name in baselines))
     if source is None and not shifted and len(told) == 1:
         source = next(iter(told))
     shifted = tuple(shifted) or told.get(source or "", ())
@@ -61,7 +60,7 @@ def asked(entries: Sequence[Entry], source: str | None, shifted: Sequence[str], 
         raise DataError("accuracy under shift takes a source and one shifted data set or more (--source, --shifted)")
     if len(baselines) == 1:
         raise DataError("a line takes two baselines or more")
-    return Shift(Group(source, shifted) if source else GROUPS["natural"], tuple(baselines))
+    return Shift(Group(source, shifted) if source else GROUPS["natural"], baselines)
 
 
 def pairs(entries: Sequence[Entry], shift: Shift) -> tuple[list[Pair], list[str]]:
@@ -171,9 +170,9 @@ def _source(details: dict[str, Any]) -> str | None:
 
 
 def _plain(own: Sequence[Entry], name: str) -> Entry | None:
-    """The zero-shot result on a data set as such."""
+    """The zero-shot result on a data set as such: on its test split, where there are several."""
     found = [e for e in own if e.task == ZERO_SHOT and e.result.dataset == name and not e.variant]
-    return found[-1] if found else None
+    return min(found, key=plainness, default=None)
 
 
 def _classes(entry: Entry) -> int | None:

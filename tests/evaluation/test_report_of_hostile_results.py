@@ -13,7 +13,8 @@ import pytest
 from diptych.cli.main import main
 from diptych.evaluation.result import Result
 from diptych.report import findings, grids, suite, tables
-from diptych.report.collected import best, collect, models
+from diptych.report.choosing import best, models
+from diptych.report.collected import collect
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -301,7 +302,7 @@ def test_of_many_models_each_is_a_row_and_the_best_are_drawn(tmp_path: Path) -> 
             )
     entries = collect([tmp_path])
     (grid,) = tables.results(entries)
-    assert grid.header == ("model", "cats", "dogs", "mean of 2")
+    assert grid.header == ("model", "cats", "dogs", "mean of 2 data sets")
     assert grid.note.startswith("acc1. ")
     assert [row[0] for row in grid.rows] == [f"m{number:02}" for number in range(14, -1, -1)]
     assert grid.rows[0][1].startswith("**44.0")
