@@ -64,7 +64,7 @@ def _meetings(entries: Sequence[Entry], task: str, reference: str | None) -> Ite
     ordered = [model for model in models(entries) if model in table]
     if reference is None and len(ordered) > FEW:
         reference = ordered[0]
-    for data in dict.fromkeys(data for model in ordered for data in table[model]):
+    for data in sorted({data for model in ordered for data in table[model]}):
         there = [table[model][data] for model in ordered if data in table[model]]
         for first, other in itertools.combinations(there, 2):
             if reference is None or first.model == reference:

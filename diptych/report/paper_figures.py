@@ -173,7 +173,7 @@ def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
         yield Drawing(
             f"reliability-{number}",
             f"{model}: is it as often right as it says?",
-            f"All {total:,} zero-shot answers on {data}, once an image, in {count(len(bins), 'bin')} by their "
+            f"All {total:,} zero-shot answers on {data}, each image once, in {count(len(bins), 'bin')} by their "
             f"confidence, larger points where there are more; lines are {tables.PERCENT} intervals. The expected "
             f"calibration error is {100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}). On the dashed "
             "line accuracy is what confidence says.",

@@ -13,7 +13,7 @@ from diptych.report.choosing import model_named, models, plainness
 from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.paper_plots import Point
-from diptych.report.tables import shown
+from diptych.report.tables import gain, shown, signed
 
 ZERO_SHOT, OWN_NAMES, SUPERVISED = "zero-shot", "zero-shot, own names", "supervised adaptation"
 # Whose accuracies the line of the baselines goes through, for each kind: the first that a baseline has.
@@ -134,7 +134,8 @@ def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
     else:
         note += "With --baseline, also what ordinarily trained models let expect."
     header = ("shifted to", "task", "model", "source", "shifted", "loss", "expected", "above it", "gap closed")
-    return Grid("Under shift", header, tuple(rows), note, tuple(remarks))
+    columns = len(header) if shift.baselines else header.index("expected")
+    return Grid("Under shift", header[:columns], tuple(row[:columns] for row in rows), note, tuple(remarks))
 
 
 def _told(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
@@ -204,13 +205,12 @@ def _fitted(baselines: Sequence[Counts]) -> Line | None:
 def _row(pair: Pair, line: Line | None, baselines: Sequence[Counts]) -> tuple[str, ...]:
     counts = pair.counts
     told = [pair.name, pair.kind, counts.model, shown(counts.source), shown(counts.shifted)]
-    told.append(f"{100 * (counts.source - counts.shifted):.1f}")
+    told.append(signed(counts.source - counts.shifted).removeprefix("+"))
     if line is None:
         return (*told, "", "", "")
     if any(counts is one for one in baselines):
         return (*told, shown(line(counts.source)), "baseline", "")
     found = effective(counts, line)
-    low, high = found.effective_interval
-    above = f"{100 * found.effective:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    above = gain(found.effective, found.effective_interval)
     closed = f"{100 * found.closed:.0f} %" if found.closed is not None else "no gap"
     return (*told, shown(found.expected), above, closed)

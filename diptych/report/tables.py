@@ -123,10 +123,14 @@ def shown(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else "–"
 
 
+def signed(difference: float) -> str:
+    """A difference of fractions in points, with its sign."""
+    return f"{100 * difference:+z.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def gain(difference: float, interval: Interval) -> str:
-    """A difference of fractions in points, with signs and its interval."""
-    told = f"{100 * difference:+.1f} ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})"
-    return told.replace("-", "\N{MINUS SIGN}")
+    """A difference of fractions in points, with its interval, all with signs."""
+    return f"{signed(difference)} ({signed(interval[0])} to {signed(interval[1])})"
 
 
 def cell(value: float, interval: Interval | None) -> str:
