@@ -28,7 +28,7 @@ def report(
 
     Example:
         diptych report results --out report
-        diptych report mine theirs/ViT-B-32.json --reference mine --out report
+        diptych report results theirs/ViT-B-32.json --reference my-clip --out report
 
     Parameters
     ----------
@@ -37,11 +37,9 @@ def report(
     out
         Folder of the report.
     reference
-        The model that each other is compared with image by image: its name in the table, or the end of the folder it
-        is in. By default each is compared with each; of more than four, with the first.
+        The model that others are compared with, by name or folder: by default each with each, of many the first.
     source
-        For accuracy under shift: the data set that others are shifted from; by default what the results say, else the
-        paper's.
+        For accuracy under shift: what others are shifted from; by default what results say, else the paper's.
     shifted
         A data set that is shifted from SOURCE; by default what the results say. May be repeated.
     baseline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -130,7 +131,7 @@ def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
         sizes = Counter(point.group for point in points).values()
         joined = any(1 < size <= paper_plots.LEGENDS for size in sizes)
         yield Drawing(
-            f"compute-{task.replace(' ', '-')}",
+            "-".join(("compute", *re.findall(r"\w+", task))),
             f"{task[:1].upper() + task[1:]} by the operations of an image",
             f"{_over(common)}, with {tables.PERCENT} intervals. "
             + (f"Models of one family are joined. {_NAMES}" if joined else ""),

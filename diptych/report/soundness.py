@@ -90,8 +90,9 @@ def text_answers_of(columns: Columns, samples: int) -> TextAnswers | None:
     if "rank" not in columns:
         return None
     images = columns.get("images", ())
-    if not all(isinstance(own, tuple) and own and all(0 <= image < samples for image in own) for own in images):
-        raise DataError(f"the images of texts are numbers from 0 to {samples - 1}")
+    for own in images:
+        if not isinstance(own, tuple) or not own or not all(isinstance(i, int) and 0 <= i < samples for i in own):
+            raise DataError(f"the images of a text are numbers from 0 to {samples - 1}, one or more")
     ranks = _ranks(columns)
     if len(images) != len(ranks):
         raise DataError(f"{len(ranks)} texts have ranks, and {len(images)} have images")
