@@ -330,15 +330,19 @@ def test_models_without_a_reliability_figure_are_named(tmp_path: Path) -> None:
     assert facts["no reliability figure"].startswith("b: ")
 
 
-def test_figures_of_an_earlier_report_go_unless_they_were_changed(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "report"
+def test_figures_of_an_earlier_report_go_unless_they_were_changed(tmp_path: Path) -> None:
+    out, results = tmp_path / "report", tmp_path / "results"
     out.mkdir()
     (out / "mine.svg").write_text("<svg/>")
-    assert main(["report", str(folder), "--out", str(out)]) == 0
-    (out / "zero-shot-less-probe-1.svg").write_text("<svg>edited</svg>")
-    made = result("b", "cats", "zeroshot_classification", "acc1", 0.5)
-    assert main(["report", str(made.save(tmp_path / "one.json")), "--out", str(out)]) == 0
-    kept = {"report.html", "table.md", "table.csv", "mine.svg", "zero-shot-less-probe-1.svg"}
+    for model in ("a", "b"):
+        answered(model, "cats", [True] * 60 + [False] * 40, 0.9, cost={}).save(results / f"{model}.json")
+    assert main(["report", str(results), "--out", str(out)]) == 0
+    pages = {"report.html", "table.md", "table.csv"}
+    drawn = {f"reliability-{number}.{kind}" for number in (1, 2) for kind in ("svg", "pdf")}
+    assert {path.name for path in out.iterdir()} == {*pages, *drawn, "mine.svg"}
+    (out / "reliability-2.svg").write_text("<svg>edited</svg>")
+    assert main(["report", str(results / "a.json"), "--out", str(out)]) == 0
+    kept = {*pages, "reliability-1.svg", "reliability-1.pdf", "reliability-2.svg", "mine.svg"}
     assert {path.name for path in out.iterdir()} == kept
 
 
