@@ -44,7 +44,7 @@ SURFACE = {
     "evaluate": "model sources / also task split captions where language tokenizer activation precision templates "
     "class_names none_of_these ablate_prompts shifted_from mapping distinct_captions shots draws solver start seed out "
     "json",
-    "report": "results / out source shifted baseline",
+    "report": "results / out reference source shifted baseline",
     "classify": "model images / labels templates tokenizer activation precision json",
     "inspect": "model / tokenizer activation pairs captions json",
     "convert": "model destination / format tokenizer activation image_size context_length json",

@@ -14,7 +14,6 @@ from diptych.evaluation import intervals
 from diptych.evaluation.result import Interval
 
 _LISTED = 4  # keys in a message
-_DRAWS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ class Comparison:
 
     def __str__(self) -> str:
         a_leads = (self.difference > 0) != self.lower_is_better
-        better = self.names[0] if a_leads else self.names[1]
+        ahead, behind = self.names if a_leads else self.names[::-1]
         size, (low, high) = abs(self.difference), self.interval
         if self.difference < 0:
             low, high = -high, -low
@@ -76,15 +75,19 @@ class Comparison:
         p = f"p = {self.p:.2g}" if self.p >= 0.001 else "p < 0.001"
         if self.difference == 0:
             return f"{self.names[0]} and {self.names[1]} are equal within {told}, {p}, {self.samples} samples"
-        return f"{better} is better by {told}, {p}, {self.samples} samples"
+        if low <= 0 <= high or self.p >= 1 - intervals.LEVEL:
+            told = f"{ahead} is ahead of {behind} by {told}"
+            return f"no difference is shown: {told}, {p}, {self.samples} samples"
+        return f"{ahead} is better by {told}, {p}, {self.samples} samples"
 
 
-def compare(a: Measured, b: Measured, *, lower_is_better: bool = False, seed: int = 0) -> Comparison:
+def compare(a: Measured, b: Measured, *, lower_is_better: bool = False, seed: int = 0, draws: int = 2000) -> Comparison:
     """Compare two measurements of the same samples, in whatever order each has them.
 
     Of hits, the bootstrap draws from the samples and two more, one that A alone hits and one that B alone does, and
     its draws are moved back by what that changes: where hardly any sample tells the two apart, or none, resampling
-    alone would be too sure. Raises DataError where the samples, or their clusters, are not the same.
+    alone would be too sure. No p of so many draws is less than 2 / (draws + 1), so that tests that are corrected for
+    their number need more. Raises DataError where the samples, or their clusters, are not the same.
     """
     order_N = _matched(a, b)
     values_a, values_b = np.asarray(a.values_N), np.asarray(b.values_N)[order_N]
@@ -97,7 +100,7 @@ def compare(a: Measured, b: Measured, *, lower_is_better: bool = False, seed: in
     cluster_N = _clusters(a, b, order_N)
     sums_K, sizes_K = np.bincount(cluster_N, weights=difference_N), np.bincount(cluster_N)
     mean = float(difference_N.mean())
-    draws = _drawn(sums_K, sizes_K, hits, seed) + mean
+    drawn = _drawn(sums_K, sizes_K, hits, seed, draws) + mean
     mcnemar_of_hits = None
     if hits and len(sizes_K) == len(difference_N):
         mcnemar_of_hits = mcnemar(int((difference_N > 0).sum()), int((difference_N < 0).sum()))
@@ -106,8 +109,8 @@ def compare(a: Measured, b: Measured, *, lower_is_better: bool = False, seed: in
         means=(float(values_a.mean()), float(values_b.mean())),
         samples=len(difference_N),
         difference=mean,
-        interval=intervals.percentiles(draws, len(sizes_K), mean),
-        p=mcnemar_of_hits.p if mcnemar_of_hits else _bootstrap_p(draws),
+        interval=intervals.percentiles(drawn, len(sizes_K), mean),
+        p=mcnemar_of_hits.p if mcnemar_of_hits else _bootstrap_p(drawn),
         mcnemar=mcnemar_of_hits,
         lower_is_better=lower_is_better,
         points=all(values.min() >= 0 and values.max() <= 1 for values in (values_a, values_b)),
@@ -139,12 +142,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted_T.tolist()
 
 
-def _drawn(sums_K: np.ndarray, sizes_K: np.ndarray, hits: bool, seed: int) -> np.ndarray:
+def _drawn(sums_K: np.ndarray, sizes_K: np.ndarray, hits: bool, seed: int, draws: int) -> np.ndarray:
     """Resampled means of differences, less the mean of what they are drawn from."""
     if hits:
         size = max(1, math.ceil(sizes_K.mean()))
         sums_K, sizes_K = np.append(sums_K, [size, -size]), np.append(sizes_K, [size, size])
-    return intervals.resampled_means(sums_K, sizes_K, seed, _DRAWS) - sums_K.sum() / sizes_K.sum()
+    return intervals.resampled_means(sums_K, sizes_K, seed, draws) - sums_K.sum() / sizes_K.sum()
 
 
 def _bootstrap_p(draws: np.ndarray) -> float:

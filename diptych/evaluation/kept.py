@@ -20,7 +20,7 @@ from diptych.progress import say
 if TYPE_CHECKING:
     from diptych.evaluation.runner import Data, Model
 
-_UNTOLD = ("model", "run", "")  # last folders of paths that tell no model from another
+UNTOLD = ("model", "run", "")  # last folders of paths, which tell no model from another
 _BYTES = 40  # of a word in a name, of which file systems take 255
 _BLOCK = 1 << 22
 
@@ -93,7 +93,7 @@ def _short_name(location: str) -> str:
     """What tells a model's place from others: ``runs/mine/run/model`` is ``mine``."""
     path = Path(location)
     parts = path.resolve().parts if path.exists() else path.parts
-    return next((part for part in reversed(parts) if part not in _UNTOLD), location)
+    return next((part for part in reversed(parts) if part not in UNTOLD), location)
 
 
 def _word(text: str) -> str:

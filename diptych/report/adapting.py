@@ -10,10 +10,12 @@ import numpy as np
 
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.result import Columns, Interval
-from diptych.report.collected import Entry, models
+from diptych.report.choosing import models
+from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.shift import SUPERVISED, ZERO_SHOT, Shift, of_shift
 from diptych.report.shift import grid as under_shift
+from diptych.report.tables import gain, signed
 
 Difference = tuple[float, Interval]  # of accuracies, with the interval of its 95 %
 
@@ -41,7 +43,7 @@ def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
     found = list(gains(entries, shift))
     if not found:
         return None
-    rows = [(gain.name, gain.model, gain.way, _signed(gain.source), _signed(gain.shifted)) for gain in found]
+    rows = [(one.name, one.model, one.way, _told(one.source), _told(one.shifted)) for one in found]
     note = (
         f"Points of accuracy over a zero-shot classifier of the class names of {source}, image by image, with 95 % "
         f"intervals; those on {source} are among the classes of the shifted set."
@@ -58,8 +60,8 @@ def gains(entries: Sequence[Entry], shift: Shift) -> Iterator[Gain]:
             own = [entry for entry in entries if entry.model == model and entry.result.dataset == name]
             named, learned = (of_shift(own, task, source) for task in (ZERO_SHOT, SUPERVISED))
             if named and (told := named.result.details["shift"])["own_prompts"]:
-                gain = told["gain"]
-                yield Gain(name, model, "class names of its own", None, (gain["difference"], gain["interval"]))
+                known = told["gain"]
+                yield Gain(name, model, "class names of its own", None, (known["difference"], known["interval"]))
             if named and learned:
                 there = _gain(learned.source_predictions, named.source_predictions, "rank")
                 here = _gain(learned.predictions, named.predictions, "source_names_rank")
@@ -76,20 +78,17 @@ def _gain(adapted: Columns, before: Columns, rank: str) -> Difference | None:
 
 
 def _means(found: Sequence[Gain]) -> Iterator[tuple[str, ...]]:
-    for model, way in dict.fromkeys((gain.model, gain.way) for gain in found):
-        own = [gain for gain in found if (gain.model, gain.way) == (model, way)]
+    for model, way in dict.fromkeys((one.model, one.way) for one in found):
+        own = [one for one in found if (one.model, one.way) == (model, way)]
         if len(own) > 1:
-            means = (_mean([gain.source for gain in own]), _mean([gain.shifted for gain in own]))
+            means = (_mean([one.source for one in own]), _mean([one.shifted for one in own]))
             yield (f"mean of {len(own)}", model, way, *means)
 
 
 def _mean(differences: Sequence[Difference | None]) -> str:
     known = [difference[0] for difference in differences if difference]
-    return f"{100 * sum(known) / len(known):+.1f}" if len(known) == len(differences) else ""
+    return signed(sum(known) / len(known)) if len(known) == len(differences) else ""
 
 
-def _signed(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    value, (low, high) = difference
-    return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+def _told(difference: Difference | None) -> str:
+    return gain(*difference) if difference else ""

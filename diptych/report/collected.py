@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,8 @@ from pathlib import Path
 from diptych.errors import DataError
 from diptych.evaluation.result import Columns, Interval, Result, read_predictions, without_predictions
 from diptych.progress import say
-from diptych.report.naming import images, names, variants
-from diptych.report.soundness import Answers, answers_of, sound
+from diptych.report.naming import images, names, splits, variants
+from diptych.report.soundness import Answers, TextAnswers, answers_of, sound, text_answers_of
 
 PUBLISHED = {
     "zeroshot_classification": "zero-shot",
@@ -24,7 +24,12 @@ PUBLISHED = {
     "nearest_neighbours": "nearest neighbours",
 }
 _HEADLINES = {"zeroshot_retrieval": "text_retrieval_recall@1", "linear_probe": "lp_acc1"}
-_ANSWERING = ("zero-shot", "linear probe", "nearest neighbours")  # tasks that keep an answer for every image
+_ANSWERING = (
+    "zero-shot",
+    "retrieval",
+    "linear probe",
+    "nearest neighbours",
+)  # tasks that keep an answer for every image
 _LISTED = 3  # files in a line
 
 
@@ -32,8 +37,9 @@ _LISTED = 3  # files in a line
 class Entry:
     """A result with the name by which its model is told from the others.
 
-    variant: what it was told that others of this model, data set and task were not.
+    variant: what it was told that others of this model, data set and task were not, and measured other things by.
     images:  a hash of its data, where other data are called the same.
+    split:   of its data set, where there are results on another one.
     file:    where it was read, without its predictions; None of one that holds them.
     """
 
@@ -41,6 +47,7 @@ class Entry:
     result: Result
     variant: str = ""
     images: str = ""
+    split: str = ""
     file: Path | None = None
 
     @property
@@ -50,11 +57,10 @@ class Entry:
 
     @property
     def data(self) -> str:
-        """The data set, and what tells it from others: its hash, the language where it is not English, a variant."""
-        told = [self.images] if self.images else []
-        told += [self.result.language] if self.result.language != "en" else []
-        told += [self.variant] if self.variant else []
-        return self.result.dataset + (f" ({', '.join(told)})" if told else "")
+        """The data set, and what tells it from others: split, hash, the language where it is not English, a variant."""
+        language = self.result.language if self.result.language != "en" else ""
+        told = ", ".join(filter(None, (self.split, self.images, language, self.variant)))
+        return self.result.dataset + (f" ({told})" if told else "")
 
     @property
     def metric(self) -> str:
@@ -82,6 +88,16 @@ class Entry:
             return None
 
     @cached_property
+    def text_answers(self) -> TextAnswers | None:
+        """Of retrieval, which image each text found; None where that was not kept, or is damaged, which is said."""
+        columns = self._table(".texts.parquet") if self.file else self.result.text_predictions
+        try:
+            return text_answers_of(columns, self.result.samples)
+        except DataError as problem:
+            say(f"{self.file or self.data}: without its predictions: {problem}")
+            return None
+
+    @cached_property
     def predictions(self) -> Columns:
         """Columns with one entry an image; none where they were not kept, or are damaged, which is said."""
         return self._table(".parquet") if self.file else self.result.predictions
@@ -102,22 +118,22 @@ class Entry:
 
 
 def collect(places: Sequence[Path]) -> list[Entry]:
-    """The results in files and folders, each once. What is no result in a folder, or unsound in a result, is said and
-    left out.
+    """The results in files and folders, each once: models in the order of the places, in one place by name. What is no
+    result in a folder, or unsound in a result, is said and left out.
 
     Raises DataError for a file that is none, for a place that is not there, and where there is no result at all.
     """
-    found: dict[str, tuple[Path, Result]] = {}
+    found: dict[str, tuple[Path, int, Result]] = {}
     problems: dict[str, list[Path]] = {}
-    for file, alone in _files(places):
+    for file, number in _files(places):
         try:
             result, unsound = _read(file)
         except DataError as problem:
-            if alone:
+            if file == places[number]:
                 raise
             problems.setdefault(f"left out, {str(problem).removeprefix(f'{file}: ')}", []).append(file)
             continue
-        first, _ = found.setdefault(result.to_json(), (file, result))
+        first, *_ = found.setdefault(result.to_json(), (file, number, result))
         if first is not file:
             problems.setdefault(f"left out, equal to {first}", []).append(file)
             continue
@@ -128,22 +144,36 @@ def collect(places: Sequence[Path]) -> list[Entry]:
         say(f"{', '.join(map(str, files[:_LISTED]))}{more}: {told}")
     if not found:
         raise DataError(f"there are no results in {', '.join(map(str, places))}; diptych evaluate --out makes some")
-    files, results = zip(*found.values(), strict=True)
-    told = zip(names(results), results, images(results), files, strict=True)
-    entries = [Entry(name, result, images=hashed, file=file) for name, result, hashed, file in told]
-    return _told_apart(entries)
+    files, numbers, results = zip(*found.values(), strict=True)
+    told = zip(names(results), results, images(results), splits(results), files, strict=True)
+    entries = [Entry(name, result, images=hashed, split=split, file=file) for name, result, hashed, split, file in told]
+    return _in_order(_told_apart(entries), numbers)
 
 
-def _files(places: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """Each file once, and whether it was named itself."""
+def _in_order(entries: Sequence[Entry], places: Sequence[int]) -> list[Entry]:
+    """Model by model: by the first place that has it, then by name, in which numbers count as such."""
+    first: dict[str, int] = {}
+    for entry, place in zip(entries, places, strict=True):
+        first.setdefault(entry.model, place)
+
+    def key(entry: Entry) -> tuple[int, list[tuple[int, str]], str]:
+        pieces = re.findall(r"([0-9]+)|([^0-9]+)", entry.model)
+        counted = [(len(digits.lstrip("0")), digits or word.casefold()) for digits, word in pieces]
+        return first[entry.model], counted, entry.model
+
+    return sorted(entries, key=key)
+
+
+def _files(places: Sequence[Path]) -> Iterator[tuple[Path, int]]:
+    """Each file once, and the number of the place in which it is."""
     seen = set()
-    for place in places:
+    for number, place in enumerate(places):
         if not place.exists():
             raise DataError(f"{place}: no such file or folder")
         for file in sorted(place.glob("*.json")) if place.is_dir() else [place]:
             if file.resolve() not in seen:
                 seen.add(file.resolve())
-                yield file, not place.is_dir()
+                yield file, number
 
 
 def _read(file: Path) -> tuple[Result, list[str]]:
@@ -172,34 +202,3 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
         for number, variant in zip(numbers, told, strict=True):
             found[number] = replace(entries[number], variant=variant)
     return found
-
-
-def models(entries: Iterable[Entry]) -> list[str]:
-    """Their names, in the order of the first result of each."""
-    return list(dict.fromkeys(entry.model for entry in entries))
-
-
-def by_data(entries: Iterable[Entry], task: str) -> dict[str, dict[str, Entry]]:
-    """Of one task the results of each model by data set: ``found[model][data]``."""
-    found: dict[str, dict[str, Entry]] = {}
-    for entry in entries:
-        if entry.task == task:
-            found.setdefault(entry.model, {})[entry.data] = entry
-    return found
-
-
-def best(entries: Sequence[Entry], most: int) -> list[Entry]:
-    """Those of at most so many models: of more, those that are ahead of the largest share of the others, over all data
-    sets and tasks, in the order in which they came."""
-    if len(models(entries)) <= most:
-        return list(entries)
-    fields: dict[tuple[str, str, str], list[Entry]] = {}
-    for entry in entries:
-        fields.setdefault((entry.task, entry.data, entry.metric), []).append(entry)
-    ahead: dict[str, list[float]] = {}
-    for own in fields.values():
-        values = sorted(entry.value for entry in own)
-        for entry in own:
-            ahead.setdefault(entry.model, []).append(bisect_left(values, entry.value) / len(values))
-    kept = sorted(ahead, key=lambda model: -sum(ahead[model]) / len(ahead[model]))[:most]
-    return [entry for entry in entries if entry.model in kept]

@@ -134,6 +134,7 @@ class Page:
 
     choice: a sentence on how the predictions were chosen.
     facts:  names and values on how it all came about.
+    beside: which figures are written with it, as files of their own (see ``beside.told``).
     """
 
     title: str
@@ -146,6 +147,7 @@ class Page:
     predictions: tuple[PredictionCard, ...] = ()
     choice: str = ""
     facts: dict[str, str] = field(default_factory=dict)
+    beside: str = ""
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from diptych.evaluation.comparison import Comparison, Measured, compare
-from diptych.report.collected import Entry, by_data, models
+from diptych.report.choosing import by_data, each_once, models, plainness
+from diptych.report.collected import Entry
+from diptych.report.pairing import PROBE, ZERO_SHOT, compared
 from diptych.report.paper_plots import Bar, Line, Point
 
-ZERO_SHOT, PROBE, FEW_SHOT = "zero-shot", "linear probe", "few-shot"
+FEW_SHOT = "few-shot"
 
 
 def zero_shot_less_probe(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Bar]]:
@@ -73,7 +74,7 @@ def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], list[str]]:
     lines = [
         line
         for model, own in table.items()
-        if (line := _few_shot_line(model, [own[data].result.details for data in common or own]))
+        if (line := _few_shot_line(model, [own[data].result.details for data in common or each_once(own)]))
     ]
     return lines, common
 
@@ -179,50 +180,41 @@ def _family(model: str) -> str:
 
 
 def _common(table: dict[str, dict[str, Entry]]) -> list[str]:
-    """The data sets that all models have, in the order of the first."""
+    """The data sets that all models have, in the order of the first, each once: in its plainest form."""
     first = next(iter(table.values()), {})
-    return [data for data in first if all(data in own for own in table.values())]
+    return each_once({data: entry for data, entry in first.items() if all(data in own for own in table.values())})
 
 
-def answers(entries: Sequence[Entry]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of each model the confidence of all its zero-shot answers, and which were right."""
-    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for entry in entries:
-        if entry.task == ZERO_SHOT and "ece" in entry.result.metrics and not entry.variant:
-            kept = entry.answers
+@dataclass(frozen=True, eq=False)
+class Said:
+    """Of N zero-shot answers of a model how confident each is, and which are right; and the data that these are on."""
+
+    confidence_N: np.ndarray
+    right_N: np.ndarray
+    data: tuple[str, ...]
+
+
+def answers(entries: Sequence[Entry]) -> dict[str, Said]:
+    """Of each model all its zero-shot answers: on all splits and data sets, once on each image, by the plainest prompts
+    where there are several."""
+    found: dict[str, dict[str, tuple[str, np.ndarray, np.ndarray]]] = {model: {} for model in models(entries)}
+    for entry in sorted(entries, key=plainness):
+        if entry.task == ZERO_SHOT and "ece" in entry.result.metrics:
+            images = entry.result.fingerprints.get("data") or entry.data
+            kept = entry.answers if images not in found[entry.model] else None
             if kept and kept.confidence_N is not None:
-                found.setdefault(entry.model, []).append((kept.confidence_N, kept.right_N))
-    return {
-        model: (np.concatenate([c for c, _ in own]), np.concatenate([r for _, r in own]))
-        for model, own in found.items()
-    }
-
-
-def paired(entries: Sequence[Entry]) -> list[tuple[Entry, Comparison]]:
-    """The first model against each other one, task by task and data set by data set, where both saw the same images."""
-    found = []
-    for task in (ZERO_SHOT, PROBE):
-        table = by_data(entries, task)
-        ordered = [table[model] for model in models(entries) if model in table]
-        for other in ordered[1:]:
-            for data, entry in ordered[0].items():
-                if data in other and (comparison := _compared(other[data], entry)):
-                    found.append((entry, comparison))
-    return found
-
-
-def _compared(a: Entry, b: Entry) -> Comparison | None:
-    """Image by image, where both have answers to the same images."""
-    if a.result.fingerprints.get("data") != b.result.fingerprints.get("data"):
-        return None
-    if a.answers is None or b.answers is None or set(a.answers.keys) != set(b.answers.keys):
-        return None
-    return compare(*(Measured(one.model, one.answers.keys, one.answers.right_N) for one in (a, b) if one.answers))
+                found[entry.model][images] = (entry.data, kept.confidence_N, kept.right_N)
+    said = {}
+    for model, own in found.items():
+        if own:
+            data, confidences, rights = zip(*own.values(), strict=True)
+            said[model] = Said(np.concatenate(confidences), np.concatenate(rights), data)
+    return said
 
 
 def _difference(data: str, a: Entry, b: Entry) -> Bar:
     """Image by image where both are accuracies of the same images, else as if the two were independent."""
-    if a.metric == "acc1" and b.metric == "lp_acc1" and (paired := _compared(a, b)):
+    if a.metric == "acc1" and b.metric == "lp_acc1" and (paired := compared(a, b)):
         return Bar(data, paired.difference, *paired.interval)
     difference = a.value - b.value
     if a.interval is None or b.interval is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diptych.evaluation.comparison import holm
-from diptych.report import findings
+from diptych.evaluation.comparison import Comparison, holm
+from diptych.report import pairing
 from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.tables import PERCENT, cell, gain, shown
@@ -13,6 +13,8 @@ from diptych.report.tables import PERCENT, cell, gain, shown
 _RECALLS = [
     (f"{kind}_retrieval_recall@{k}", f"{kind}s, R@{k}") for kind in ("text", "image") for k in (1, 5, 10)
 ]  # paper, table 13
+_LEVEL = 0.05  # of a corrected p, below which two models are shown to differ
+_IN_BOLD = f"In bold where the corrected p is below {_LEVEL}; all others show no difference."
 
 
 def retrieval(entries: Sequence[Entry]) -> Grid | None:
@@ -47,17 +49,17 @@ def prompts(entries: Sequence[Entry]) -> Grid | None:
     return Grid("What prompts give", header, tuple(rows), note) if rows else None
 
 
-def pairs(entries: Sequence[Entry]) -> Grid | None:
-    """Each model less the first on the same images, with p-values corrected for their number (Holm)."""
-    found = findings.paired(entries)
+def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
+    """Models that classified the same images, two by two, with p-values corrected for their number (Holm)."""
+    found = pairing.paired(entries, reference)
     corrected = holm([comparison.p for _, comparison in found])
-    firsts = list(dict.fromkeys(comparison.names[1] for _, comparison in found))
+    first = _only([comparison for _, comparison in found])
     rows = [
         (
             entry.data,
             entry.task,
-            *comparison.names[: len(firsts)],  # with the first one, where that is not the same for all
-            gain(comparison.difference, comparison.interval),
+            *(comparison.names[:1] if first else comparison.names),
+            _bold(gain(comparison.difference, comparison.interval), p < _LEVEL),
             _p(comparison.p),
             _p(p),
             f"{comparison.samples:,}",
@@ -65,12 +67,48 @@ def pairs(entries: Sequence[Entry]) -> Grid | None:
         for (entry, comparison), p in zip(found, corrected, strict=True)
     ]
     note = (
-        f"Points of top-1 accuracy by which a model is ahead of {firsts[0] if len(firsts) == 1 else 'another'}, image "
-        f"by image, with {PERCENT} intervals; p is of McNemar's exact test, and then corrected for the number of rows, "
-        f"{len(rows)} (Holm)."
+        f"Points of top-1 accuracy by which a model is ahead of {first or 'another'}, image by image, "
+        f"with {PERCENT} intervals; p is of McNemar's exact test, and then corrected for the number of rows, "
+        f"{len(rows)} (Holm). {_IN_BOLD}{_why(first, reference)}"
     )
-    header = ("data", "task", "model", *(("of",) if len(firsts) > 1 else ()), "ahead by", "p", "p, corrected", "images")
+    header = ("data", "task", "model", *(() if first else ("of",)), "ahead by", "p", "p, corrected", "images")
     return Grid("Model against model", header, tuple(rows), note) if rows else None
+
+
+def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
+    """Models that retrieve the same, two by two, both ways; what is bold stands up to a correction for their number."""
+    found = pairing.paired_recalls(entries, reference)
+    every = [comparison for one in found for comparison in one.comparisons]
+    corrected, first = iter(holm([comparison.p for comparison in every])), _only(every)
+    rows = []
+    for one in found:
+        names = one.comparisons[0].names
+        told = [_bold(gain(own.difference, own.interval), next(corrected) < _LEVEL) for own in one.comparisons]
+        asking = f"{one.comparisons[0].samples:,} {'images' if one.found == 'texts' else 'texts'}"
+        rows.append((one.data, one.found, *(names[:1] if first else names), *told, asking))
+    note = (
+        f"Points of recall by which a model is ahead of {first or 'another'}, on the same images and "
+        f"texts, with {PERCENT} intervals; the texts of an image are drawn with it. p, of McNemar's exact test for "
+        f"images and of a bootstrap for texts, is corrected for all {len(every)} comparisons (Holm). "
+        f"{_IN_BOLD}{_why(first, reference)}"
+    )
+    cuts = (f"R@{cut} ahead by" for cut in pairing.CUTS)
+    header = ("data", "found", "model", *(() if first else ("of",)), *cuts, "asked by")
+    return Grid("Model against model: retrieval", header, tuple(rows), note) if rows else None
+
+
+def _only(comparisons: Sequence[Comparison]) -> str:
+    """The model that all are compared with, where that is one."""
+    firsts = {comparison.names[1] for comparison in comparisons}
+    return firsts.pop() if len(firsts) == 1 else ""
+
+
+def _why(first: str, reference: str | None) -> str:
+    return f" {first} is the first of the models; --reference NAME chooses another." if first and not reference else ""
+
+
+def _bold(text: str, shown_to_differ: bool) -> str:
+    return f"**{text}**" if shown_to_differ else text
 
 
 def _p(p: float) -> str:

@@ -18,7 +18,6 @@ _LONGEST = 46  # letters in a line of a legend
 _LINE = 0.19  # inches
 _GAP = 6  # points between a point and its name
 _NAMED = 150  # more points than these have no names: they would find no room
-_MARKER = 4  # points from the middle of a marker to its edge, and a little air
 
 
 def legend(axes: Axes, names: Sequence[str], marks: Sequence[Line2D]) -> None:
@@ -58,8 +57,9 @@ def _columns(names: Sequence[str], width: float) -> int:
 
 
 def name_points(axes: Axes, places: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Write each name beside its point, inside the axes, where it covers no point, no line and no other name; where
-    there is no such place it may cross a line, and else it is left out. Call it when the axes are set."""
+    """Write each name beside its point, inside the axes, where it covers no point, no line and no other name, and is
+    near no other point; where there is no such place it may cross a line, and else it is left out. Call it when the
+    axes are set."""
     figure = axes.get_figure(root=True)
     if figure is None or len(names) > _NAMED:
         return
@@ -75,12 +75,13 @@ def name_points(axes: Axes, places: Sequence[tuple[float, float]], names: Sequen
         choices = []
         for order, (across, up) in enumerate(_SIDES):
             box = _beside(x, y, across, up, extent.width, extent.height, _GAP * scale)
-            covers = _inside(others_P2, box, _MARKER * scale) or any(box.overlaps(other) for other in taken)
+            # Nearer to another point than to its own, it would seem to be that one's.
+            covers = _inside(others_P2, box, _GAP * scale) or any(box.overlaps(other) for other in taken)
             if not covers and room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1:
-                choices.append((_inside(crossed_X2, box, 1), order, box))
+                choices.append((_inside(others_P2, box, 2 * _GAP * scale), _inside(crossed_X2, box, 1), order, box))
         text.remove()
         if choices:
-            _, order, box = min(choices, key=lambda choice: choice[:2])
+            *_, order, box = min(choices, key=lambda choice: choice[:3])
             taken.append(box)
             across, up = _SIDES[order]
             axes.annotate(

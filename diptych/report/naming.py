@@ -1,77 +1,116 @@
-"""How results are told from one another: models that are called the same, and results that would stand in one place."""
+"""How results are told from one another: models that are called the same, data of several splits or of one name, and
+results that would stand in one place."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
+from diptych.evaluation.kept import UNTOLD
 from diptych.evaluation.result import Result
 from diptych.printable import printable
 
+# What a task measures besides, and its own metric stays what it is without.
+_BESIDES = {"zeroshot_classification": ("ablate_prompts", "none_of_these", "shifted_from", "mapping")}
+
+_Identity = tuple[str, str]  # weights and precision
+
 
 def names(results: Sequence[Result]) -> list[str]:
-    """The model's own name; with where its weights came from, or their hash, where others are called the same."""
-    names = [result.model for result in results]
-    for more in (_origin, _precision, _hash):
-        owners: dict[str, set[str]] = {}
-        longer: dict[str, set[str]] = {}
-        for name, result in zip(names, results, strict=True):
-            owners.setdefault(name, set()).add(_identity(result))
-            longer.setdefault(name, set()).add(more(name, result))
-        told = {name for name in owners if len(owners[name]) > 1 and len(longer[name]) > 1}
-        names = [more(n, r) if n in told else n for n, r in zip(names, results, strict=True)]
-    return names
+    """The model's own name. Where others are called the same, with the last folders of where it is that no other has,
+    and else with the hash of its weights; with its precision, where that is what differs."""
+    known: dict[str, dict[_Identity, Result]] = {}
+    for result in results:
+        known.setdefault(result.model, {}).setdefault(_identity(result), result)
+    told = {(model, one): name for model, own in known.items() for one, name in zip(own, _apart(own), strict=True)}
+    owners: dict[str, int] = {}
+    for name in told.values():
+        owners[name] = owners.get(name, 0) + 1
+    for (model, one), name in told.items():
+        if owners[name] > 1:
+            told[model, one] = f"{name} {one[0][:6]}"
+    return [told[result.model, _identity(result)] for result in results]
 
 
-def variants(results: Sequence[Result], files: Sequence[Path]) -> list[str]:
-    """Of results that would stand in one place what each was told that others were not: split and options, else what
-    it was made of, else its file. Empty of one that stands there alone."""
-    if len(results) < 2:
-        return [""]
-    told = [{"split": result.split, **result.options} for result in results]
-    if len({str(own) for own in told}) < len(told):
-        told = [{**own, **_made_of(result)} for own, result in zip(told, results, strict=True)]
-    if len({str(own) for own in told}) < len(told):
-        told = [
-            {**own, "file": "/".join(file.with_suffix("").parts[-2:])} for own, file in zip(told, files, strict=True)
-        ]
-    every = dict.fromkeys(name for own in told for name in own)
-    differing = [name for name in every if any(own.get(name) != told[0].get(name) for own in told)]
-    return [
-        ", ".join(
-            printable(name if own[name] is True else f"{name}={own[name]}", lines=False)
-            for name in differing
-            if own.get(name)
-        )
-        for own in told
-    ]
+def place(result: Result) -> tuple[str, ...]:
+    """The parts of where its model is, without those that all runs have: ``runs/mine/run/model`` is ``runs/mine``."""
+    plain = re.sub(r",\s*", " ", result.pretrained)  # names are listed with commas between them
+    return tuple(part for part in PurePath(plain).parts if part not in UNTOLD)
+
+
+def splits(results: Sequence[Result]) -> list[str]:
+    """The split of each result, where there are others of its data set."""
+    known: dict[str, set[str]] = {}
+    for result in results:
+        known.setdefault(result.dataset, set()).update([result.split] if result.split else [])
+    return [result.split if len(known[result.dataset]) > 1 else "" for result in results]
 
 
 def images(results: Sequence[Result]) -> list[str]:
-    """A hash of the data of each result, where others of that task are on other data that are called the same."""
-    owners: dict[tuple[str, ...], set[str]] = {}
-    places = [(result.task, result.dataset, result.split, result.language) for result in results]
+    """A hash of the data of each result, where there are results on other data that are called the same."""
+    owners: dict[tuple[object, ...], set[str]] = {}
+    # Captions are part of what retrieval is of, and labels of what all other tasks are.
+    places = [(r.task == "zeroshot_retrieval", r.dataset, r.split, r.language) for r in results]
     known = [result.fingerprints.get("data", "") for result in results]
-    for place, own in zip(places, known, strict=True):
-        owners.setdefault(place, set()).update([own] if own else [])
-    return [own[:6] if len(owners[place]) > 1 else "" for place, own in zip(places, known, strict=True)]
+    for where, own in zip(places, known, strict=True):
+        owners.setdefault(where, set()).update([own] if own else [])
+    return [own[:6] if len(owners[where]) > 1 else "" for where, own in zip(places, known, strict=True)]
+
+
+def variants(results: Sequence[Result], files: Sequence[Path]) -> list[str]:
+    """Of results that would stand in one place what each was told that others were not: options, else what it was made
+    of, else its file. Empty where that is nothing, and where all measured the same.
+
+    Results that were told of different things to measure besides, and measured the same, are called the same.
+    """
+    measured = [str((r.metrics.get(r.metric, r.metrics), r.intervals.get(r.metric))) for r in results]
+    told: list[dict[str, Any]] = []
+    for result in results:
+        besides = _BESIDES.get(result.task, ())
+        told.append({name: value for name, value in result.options.items() if name not in besides})
+    more: tuple[list[dict[str, Any]], ...] = (
+        [result.options for result in results],
+        [_made_of(result) for result in results],
+        [{"file": "/".join(file.with_suffix("").parts[-2:])} for file in files],
+    )
+    for further in more:
+        if len(set(map(str, told))) == len(set(zip(map(str, told), measured, strict=True))):
+            break
+        told = [own | other for own, other in zip(told, further, strict=True)]
+    every = dict.fromkeys(name for own in told for name in own)
+    differing = [name for name in every if any(own.get(name) != told[0].get(name) for own in told)]
+    return [", ".join(_option(name, own[name]) for name in differing if own.get(name)) for own in told]
+
+
+def _option(name: str, value: object) -> str:
+    return printable(name if value is True else f"{name}={value}", lines=False)
 
 
 def _made_of(result: Result) -> dict[str, str]:
     return {"templates": result.fingerprints.get("templates", "")[:6], "by": result.backend}
 
 
-def _identity(result: Result) -> str:
-    return f"{result.fingerprints.get('weights', result.pretrained)} {result.precision}"
+def _identity(result: Result) -> _Identity:
+    return result.fingerprints.get("weights", result.pretrained), result.precision
 
 
-def _origin(name: str, result: Result) -> str:
-    return f"{name}, {'/'.join(Path(result.pretrained).parts[-2:])}" if result.pretrained else name
+def _apart(alike: dict[_Identity, Result]) -> list[str]:
+    """Names of models that are called the same."""
+    parts = {weights: place(result) for (weights, _), result in alike.items()}
+    names = []
+    for (weights, precision), result in alike.items():
+        others = [own for other, own in parts.items() if other != weights]
+        tail = _shortest(parts[weights], [own for own in others if own != parts[weights]]) if others else ""
+        rounded = any(other == weights and precise != precision for other, precise in alike)
+        hashed = weights[:6] if parts[weights] in others else ""  # made again in the same place
+        told = [tail if tail != result.model else "", hashed, precision if rounded else ""]
+        names.append(f"{result.model} ({' '.join(filter(None, told))})" if any(told) else result.model)
+    return names
 
 
-def _precision(name: str, result: Result) -> str:
-    return f"{name}, {result.precision}"
-
-
-def _hash(name: str, result: Result) -> str:
-    return f"{name}, {result.fingerprints.get('weights', '')[:6]}"
+def _shortest(own: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
+    """The fewest last parts that none of the others ends in."""
+    count = next((n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others)), len(own))
+    return "/".join(own[len(own) - count :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from diptych.report.paper_plots import Bar
 
 WIDE, SQUARE = 6.4, (5.0, 4.4)  # inches
 _SHORT = 18  # letters of a name that finds room beside a point
+_NAMED_DATA = 4  # more data sets than these are counted
 _NAMES = "Names that would cover others are left out."
 
 
@@ -129,7 +131,7 @@ def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
         sizes = Counter(point.group for point in points).values()
         joined = any(1 < size <= paper_plots.LEGENDS for size in sizes)
         yield Drawing(
-            f"compute-{task.replace(' ', '-')}",
+            "-".join(("compute", *re.findall(r"\w+", task))),
             f"{task[:1].upper() + task[1:]} by the operations of an image",
             f"{_over(common)}, with {tables.PERCENT} intervals. "
             + (f"Models of one family are joined. {_NAMES}" if joined else ""),
@@ -158,26 +160,29 @@ def scaling(entries: Sequence[Entry]) -> Iterator[Drawing]:
 
 def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
     """Of each model how often its zero-shot answers are right, by how sure it is."""
-    for number, (model, (confidence_N, correct_N)) in enumerate(findings.answers(entries).items(), start=1):
-        found = calibration_of_answers(confidence_N, correct_N)
+    for number, (model, said) in enumerate(findings.answers(entries).items(), start=1):
+        found = calibration_of_answers(said.confidence_N, said.right_N)
+        total = len(said.right_N)
         bins = [
-            (own.confidence, Bar("", own.accuracy, *own.interval), own.count / len(correct_N))
+            (own.confidence, Bar("", own.accuracy, *own.interval), own.count / total)
             for own in found.equal_width
             if own.confidence is not None and own.accuracy is not None
         ]
         low, high = (100 * limit for limit in found.intervals["ece"])
+        few = len(said.data) <= _NAMED_DATA
+        data = ", ".join(said.data) if few else f"{len(said.data)} data sets and splits"
         yield Drawing(
             f"reliability-{number}",
             f"{model}: is it as often right as it says?",
-            f"All {len(correct_N):,} zero-shot answers in {count(len(bins), 'bin')} by their confidence, larger "
-            f"points where there are more; lines are {tables.PERCENT} intervals. The expected calibration error is "
-            f"{100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}). On the dashed line accuracy is what "
-            "confidence says.",
-            "; ".join(f"{100 * said:.0f} % sure: {100 * bar.value:.0f} % right" for said, bar, _ in bins),
+            f"All {total:,} zero-shot answers on {data}, each image once, in {count(len(bins), 'bin')} by their "
+            f"confidence, larger points where there are more; lines are {tables.PERCENT} intervals. The expected "
+            f"calibration error is {100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}). On the dashed "
+            "line accuracy is what confidence says.",
+            "; ".join(f"{100 * sure:.0f} % sure: {100 * bar.value:.0f} % right" for sure, bar, _ in bins),
             partial(
                 paper_plots.reliability,
                 bars=[bar for _, bar, _ in bins],
-                confidences=[said for said, _, _ in bins],
+                confidences=[sure for sure, _, _ in bins],
                 shares=[share for _, _, share in bins],
             ),
             SQUARE,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ PERCENT = PercentFormatter(1, decimals=0)
 DASHED = (0, (4, 3))
 LEGENDS = 12  # more groups than these have no legend
 CROWD = 60  # of more points none has an interval, and models no lines
-_LETTERS = 24  # of a name beside a point
+_LETTERS = 24  # of a line of a name beside a point
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,15 @@ def _grouped(
 
 
 def _name(axes: Axes, points: Sequence[Point]) -> None:
-    names = [p.name if len(p.name) <= _LETTERS else p.name[: _LETTERS - 1].rstrip(" ,") + "…" for p in points]
-    name_points(axes, [(point.x, point.y) for point in points], names)
+    name_points(axes, [(point.x, point.y) for point in points], [_short(point.name) for point in points])
+
+
+def _short(name: str) -> str:
+    """In one line or two; of a longer name both ends, as what tells models apart stands last."""
+    lines = textwrap.wrap(name, _LETTERS)
+    if len(lines) <= 2:
+        return "\n".join(lines)
+    return f"{name[: _LETTERS // 2 - 1].rstrip()}…{name[-_LETTERS // 2 :].lstrip()}"
 
 
 def _apart(ticks: Sequence[float], least: float) -> list[float]:

@@ -9,10 +9,11 @@ from typing import Any
 from diptych.errors import DataError, nearest
 from diptych.evaluation.datasets import DATASETS
 from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, effective, fit
-from diptych.report.collected import Entry, models
+from diptych.report.choosing import model_named, models, plainness
+from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.paper_plots import Point
-from diptych.report.tables import shown
+from diptych.report.tables import gain, shown, signed
 
 ZERO_SHOT, OWN_NAMES, SUPERVISED = "zero-shot", "zero-shot, own names", "supervised adaptation"
 # Whose accuracies the line of the baselines goes through, for each kind: the first that a baseline has.
@@ -48,12 +49,10 @@ def asked(entries: Sequence[Entry], source: str | None, shifted: Sequence[str], 
     """
     told = _told(entries)
     data = sorted({entry.result.dataset for entry in entries} | set(told))
-    for name, there, what in (
-        *((name, data, "data set") for name in (source, *shifted) if name is not None),
-        *((name, models(entries), "model") for name in baselines),
-    ):
-        if name not in there:
-            raise DataError(f"there is no result of the {what} {name!r}; {nearest(name, there)}")
+    for name in (source, *shifted):
+        if name is not None and name not in data:
+            raise DataError(f"there is no result of the data set {name!r}; {nearest(name, data)}")
+    baselines = tuple(dict.fromkeys(model_named(entries, name) for name in baselines))
     if source is None and not shifted and len(told) == 1:
         source = next(iter(told))
     shifted = tuple(shifted) or told.get(source or "", ())
@@ -61,7 +60,7 @@ def asked(entries: Sequence[Entry], source: str | None, shifted: Sequence[str], 
         raise DataError("accuracy under shift takes a source and one shifted data set or more (--source, --shifted)")
     if len(baselines) == 1:
         raise DataError("a line takes two baselines or more")
-    return Shift(Group(source, shifted) if source else GROUPS["natural"], tuple(baselines))
+    return Shift(Group(source, shifted) if source else GROUPS["natural"], baselines)
 
 
 def pairs(entries: Sequence[Entry], shift: Shift) -> tuple[list[Pair], list[str]]:
@@ -135,7 +134,8 @@ def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
     else:
         note += "With --baseline, also what ordinarily trained models let expect."
     header = ("shifted to", "task", "model", "source", "shifted", "loss", "expected", "above it", "gap closed")
-    return Grid("Under shift", header, tuple(rows), note, tuple(remarks))
+    columns = len(header) if shift.baselines else header.index("expected")
+    return Grid("Under shift", header[:columns], tuple(row[:columns] for row in rows), note, tuple(remarks))
 
 
 def _told(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
@@ -171,9 +171,9 @@ def _source(details: dict[str, Any]) -> str | None:
 
 
 def _plain(own: Sequence[Entry], name: str) -> Entry | None:
-    """The zero-shot result on a data set as such."""
+    """The zero-shot result on a data set as such: on its test split, where there are several."""
     found = [e for e in own if e.task == ZERO_SHOT and e.result.dataset == name and not e.variant]
-    return found[-1] if found else None
+    return min(found, key=plainness, default=None)
 
 
 def _classes(entry: Entry) -> int | None:
@@ -205,13 +205,12 @@ def _fitted(baselines: Sequence[Counts]) -> Line | None:
 def _row(pair: Pair, line: Line | None, baselines: Sequence[Counts]) -> tuple[str, ...]:
     counts = pair.counts
     told = [pair.name, pair.kind, counts.model, shown(counts.source), shown(counts.shifted)]
-    told.append(f"{100 * (counts.source - counts.shifted):.1f}")
+    told.append(signed(counts.source - counts.shifted).removeprefix("+"))
     if line is None:
         return (*told, "", "", "")
     if any(counts is one for one in baselines):
         return (*told, shown(line(counts.source)), "baseline", "")
     found = effective(counts, line)
-    low, high = found.effective_interval
-    above = f"{100 * found.effective:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    above = gain(found.effective, found.effective_interval)
     closed = f"{100 * found.closed:.0f} %" if found.closed is not None else "no gap"
     return (*told, shown(found.expected), above, closed)

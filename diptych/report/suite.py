@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from diptych.progress import say
-from diptych.report import adapting, grids, paper_figures, paper_plots, shift, tables
-from diptych.report.collected import Entry, best, models
+from diptych.report import adapting, findings, grids, paper_figures, paper_plots, shift, tables
+from diptych.report.choosing import best, models
+from diptych.report.collected import Entry
 from diptych.report.contents import Figure, Page
 from diptych.report.drawing import as_pdf, as_svg, inline
 from diptych.report.paper_figures import SQUARE, Drawing, count
@@ -19,15 +20,22 @@ NATURAL = Shift()
 MOST = 12  # models of which each has a figure, or a line in one
 
 
-def page(entries: Sequence[Entry], drawings: Sequence[Drawing], under_shift: Shift = NATURAL) -> Page:
-    """The page of a report."""
-    data = {entry.result.dataset for entry in entries}
+def page(
+    entries: Sequence[Entry],
+    drawings: Sequence[Drawing],
+    under_shift: Shift = NATURAL,
+    *,
+    reference: str | None = None,
+) -> Page:
+    """The page of a report. ``reference``: the model with which the others are compared."""
+    data = {(entry.result.dataset, entry.images) for entry in entries}
     known = f"{count(len(models(entries)), 'model')} on {count(len(data), 'data set')}"
-    most = best(entries, MOST)
+    most = best(entries, MOST, besides=reference)
     more = (
         grids.retrieval(entries),
         grids.prompts(entries),
-        grids.pairs(most),
+        grids.pairs(most, reference),
+        grids.recalls(most, reference),
         *adapting.grids(_counted(entries), under_shift),
     )
     return Page(
@@ -103,4 +111,9 @@ def _facts(entries: Sequence[Entry]) -> dict[str, str]:
     results = [entry.result for entry in entries]
     precisions = dict.fromkeys(result.precision for result in results)
     backends = dict.fromkeys(result.backend for result in results if result.backend)
-    return {"precision": ", ".join(precisions), "computed by": ", ".join(backends) or "not noted"}
+    facts = {"precision": ", ".join(precisions), "computed by": ", ".join(backends) or "not noted"}
+    known = findings.answers(best(entries, MOST))
+    zero_shot = [entry for entry in best(entries, MOST) if entry.task == findings.ZERO_SHOT]
+    if without := [model for model in models(zero_shot) if model not in known]:
+        facts["no reliability figure"] = f"{', '.join(without)}: the confidence of no zero-shot answer was kept"
+    return facts

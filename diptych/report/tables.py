@@ -8,10 +8,12 @@ import math
 from collections.abc import Sequence
 
 from diptych.evaluation.result import Interval
-from diptych.report.collected import PUBLISHED, Entry, models
+from diptych.report.choosing import each_once, models
+from diptych.report.collected import PUBLISHED, Entry
 from diptych.report.contents import Grid
 
 MARK = "†"  # at a number that has a remark
+_LISTED = 8  # rows in a remark
 COLUMNS = 8  # more models than these are rows
 PERCENT = "95\N{NO-BREAK SPACE}%"
 _NOTE = f"In per cent, with {PERCENT} intervals. In bold the best of a {{}}, and what lies within its interval."
@@ -29,40 +31,67 @@ def results(entries: Sequence[Entry]) -> list[Grid]:
 def comparison(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: a row a data set, task and metric, a column a model; the best of a row in bold.
 
-    Below the rows of a task its mean over the data sets that all models have.
+    Below the rows of a task its mean over the data sets that all models have, each once.
     """
     names = models(entries)
-    cells: dict[tuple[str, str, str], dict[str, Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.data):
-        cells.setdefault((entry.data, entry.task, entry.metric), {})[entry.model] = entry
     rows = []
     for task in _tasks(entries):
-        own = {key: found for key, found in cells.items() if key[1] == task}
-        rows += [[*key, *_marked([found.get(name) for name in names])] for key, found in own.items()]
-        common = [found for found in own.values() if len(found) == len(names)]
-        if len(common) > 1:
-            means = [sum(found[name].value for found in common) / len(common) for name in names]
+        found = _cells(entries, task)
+        rows += [[data, task, metric, *_marked([own.get(name) for name in names])] for (data, metric), own in found]
+        if once := _averaged(found, names)[0]:
+            means = [sum(own[name].value for own in once) / len(once) for name in names]
             told = [_bold(shown(mean), mean == max(means) and len(names) > 1) for mean in means]
-            rows.append([f"mean of {len(common)}", task, "", *told])
+            rows.append([_mean_of(once), task, "", *told])
     return ["data", "task", "metric", *names], rows
+
+
+_Cells = list[tuple[tuple[str, str], dict[str, Entry]]]
+
+
+def _cells(entries: Sequence[Entry], task: str) -> _Cells:
+    """Of a task by data set and metric, in order, the result of each model."""
+    found: dict[tuple[str, str], dict[str, Entry]] = {}
+    for entry in entries:
+        if entry.task == task:
+            found.setdefault((entry.data, entry.metric), {}).setdefault(entry.model, entry)
+    return sorted(found.items(), key=lambda item: item[0])
+
+
+def _averaged(found: _Cells, names: Sequence[str]) -> tuple[list[dict[str, Entry]], list[str]]:
+    """What a mean is over: the data sets that all these models have, each once. And which rows of these it is without.
+
+    Neither of fewer than two.
+    """
+    common = {key: own[names[0]] for key, own in found if len(own) == len(names)}
+    kept = each_once(common)
+    if len(kept) < 2:
+        return [], []
+    data = {(common[key].result.dataset, common[key].images) for key in kept}
+    left = [
+        key[0]
+        for key, own in found
+        if key not in kept and any((entry.result.dataset, entry.images) in data for entry in own.values())
+    ]
+    return [own for key, own in found if key in kept], left
+
+
+def _mean_of(once: Sequence[object]) -> str:
+    return f"mean of {len(once)} data sets"
 
 
 def _of_task(task: str, entries: Sequence[Entry]) -> Grid:
     """A row a model, the best mean first, and a column a data set; their mean where all models have several."""
-    table: dict[str, dict[tuple[str, str], Entry]] = {}
-    for entry in entries:
-        table.setdefault(entry.model, {})[entry.data, entry.metric] = entry
-    columns = sorted({key for own in table.values() for key in own})
-    common = [key for key in columns if all(key in own for own in table.values())]
-    means = {model: sum(own[key].value for key in common) / max(1, len(common)) for model, own in table.items()}
-    ordered = sorted(table, key=lambda model: -means[model])
-    told = [_marked([table[model].get(key) for model in ordered]) for key in columns]
-    metrics = list(dict.fromkeys(metric for _, metric in columns))
-    header = ["model", *(data if len(metrics) == 1 else f"{data}, {metric}" for data, metric in columns)]
-    if len(common) > 1:
-        header.append(f"mean of {len(common)}")
-        told.append([_bold(shown(means[model]), means[model] == max(means.values())) for model in ordered])
-    rows = tuple((model, *cells) for model, *cells in zip(ordered, *told, strict=True))
+    names, found = models(entries), _cells(entries, task)
+    once, _ = _averaged(found, names)
+    means = {name: sum(own[name].value for own in once) / max(1, len(once)) for name in names}
+    ordered = sorted(names, key=lambda name: -means[name])
+    told = [_marked([own.get(name) for name in ordered]) for _, own in found]
+    metrics = list(dict.fromkeys(metric for (_, metric), _ in found))
+    header = ["model", *(data if len(metrics) == 1 else f"{data}, {metric}" for (data, metric), _ in found)]
+    if once:
+        header.append(_mean_of(once))
+        told.append([_bold(shown(means[name]), means[name] == max(means.values())) for name in ordered])
+    rows = tuple((name, *cells) for name, *cells in zip(ordered, *told, strict=True))
     note = (f"{metrics[0]}. " if len(metrics) == 1 else "") + _NOTE.format("column")
     return Grid(task[:1].upper() + task[1:], tuple(header), rows, note, tuple(remarks(entries)))
 
@@ -74,9 +103,19 @@ def _tasks(entries: Sequence[Entry]) -> list[str]:
 
 
 def remarks(entries: Sequence[Entry]) -> list[str]:
-    """What must be known of numbers with a mark."""
+    """What must be known of numbers with a mark, and of means."""
     told = [(entry, remark) for entry in entries for remark in entry.result.remarks]
-    return list(dict.fromkeys(f"{MARK} {entry.data}: {remark}" for entry, remark in told))
+    return [*dict.fromkeys(f"{MARK} {entry.data}: {remark}" for entry, remark in told), *_left_out(entries)]
+
+
+def _left_out(entries: Sequence[Entry]) -> list[str]:
+    """Which rows are in no mean, because another one of their data set is."""
+    names, left = models(entries), {}
+    for task in _tasks(entries):
+        own = names if len(names) <= COLUMNS else models([entry for entry in entries if entry.task == task])
+        left |= dict.fromkeys(_averaged(_cells(entries, task), own)[1])
+    more = f" and {len(left) - _LISTED} more" if len(left) > _LISTED else ""
+    return [f"A mean counts each data set once, and leaves out {', '.join([*left][:_LISTED])}{more}."] if left else []
 
 
 def shown(value: float) -> str:
@@ -84,10 +123,14 @@ def shown(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else "–"
 
 
+def signed(difference: float) -> str:
+    """A difference of fractions in points, with its sign."""
+    return f"{100 * difference:+z.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def gain(difference: float, interval: Interval) -> str:
-    """A difference of fractions in points, with signs and its interval."""
-    told = f"{100 * difference:+.1f} ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})"
-    return told.replace("-", "\N{MINUS SIGN}")
+    """A difference of fractions in points, with its interval, all with signs."""
+    return f"{signed(difference)} ({signed(interval[0])} to {signed(interval[1])})"
 
 
 def cell(value: float, interval: Interval | None) -> str:
@@ -96,20 +139,26 @@ def cell(value: float, interval: Interval | None) -> str:
 
 
 def as_csv(entries: Sequence[Entry]) -> str:
-    """A row a metric of a result, with its interval and what guessing would give."""
+    """A row a metric of a result, with its interval and what guessing would give. What several results of one place
+    measured alike is one row, with the options of the first."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     head = ["model", "pretrained", "dataset", "variant", "split", "language", "task", "metric", "value", "low", "high"]
-    writer.writerow([*head, "chance", "samples", "precision", "headline", "remarks"])
+    writer.writerow([*head, "chance", "samples", "precision", "headline", "remarks", "options"])
+    written = set()
     for entry in entries:
         result = entry.result
         about = [entry.model, result.pretrained, result.dataset, entry.variant]
         about += [result.split, result.language, result.task]
+        options = ", ".join(f"{name}={value}" for name, value in result.options.items())
         for metric, value in result.metrics.items():
             low, high = result.intervals.get(metric, ("", ""))
             numbers = [metric, value, low, high, result.chance.get(metric, "")]
             last = [result.samples, result.precision, int(metric == entry.metric), "; ".join(result.remarks)]
-            writer.writerow([*about, *numbers, *last])
+            row = (*about, *numbers, *last)
+            if (entry.data, row) not in written:
+                written.add((entry.data, row))
+                writer.writerow([*row, options])
     return buffer.getvalue()
 
 

@@ -54,6 +54,24 @@ def test_models_that_agree_everywhere_are_not_surely_equal() -> None:
     assert str(found).startswith("A and B are equal within 0.0 points (-")
 
 
+def test_a_difference_that_may_be_luck_is_not_called_better() -> None:
+    a = np.arange(84) < 50
+    b = np.roll(a, 20)
+    b[50:52] = False
+    found = compare(*two(a, b))
+    assert found.interval[0] < 0 < found.difference
+    assert found.p > 0.05
+    assert str(found).startswith("no difference is shown: A is ahead of B by 2.4 points (-")
+    assert str(compare(*reversed(two(a, b)))).startswith("no difference is shown: A is ahead of B by 2.4 points (-")
+
+
+def test_as_small_a_p_is_told_as_draws_allow() -> None:
+    a, images = np.ones(300), (np.arange(300) // 5).tolist()
+    one, two = (Measured(name, range(300), hits, images) for name, hits in (("A", a), ("B", 1 - a)))
+    assert compare(one, two).p == pytest.approx(2 / 2001)
+    assert compare(one, two, draws=20_000).p == pytest.approx(2 / 20_001)
+
+
 def test_clusters_are_drawn_whole() -> None:
     generator = np.random.default_rng(0)
     a, b = (np.repeat(generator.random(60) < rate, 5) for rate in (0.7, 0.5))

@@ -12,8 +12,9 @@ import pytest
 
 from diptych.cli.main import main
 from diptych.evaluation.result import Result
-from diptych.report import findings, grids, suite, tables
-from diptych.report.collected import best, collect, models
+from diptych.report import findings, grids, pairing, suite, tables
+from diptych.report.choosing import best, models
+from diptych.report.collected import collect
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -301,7 +302,7 @@ def test_of_many_models_each_is_a_row_and_the_best_are_drawn(tmp_path: Path) -> 
             )
     entries = collect([tmp_path])
     (grid,) = tables.results(entries)
-    assert grid.header == ("model", "cats", "dogs", "mean of 2")
+    assert grid.header == ("model", "cats", "dogs", "mean of 2 data sets")
     assert grid.note.startswith("acc1. ")
     assert [row[0] for row in grid.rows] == [f"m{number:02}" for number in range(14, -1, -1)]
     assert grid.rows[0][1].startswith("**44.0")
@@ -318,3 +319,34 @@ def test_of_many_models_each_is_a_row_and_the_best_are_drawn(tmp_path: Path) -> 
     assert fit is not None
     assert fit[2][0] == pytest.approx(-0.0229, abs=1e-3)
     assert fit[2][2] > 0.98
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (((0,), (100,)), "numbers from 0 to 99"),
+        (((0,), ()), "numbers from 0 to 99"),
+        ((("0",), ("1",)), "numbers from 0 to 99"),
+        (None, "2 texts have ranks, and 0 have images"),
+    ],
+)
+def test_texts_of_no_image_are_not_compared(
+    images: object, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        told = {"rank": (1, 2)} | ({"images": images} if images else {})
+        task = {"task": "zeroshot_retrieval", "metric": "acc1"}
+        zero_shot(name, text_predictions=told, **task).save(tmp_path / f"{name}.json")
+    (recalls,) = pairing.paired_recalls(collect([tmp_path]))
+    assert recalls.found == "texts"
+    assert reason in capsys.readouterr().err
+
+
+def test_no_figure_is_written_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "results"
+    for model, size in (("a", 1.0), ("b", 2.0)):
+        made = zero_shot(model, task="../../../out of/here", cost={"gflops": size})
+        made.save(folder / f"{model}.json")
+    out = report(folder)
+    assert "compute-out-of-here.svg" in {path.name for path in out.iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {"in"}

@@ -16,7 +16,8 @@ from scipy.stats import pearsonr
 from diptych.cli.main import main
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import findings, grids, paper_plots, shift, suite, tables
+from diptych.report import findings, grids, pairing, paper_plots, shift, suite, tables
+from diptych.report.choosing import model_named, models
 from diptych.report.collected import Entry, collect
 from diptych.report.drawing import styled
 from diptych.report.page import render
@@ -55,7 +56,7 @@ def test_the_table_marks_the_best_and_means_what_all_have(folder: Path) -> None:
     assert cells["dogs", "zero-shot"] == ["40.0 (37.0 to 44.0)", "**60.0 (57.0 to 64.0)**", ""]
     assert cells["cars", "zero-shot"][1:] == ["", ""]
     alone = [entry for entry in collect([folder]) if entry.model in ("a", "b") and entry.task == "zero-shot"]
-    assert tables.comparison(alone)[1][-1] == ["mean of 2", "zero-shot", "", "**60.0**", "55.0"]
+    assert tables.comparison(alone)[1][-1] == ["mean of 2 data sets", "zero-shot", "", "**60.0**", "55.0"]
 
 
 def test_zero_shot_is_set_against_its_own_probe_and_those_of_models_without_a_text_tower(folder: Path) -> None:
@@ -91,25 +92,54 @@ def test_few_shots_are_averaged_draw_by_draw(folder: Path) -> None:
 
 def test_few_shots_that_were_told_otherwise_are_a_line_of_their_own(folder: Path) -> None:
     details = {"shots": [1, 4], "accuracies": [[0.9, 0.9], [1.0, 1.0]], "zero_shot": ACCURACY["a", "cats"]}
-    result(
-        "a", "cats", "few_shot", "fs_4_acc1", 1.0, details=details, options={"start": "zero-shot"}
-    ).save(folder / "started.json")  # fmt: skip
+    told = {"details": details, "options": {"start": "zero-shot"}}
+    result("a", "cats", "few_shot", "fs_4_acc1", 1.0, **told).save(folder / "started.json")
     lines = {line.name: line.y for line in findings.few_shot_lines(collect([folder]))[0]}
     assert lines["a, start=zero-shot"] == (0.9, 1.0)
     assert lines["a"] == pytest.approx((0.3, 0.7))
 
 
-def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    for number, (weights, origin) in enumerate((("1", "x/one"), ("2", "x/two"), ("3", "x/two"), ("1", "x/one"))):
-        made = result("vit", f"data{number}", "zeroshot_classification", "acc1", 0.5)
-        made = Result(**{**vars(made), "fingerprints": {"weights": weights}, "pretrained": origin})
-        made.save(tmp_path / f"{number}.json")
-    assert [entry.model for entry in collect([tmp_path])] == [
-        "vit, x/one",
-        "vit, x/two, 2",
-        "vit, x/two, 3",
-        "vit, x/one",
+def of_models(folder: Path, *known: tuple[str, str]) -> list[str]:
+    """The names of models called vit of these weights, which lie there, in the order of their results."""
+    for number, (weights, place) in enumerate(known):
+        told = {"fingerprints": {"weights": weights}, "pretrained": place}
+        result("vit", f"data{number}", "zeroshot_classification", "acc1", 0.5, **told).save(folder / f"{number}.json")
+    entries = sorted(collect([folder]), key=lambda entry: entry.data)
+    return [entry.model for entry in entries]
+
+
+def test_models_of_one_name_are_told_apart_by_the_folders_that_differ(tmp_path: Path) -> None:
+    runs = [("1", "runs/one/run/model"), ("2", "runs/two/run/model/"), ("1", "/elsewhere/runs/one/run/model")]
+    assert of_models(tmp_path / "a", *runs) == ["vit (one)", "vit (two)", "vit (one)"]
+    assert of_models(tmp_path / "b", *runs, ("3", "runs/three/model"))[:3] == ["vit (one)", "vit (two)", "vit (one)"]
+    assert of_models(tmp_path / "c", *runs, ("3", "old/two/model"))[1:] == [
+        "vit (runs/two)",
+        "vit (one)",
+        "vit (old/two)",
     ]
+    again = of_models(tmp_path / "d", ("111", "x/one"), ("222", "x/two"), ("333", "x/two"))
+    assert again == ["vit (one)", "vit (two 222)", "vit (two 333)"]
+    assert of_models(tmp_path / "e", ("1", "random, seed 0"), ("2", "model")) == ["vit (random seed 0)", "vit"]
+    assert of_models(tmp_path / "f", ("1", "a"), ("1", "b")) == ["vit", "vit"], "one model, wherever it lies"
+
+
+def test_models_come_in_the_order_of_places_and_then_by_name(tmp_path: Path) -> None:
+    for place, name in (("later", "a1"), ("first", "b10"), ("first", "b9"), ("first", "B2")):
+        made = result(name, "cats", "zeroshot_classification", "acc1", 0.5)
+        made.save(tmp_path / place / f"{len(name)}-{name[::-1]}.json")
+    assert models(collect([tmp_path / "first", tmp_path / "later"])) == ["B2", "b9", "b10", "a1"]
+    assert models(collect([tmp_path / "later", tmp_path / "first"])) == ["a1", "B2", "b9", "b10"]
+
+
+def test_a_model_is_found_by_its_name_and_by_its_folder(tmp_path: Path) -> None:
+    of_models(tmp_path, ("1", "runs/one/run/model"), ("2", "runs/two/run/model"))
+    entries = collect([tmp_path])
+    for name in ("vit (two)", "two", "runs/two", "runs/two/run/model"):
+        assert model_named(entries, name) == "vit (two)"
+    with pytest.raises(DataError, match=r"'vit' is the name of 2 models: vit \(one\), vit \(two\)"):
+        model_named(entries, "vit")
+    with pytest.raises(DataError, match=r"did you mean 'vit \(two\)'\?"):
+        model_named(entries, "vit (tow)")
 
 
 def test_results_of_clip_benchmark_stand_beside_ours(folder: Path) -> None:
@@ -200,17 +230,120 @@ def test_models_are_compared_image_by_image(tmp_path: Path) -> None:
     answered("b", "cats", [True] * 60 + [False] * 40, 0.9).save(tmp_path / "1.json")
     answered("b", "dogs", [True] * 60 + [False] * 40, 0.9).save(tmp_path / "2.json")
     entries = collect([tmp_path])
-    ((entry, comparison),) = findings.paired(entries)
+    ((entry, comparison),) = pairing.paired(entries)
     assert (entry.data, comparison.difference, comparison.samples) == ("cats", pytest.approx(-0.3), 100)
     grid = grids.pairs(entries)
     assert grid is not None
     assert grid.rows[0][:3] == ("cats", "zero-shot", "b")
     assert "ahead of a, image by image" in grid.note
-    assert grid.rows[0][3].startswith("\N{MINUS SIGN}30.0 (\N{MINUS SIGN}38.")
+    assert grid.rows[0][3].startswith("**\N{MINUS SIGN}30.0 (\N{MINUS SIGN}38.")
     assert grid.rows[0][4:] == ("< 0.001", "< 0.001", "100")
     names = [drawing.name for drawing in suite.drawings(entries)]
     assert names.count("reliability-1") == names.count("reliability-2") == 1
     assert "100 % sure" not in next(d.alt for d in suite.drawings(entries) if d.name == "reliability-1")
+
+
+def test_few_models_are_compared_each_with_each_and_many_with_a_reference(tmp_path: Path) -> None:
+    for number in range(6):
+        hits = [True] * (60 + number // 5 * 25) + [False] * (40 - number // 5 * 25)
+        answered(f"m{number}", "cats", hits, 0.9).save(tmp_path / f"{number}.json")
+    entries = collect([tmp_path])
+    few = [entry for entry in entries if entry.model in ("m1", "m2", "m5")]
+    assert [comparison.names for _, comparison in pairing.paired(few)] == [("m2", "m1"), ("m5", "m1"), ("m5", "m2")]
+    assert {comparison.names[1] for _, comparison in pairing.paired(entries)} == {"m0"}
+    found = [comparison.names for _, comparison in pairing.paired(entries, "m3")]
+    assert found == [(f"m{number}", "m3") for number in (0, 1, 2, 4, 5)]
+    grid, told = grids.pairs(few), grids.pairs(entries, "m3")
+    assert grid is not None
+    assert told is not None
+    assert [row[4].startswith("**") for row in grid.rows] == [False, True, True], "m1 and m2 answer alike"
+    assert "ahead of m3, image by image" in told.note
+    assert "--reference" not in told.note
+    page = suite.page(entries, [], reference="m3")
+    assert next(own for own in page.grids if own.title == "Model against model").rows == told.rows
+
+
+def test_retrieval_is_compared_both_ways_with_the_texts_of_an_image_drawn_together(tmp_path: Path) -> None:
+    images = 60
+    keys, owners = tuple(map(str, range(images))), tuple((image,) for image in range(images) for _ in range(5))
+    for model, good in (("a", 20), ("b", 45)):
+        ranks = (1,) * good + (7,) * (images - good)
+        tables_of = {
+            "predictions": {"key": keys, "rank": ranks},
+            "text_predictions": {"images": owners, "rank": tuple(rank for rank in ranks for _ in range(5))},
+        }
+        told = {"samples": images, "fingerprints": {"weights": model, "data": "pairs"}, **tables_of}
+        made = result(model, "pairs", "zeroshot_retrieval", "text_retrieval_recall@1", good / images, **told)
+        made.save(tmp_path / f"{model}.json")
+    texts, pictures = pairing.paired_recalls(collect([tmp_path]))
+    assert (texts.found, pictures.found) == ("texts", "images")
+    for one, samples in ((texts, images), (pictures, 5 * images)):
+        first, fifth, tenth = one.comparisons
+        assert (first.names, first.samples) == (("b", "a"), samples)
+        assert first.difference == fifth.difference == pytest.approx(25 / 60)
+        assert tenth.difference == 0
+        assert np.ptp(first.interval) == pytest.approx(2 * 1.96 * (25 / 60 * 35 / 60 / 60) ** 0.5, rel=0.15)
+    assert (texts.comparisons[0].mcnemar is None, pictures.comparisons[0].mcnemar is None) == (False, True)
+    grid = grids.recalls(collect([tmp_path]))
+    assert grid is not None
+    assert [[cell.startswith("**") for cell in row[3:6]] for row in grid.rows] == [[True, True, False]] * 2
+    assert [row[6] for row in grid.rows] == ["60 images", "300 texts"]
+
+
+def test_what_was_measured_besides_makes_no_row_of_its_own(tmp_path: Path) -> None:
+    for number, options in enumerate(({}, {"ablate_prompts": True}, {"none_of_these": 0.3}, {"shifted_from": "dogs"})):
+        answered("a", "cats", [True] * 60 + [False] * 40, 0.9, options=options).save(tmp_path / f"{number}.json")
+    entries = collect([tmp_path])
+    assert [row[0] for row in tables.comparison(entries)[1]] == ["cats"]
+    assert len(findings.answers(entries)["a"].right_N) == 100, "each image once"
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(entries))))
+    assert [row["metric"] for row in rows] == ["acc1", "ece"]
+
+
+def test_splits_and_languages_are_one_data_set_in_a_mean_and_all_splits_are_answered(tmp_path: Path) -> None:
+    def save(data: str, split: str, hits: int, **more: object) -> None:
+        made = answered("a", data, [True] * hits + [False] * (100 - hits), 0.9, split=split, **more)
+        prints = {"weights": "a", "data": f"{data}{split}{made.language}"}
+        Result(**{**vars(made), "fingerprints": prints}).save(tmp_path / f"{data}{split}{made.language}.json")
+
+    save("cats", "train", 90)
+    save("cats", "test", 60)
+    result("a", "cats", "linear_probe", "lp_acc1", 0.7, split="test").save(tmp_path / "probe.json")
+    save("dogs", "", 20, language="de")
+    save("dogs", "", 40)
+    entries = collect([tmp_path])
+    _, rows = tables.comparison(entries)
+    zero_shot = {row[0]: row[3] for row in rows if row[1] == "zero-shot"}
+    assert set(zero_shot) == {"cats (test)", "cats (train)", "dogs", "dogs (de)", "mean of 2 data sets"}
+    assert zero_shot["mean of 2 data sets"] == "50.0"
+    assert "leaves out cats (train), dogs (de)." in tables.remarks(entries)[-1]
+    assert "1 model on 2 data sets" in suite.page(entries, []).lead
+    assert {bar.name for bar in findings.zero_shot_less_probe(entries)["a", "a"]} == {"cats (test)"}
+    said = findings.answers(entries)["a"]
+    assert (len(said.right_N), int(said.right_N.sum())) == (400, 210)
+
+
+def test_models_without_a_reliability_figure_are_named(tmp_path: Path) -> None:
+    answered("a", "cats", [True] * 60 + [False] * 40, 0.9).save(tmp_path / "a.json")
+    result("b", "cats", "zeroshot_classification", "acc1", 0.5).save(tmp_path / "b.json")
+    facts = suite.page(collect([tmp_path]), []).facts
+    assert facts["no reliability figure"].startswith("b: ")
+
+
+def test_figures_of_an_earlier_report_go_unless_they_were_changed(tmp_path: Path) -> None:
+    out, results = tmp_path / "report", tmp_path / "results"
+    out.mkdir()
+    (out / "mine.svg").write_text("<svg/>")
+    for model in ("a", "b"):
+        answered(model, "cats", [True] * 60 + [False] * 40, 0.9, cost={}).save(results / f"{model}.json")
+    assert main(["report", str(results), "--out", str(out)]) == 0
+    pages = {"report.html", "table.md", "table.csv"}
+    drawn = {f"reliability-{number}.{kind}" for number in (1, 2) for kind in ("svg", "pdf")}
+    assert {path.name for path in out.iterdir()} == {*pages, *drawn, "mine.svg"}
+    (out / "reliability-2.svg").write_text("<svg>edited</svg>")
+    assert main(["report", str(results / "a.json"), "--out", str(out)]) == 0
+    kept = {*pages, "reliability-1.svg", "reliability-1.pdf", "reliability-2.svg", "mine.svg"}
+    assert {path.name for path in out.iterdir()} == kept
 
 
 def test_under_shift_models_are_measured_against_the_line_of_the_baselines(tmp_path: Path) -> None:

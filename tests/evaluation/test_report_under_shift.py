@@ -132,7 +132,7 @@ def test_what_adapting_gains_is_paired_and_averaged() -> None:
     cells = {row[:3]: row[3:] for row in grid.rows}
     assert cells["sketches", "clip", "class names of its own"] == ("", "+5.0 (+4.0 to +7.0)")
     assert cells["mean of 2", "clip", "class names of its own"] == ("", "+3.0")
-    assert cells["mean of 2", "clip", "a linear classifier of photos"] == ("+12.0", "-1.0")
+    assert cells["mean of 2", "clip", "a linear classifier of photos"] == ("+12.0", "\N{MINUS SIGN}1.0")
     assert not any(row[1] == "other" for row in grid.rows)  # its names are those of the source
     assert adapting.grid(entries(plain("clip", "photos", 0.5)), asked) is None
 

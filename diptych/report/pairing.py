@@ -1,0 +1,108 @@
+"""Model against model on the very same images, or texts: in which results they meet, and who is ahead."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diptych.evaluation.comparison import Comparison, Measured, compare
+from diptych.report.choosing import by_data, models
+from diptych.report.collected import Entry
+
+ZERO_SHOT, PROBE, RETRIEVAL = "zero-shot", "linear probe", "retrieval"
+FEW = 4  # models of which each is compared with each
+CUTS = (1, 5, 10)
+_DRAWS, _DRAWS_A_TEST = 2000, 200  # with the latter, p of 0.01 can be told when it is corrected for all tests
+
+
+@dataclass(frozen=True)
+class Recalls:
+    """Two models that find texts for the same images, or images for the same texts (``found``); a comparison a cut."""
+
+    data: str
+    found: str
+    comparisons: tuple[Comparison, ...]
+
+
+def paired(entries: Sequence[Entry], reference: str | None = None) -> list[tuple[Entry, Comparison]]:
+    """Top-1 answers of classifiers, task by task and data set by data set, where two models saw the same images: each
+    with the reference; without one, each with each where they are few, else each with the first."""
+    return [
+        (first, comparison)
+        for task in (ZERO_SHOT, PROBE)
+        for other, first in _meetings(entries, task, reference)
+        if (comparison := compared(other, first))
+    ]
+
+
+def paired_recalls(entries: Sequence[Entry], reference: str | None = None) -> list[Recalls]:
+    """Likewise of retrieval both ways, by what is among the first, five and ten."""
+    ranked = [
+        (first.data, way, (other.model, first.model), ranks)
+        for other, first in _meetings(entries, RETRIEVAL, reference)
+        if _same_data(other, first)
+        for way, ranks in (("texts", _of_images(other, first)), ("images", _of_texts(other, first)))
+        if ranks
+    ]
+    draws = max(_DRAWS, _DRAWS_A_TEST * len(CUTS) * len(ranked))
+    return [Recalls(data, way, _at_cuts(names, *ranks, draws=draws)) for data, way, names, ranks in ranked]
+
+
+def compared(a: Entry, b: Entry) -> Comparison | None:
+    """Image by image, where both have answers to the same images."""
+    if not _same_data(a, b) or (ranks := _of_images(a, b)) is None:
+        return None
+    return _at_cuts((a.model, b.model), *ranks, cuts=(1,), draws=_DRAWS)[0]
+
+
+def _meetings(entries: Sequence[Entry], task: str, reference: str | None) -> Iterator[tuple[Entry, Entry]]:
+    """Results of two models on one data set, the one that is compared with last."""
+    table = by_data(entries, task)
+    ordered = [model for model in models(entries) if model in table]
+    if reference is None and len(ordered) > FEW:
+        reference = ordered[0]
+    for data in sorted({data for model in ordered for data in table[model]}):
+        there = [table[model][data] for model in ordered if data in table[model]]
+        for first, other in itertools.combinations(there, 2):
+            if reference is None or first.model == reference:
+                yield other, first
+            elif other.model == reference:
+                yield first, other
+
+
+def _same_data(a: Entry, b: Entry) -> bool:
+    return a.result.fingerprints.get("data") == b.result.fingerprints.get("data")
+
+
+_Ranked = tuple[Sequence[object], np.ndarray, Sequence[object] | None]  # keys, ranks and clusters
+
+
+def _of_images(a: Entry, b: Entry) -> tuple[_Ranked, _Ranked] | None:
+    one, two = a.answers, b.answers
+    if one is None or two is None or not one.keys or set(one.keys) != set(two.keys):
+        return None
+    return (one.keys, one.rank_N, None), (two.keys, two.rank_N, None)
+
+
+def _of_texts(a: Entry, b: Entry) -> tuple[_Ranked, _Ranked] | None:
+    """Texts of one image are drawn with it; where a text has several images, each text by itself."""
+    one, two = a.text_answers, b.text_answers
+    if one is None or two is None or not one.images or (one.texts, one.images) != (two.texts, two.images):
+        return None
+    numbers = range(len(one.images))
+    clusters = [own[0] for own in one.images] if all(len(own) == 1 for own in one.images) else None
+    return (numbers, one.rank_M, clusters), (numbers, two.rank_M, clusters)
+
+
+def _at_cuts(
+    names: tuple[str, str], one: _Ranked, two: _Ranked, *, cuts: Sequence[int] = CUTS, draws: int
+) -> tuple[Comparison, ...]:
+    """Hits among the first, at each cut."""
+    both = tuple(zip(names, (one, two), strict=True))
+    return tuple(
+        compare(*(Measured(name, keys, ranks <= cut, clusters) for name, (keys, ranks, clusters) in both), draws=draws)
+        for cut in cuts
+    )
