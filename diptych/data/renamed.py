@@ -57,7 +57,7 @@ class Renamed:
         """What tells these samples from others: see `fingerprint`."""
         yield from (*(self.class_names or ()), fingerprint(self.source))
 
-    def files(self) -> Iterator[Path]:
+    def files(self) -> Iterator[Path | str]:
         """All that is read, where the source tells."""
         yield from getattr(self.source, "files", tuple)()
 

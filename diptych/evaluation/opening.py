@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.files import printable
-from diptych.data.locations import expanded
 from diptych.data.published import layouts as published
 from diptych.data.renamed import Renamed
 from diptych.data.source_spec import CacheSpec
@@ -21,23 +20,31 @@ from diptych.text import class_names, prompts
 _SAID = {"clip_benchmark": "as in CLIP_benchmark's copy", "published": "as published"}
 
 
-def open_dataset(row: Row, location: str | Path, split: str | None, *, cache: CacheSpec | None = None) -> Source:
-    """The split of a data set at a location: a CLIP_benchmark folder, the form it is published in, or class folders.
+def open_dataset(
+    row: Row,
+    location: str | Path,
+    split: str | None,
+    *,
+    captions: Sequence[str] | None = None,
+    where: str | None = None,
+    cache: CacheSpec | None = None,
+) -> Source:
+    """The split of a data set at a location: a CLIP_benchmark folder, the form it is published in, class folders, or
+    whatever else ``diptych.data.sources.open_source`` opens.
 
-    ``location``: a folder, or one elsewhere: ``hf:clip-benchmark/wds_mnist``, or any that fsspec knows; then it must be
-    a CLIP_benchmark folder. ``split``: None for a set that has none. ``cache``: where remote shards are kept. Raises
-    DataError that names what is missing and what there is.
+    ``location``: a folder or file, or a folder elsewhere: ``hf:clip-benchmark/wds_mnist``, or any that fsspec knows;
+    then it must be a CLIP_benchmark folder. ``split``: None for a set that has none. ``captions``, ``where``: which
+    fields and samples of tars and tables are taken. ``cache``: where remote shards are kept. Raises DataError that
+    names what is missing and what there is.
     """
     location = remote_location(str(location))
-    if is_remote(location):
-        return _named(row, open_source(location, split=split, cache=cache))
-    folder = _folder(location)
-    if layout := published_form(row, folder):
-        return _named(row, published.open_layout(layout, folder, _asked(row, folder, split)))
+    if layout := published_form(row, location):
+        _check_fields(row, captions, where)
+        return _named(row, published.open_layout(layout, Path(location), _asked(row, Path(location), split)))
     try:
-        return _named(row, open_source(folder, split=split))
+        return _named(row, open_source(location, split=split, captions=captions, where=where, cache=cache))
     except DataError as problem:
-        if not row.published or _is_tars(folder):
+        if not row.published or is_remote(location) or not Path(location).is_dir() or _is_tars(Path(location)):
             raise
         forms = " or ".join(f"{name} ({', '.join(published.LAYOUTS[name].marks)})" for name in row.published)
         raise DataError(f"{problem}; nor is it {row.title} in its published form, {forms}") from problem
@@ -199,11 +206,11 @@ def _asked(row: Row, folder: Path, split: str | None) -> str:
     return split
 
 
-def _folder(location: str) -> Path:
-    paths = expanded(location)
-    if len(paths) != 1 or not paths[0].is_dir():
-        raise DataError(f"{location} is no folder, in which a data set lies")
-    return paths[0]
+def _check_fields(row: Row, captions: Sequence[str] | None, where: str | None) -> None:
+    """Refuse what would be left out in silence."""
+    for option, asked in (("where= (--where)", where), ("captions= (--captions)", captions)):
+        if asked is not None:
+            raise DataError(f"{option} does not apply to {row.title} as published: tars and tables have fields")
 
 
 def _is_tars(folder: Path) -> bool:

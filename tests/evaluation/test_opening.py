@@ -224,8 +224,8 @@ def test_what_lies_nowhere_is_told_with_the_forms(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         open_dataset(find("mnist"), tmp_path / "nowhere", "test")
     (tmp_path / "x.txt").write_text("")
-    with pytest.raises(DataError, match="no folder"):
-        open_dataset(find("mnist"), tmp_path / "x.txt", "test")
+    with pytest.raises(DataError, match="is no source; give a folder"):
+        open_dataset(find("mnist"), tmp_path / "x.txt", None)
     with pytest.raises(DataError, match=r"nor is it MNIST in its published form, idx \(t10k-images"):
         open_dataset(find("mnist"), tmp_path, None)
     with pytest.raises(DataError, match="no split 'train'"):

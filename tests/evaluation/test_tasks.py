@@ -164,7 +164,7 @@ def test_a_data_set_of_the_table_has_its_prompts_and_metric_and_says_when_it_is_
             for number in range(2):
                 file = tmp_path / "pets" / split / name / f"{number}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (16, 16), (i * 6, 90, 200 - i * 5)).save(file)
+                Image.new("RGB", (16, 16), (i * 6, 90 + len(split), 200 - i * 5)).save(file)
     result = evaluate(clip, f"pets={tmp_path / 'pets'}", "zero-shot")
     assert (result.dataset, result.metric) == ("pets", "mean_per_class_recall")
     assert len(result.remarks) == 1
