@@ -1,11 +1,11 @@
-"""A labelled source for training a classifier: the only caption of an image is the number of its class."""
+"""Labels: what kind they are of, and a source for training a classifier, whose captions are the numbers of classes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from diptych.data.fingerprint import fingerprint
-from diptych.data.sources import Sample, Source
+from diptych.data.sources import Sample, Source, read
 from diptych.errors import DataError, nearest
 
 
@@ -45,6 +45,22 @@ class Labelled:
         """These shards are read next."""
         if prefetch := getattr(self.source, "prefetch", None):
             prefetch(shards)
+
+
+def shows_several(source: Source) -> bool:
+    """Whether images may show several classes, or none: as the source says, else as its first sample does that can be
+    read and has a label."""
+    told = getattr(source, "multilabel", None)
+    if told is not None:
+        return told
+    for i in range(len(source)):
+        try:
+            sample = read(source, i)
+        except DataError:
+            continue
+        if sample.labels is not None or sample.label is not None:
+            return sample.labels is not None
+    return False
 
 
 def class_rows(source: Source, classes: Sequence[str]) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from diptych.data.fields import class_captions
 from diptych.data.fingerprint import fingerprint
-from diptych.data.sources import Sample, Source, labels_of, release
-from diptych.errors import DataError
+from diptych.data.sources import Sample, Source, damage_of, labels_of, release
+from diptych.errors import DataError, UnknownClass
 
 
 class Renamed:
@@ -26,6 +26,7 @@ class Renamed:
         self.class_names: tuple[str, ...] | None = tuple(class_names)
         self._captions = class_captions(self.class_names, self.templates)
         self._own = class_captions(source.class_names or (), self.templates)
+        self.multilabel: bool | None = getattr(source, "multilabel", None)
         self.class_ids, self.members = (getattr(source, told, None) for told in ("class_ids", "members"))
         self.shard_sizes: tuple[int, ...] = tuple(getattr(source, "shard_sizes", (len(source),)))
 
@@ -44,7 +45,7 @@ class Renamed:
         if label is None:
             return sample
         if not 0 <= label < len(self._captions):
-            raise DataError(f"{sample.key} is of class {label}, but there are {len(self._captions)} classes")
+            raise UnknownClass.of(f"{sample.key} is of class", label, len(self._captions))
         if sample.captions not in ((), self._own[label] if self._own else ()):
             return sample
         return sample._replace(captions=self._captions[label])
@@ -60,6 +61,10 @@ class Renamed:
     def files(self) -> Iterator[Path | str]:
         """All that is read, where the source tells."""
         yield from getattr(self.source, "files", tuple)()
+
+    def damage(self) -> tuple[str, ...]:
+        """What is wrong with the files."""
+        return damage_of(self.source)
 
     def prefetch(self, shards: Sequence[int]) -> None:
         """These shards are read next."""

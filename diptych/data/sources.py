@@ -55,11 +55,12 @@ class Source(Protocol):
 
     It may have ``captions_of(i)`` and ``labels_of(i)``, for captions and labels that are cheaper to have alone,
     ``shard_sizes``, the number of samples of each consecutive shard, ``fetched_sizes``, the same of what is lost
-    together, where that is not the shards, ``problems``, sentences about damaged files, ``listing()`` and
-    ``files()``, by which `fingerprint` and `stamp` know the data again (a file here is a Path, one elsewhere a text),
-    ``prefetch(shards)``, which is told what is read next, ``class_ids`` and ``members``, by which its classes are found
-    among others, and ``walk(seed)``, an order of its own. ``read`` raises DataError for a sample that cannot be used,
-    ShardLost where it is not alone; `release` closes files.
+    together, where that is not the shards, ``problems``, sentences about damaged files, ``damage()``, those of files
+    that have lost samples without a trace, ``listing()`` and ``files()``, by which `fingerprint` and `stamp` know the
+    data again (a file here is a Path, one elsewhere a text), ``multilabel``, whether its images may show several
+    classes, ``prefetch(shards)``, which is told what is read next, ``class_ids`` and ``members``, by which its classes
+    are found among others, and ``walk(seed)``, an order of its own. ``read`` raises DataError for a sample that cannot
+    be used, ShardLost where it is not alone; `release` closes files.
     """
 
     name: str
@@ -111,6 +112,11 @@ def labels_of(source: Source, index: int) -> tuple[int, ...]:
     except (DataError, OSError):
         return ()
     return sample.labels or (() if sample.label is None else (sample.label,))
+
+
+def damage_of(source: Source) -> tuple[str, ...]:
+    """Why samples of a source are lost that are not even counted: sentences about tars that are cut off."""
+    return getattr(source, "damage", tuple)()
 
 
 def release(source: Source) -> None:

@@ -88,6 +88,10 @@ class TarSource:
         """What was wrong with the tars that have been looked into so far."""
         return self.shards.problems
 
+    def damage(self) -> tuple[str, ...]:
+        """What is wrong with the tars, of which those here are all looked into."""
+        return self.shards.damage()
+
     def listing(self) -> Iterator[str]:
         """What tells these samples from others: see `fingerprint`."""
         yield from (*self.captions, *(self.class_names or ()), *(self.templates or ()))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.files import printable
+from diptych.data.labelled import shows_several
 from diptych.data.published import layouts as published
 from diptych.data.renamed import Renamed
 from diptych.data.source_spec import CacheSpec
-from diptych.data.sources import Sample, Source, is_remote, labels_of, open_source, read
-from diptych.errors import DataError
+from diptych.data.sources import Source, is_remote, labels_of, open_source, read
+from diptych.errors import DataError, UnknownClass
 from diptych.evaluation.datasets import LAYOUTS, Row
 from diptych.progress import progress
 from diptych.text import class_names, prompts
 
+_LOOKED_AT = 20  # samples, to see what labels are like
 _SAID = {"clip_benchmark": "as in CLIP_benchmark's copy", "published": "as published"}
 
 
@@ -112,7 +114,8 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
         raise DataError(f"{row.title} has no samples in the split {split!r} ({source.name})")
     if row.kind != "retrieval":
         _check_classes(row, source)
-        _check_labels(row, source)
+        _check_kind(row, source)
+        check_labels(source, len(source.class_names or row.class_names))
     elif not read(source, 0).captions:
         raise DataError(f"{read(source, 0).key} of {source.name} has no caption, which {row.title} is about")
     layouts = tuple(
@@ -131,12 +134,23 @@ def _check_classes(row: Row, source: Source) -> None:
         raise DataError(f"{source.name} has {classes:,} classes, but {row.title} has {expected}")
 
 
-def _check_labels(row: Row, source: Source) -> None:
-    classes = len(source.class_names or row.class_names)
-    several = next((sample.labels is not None for sample in _readable(source)), False)
-    if several != (row.kind == "multi-label"):
-        has = "several labels an image" if several else "one label an image"
-        raise DataError(f"{source.name} has {has}, but {row.title} is {row.kind}")
+def _check_kind(row: Row, source: Source) -> None:
+    several = shows_several(source)
+    if several and row.kind != "multi-label":
+        raise DataError(f"{source.name} has several labels an image, but {row.title} is {row.kind}")
+    if not several and row.kind == "multi-label":
+        labelled = any(labels_of(source, i) for i in range(min(len(source), _LOOKED_AT)))
+        raise DataError(
+            f"{source.name} has {'one label an image' if labelled else 'no labels that are read'}, but {row.title} is "
+            "multi-label; several are in KEY.npy of tars, one number a class, beside a dataset_type.txt that says "
+            "multilabel, or in the column 'labels' of a table"
+        )
+
+
+def check_labels(source: Source, classes: int | None = None) -> None:
+    """Raises DataError where no sample has a label, or one has a label that is none of so many classes, by default
+    those that the source names. Every label is looked at."""
+    classes = len(source.class_names or ()) if classes is None else classes
     seen: Counter[int] = Counter()
     for i in progress(range(len(source)), f"looking at the labels of {source.name}"):
         seen.update(labels_of(source, i))
@@ -145,18 +159,10 @@ def _check_labels(row: Row, source: Source) -> None:
     if min(seen) < 0 or max(seen) >= classes:
         wrong = sum(count for label, count in seen.items() if not 0 <= label < classes)
         hint = "; are they numbered from 1?" if min(seen) == 1 and max(seen) == classes else ""
-        raise DataError(
+        raise UnknownClass(
             f"the labels of {source.name} go from {min(seen)} to {max(seen)}, but there are {classes} classes, from 0 "
             f"on: {wrong} of {sum(seen.values())} are none of them{hint}"
         )
-
-
-def _readable(source: Source) -> Iterator[Sample]:
-    for i in range(min(len(source), 20)):
-        try:
-            yield read(source, i)
-        except DataError:
-            continue
 
 
 def _size(row: Row, layout: str, split: str | None) -> int | None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from diptych.data.overlap import overlap
 from diptych.data.published.layouts import LAYOUTS
-from diptych.data.sources import Source, is_remote, open_source, splits_of
+from diptych.data.sources import Source, damage_of, is_remote, open_source, splits_of
 from diptych.errors import ConfigError, DataError, nearest
 from diptych.evaluation.datasets import Row, find
-from diptych.evaluation.opening import check, open_dataset, published_form, remote_location
+from diptych.evaluation.features import check_damage
+from diptych.evaluation.opening import check, check_labels, open_dataset, published_form, remote_location
 from diptych.evaluation.plan import Splits
 from diptych.progress import say
 
@@ -54,17 +55,23 @@ def open_splits(
                      neither the split that is measured nor learned from (see `distinct`).
     captions, where: which fields and samples are taken: see ``diptych.data.sources.open_source``.
 
-    Raises DataError for a split that is not there, and for captions or a filter that the data have no fields for.
+    Raises DataError for a split that is not there, tars that are cut off, labels of what is measured that are none of
+    its classes, and captions or a filter that the data have no fields for.
     """
     place = _Place(remote_location(location), row)
 
     def opened(name: str | None) -> Source:
         if row is not None:
-            return open_dataset(row, place.location, name, captions=captions, where=where)
-        return open_source(place.location, split=name, captions=captions, where=where)
+            source = open_dataset(row, place.location, name, captions=captions, where=where)
+        else:
+            source = open_source(place.location, split=name, captions=captions, where=where)
+        check_damage(source.name, damage_of(source))
+        return source
 
     split = place.measured() if split is None else split
     test = opened(split)
+    if row is None and test.class_names:
+        check_labels(test)
     found = Splits(test, name=split or "", row=row, note=check(row, test, split).note if row else "")
     return distinct(_learning(found, place, opened)) if training else found
 
@@ -118,7 +125,7 @@ def _check_classes(test: Source, source: Source | None, name: str, data: Splits)
         return
     if other := next((own for own in source.class_names or () if own not in known), None):
         raise DataError(
-            f"the split {name!r} of {data.title} has a class {other!r}, which {data.name!r}, that is measured, has not; "
+            f"the split {name!r} of {data.title} has a class {other!r}, and {data.name!r}, that is measured, has not; "
             f"{nearest(other, sorted(known))} (an empty folder, or a line of classnames.txt, is a class without images)"
         )
 

@@ -17,7 +17,7 @@ from diptych.data.sources import Source
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, nearest
 from diptych.evaluation import adaptation, probing, retrieval, shot_tasks
-from diptych.evaluation.features import Features, embed
+from diptych.evaluation.features import Features, check_whole, embed
 from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.result import Result
 from diptych.evaluation.splits import named, open_splits
@@ -89,6 +89,9 @@ def evaluate(
     folder:           where embeddings, features and probes are kept, to be made but once.
     options:          those of ``diptych.evaluation.plan.Options`` that the task takes.
 
+    A Source is measured on as it is, and what could not be read of it is in the result (``skipped``). All else must be
+    whole: DataError for tars that are cut off, and for images that the system does not let be read.
+
     Under torchrun all processes share the images, and each gets the result. Raises ConfigError for an unknown task or
     option, DataError for a source that lacks what the task needs, or whose classes are not those that it is shifted
     from.
@@ -111,6 +114,9 @@ def evaluate(
         split: embed(subject, part, plan.need, wanted=plan.wanted, allowed_failures=allowed_failures, folder=kept)
         for split, part in plan.splits.items()
     }
+    if isinstance(source, Splits | str | Path):  # a Source is measured on as it is
+        for split, part in plan.splits.items():
+            check_whole(features[split], part)
     return distributed.agreed(lambda: _result(subject, data, TASKS[name], plan, features, chosen, language))
 
 

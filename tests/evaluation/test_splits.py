@@ -144,7 +144,7 @@ def test_splits_put_together_by_hand_are_held_to_it(tmp_path: Path) -> None:
 def test_a_class_to_learn_that_is_not_measured_is_told_of_splits(tmp_path: Path) -> None:
     images(tmp_path / "train", ("cat", "dog", "grey"), 2, 0)
     images(tmp_path / "test", ("cat", "dog"), 2, 1)
-    with pytest.raises(DataError, match=r"'train' of .* has a class 'grey', which 'test', that is measured, has"):
+    with pytest.raises(DataError, match=r"'train' of .* has a class 'grey', and 'test', that is measured, has"):
         open_splits(str(tmp_path), training=True)
     (tmp_path / "test" / "grey").mkdir()
     assert open_splits(str(tmp_path), training=True).test.class_names == ("cat", "dog", "grey")
