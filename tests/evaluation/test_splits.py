@@ -1,10 +1,8 @@
 """Which parts of a data set are measured, learned from and chosen by: none of them twice."""
 
 import dataclasses
-import io
 import json
 import shutil
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +18,9 @@ from diptych.evaluation.datasets import Row, find
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.splits import distinct, open_splits
 from diptych.text import class_names
+from tests.data.making import jpeg, tar
+
+THING = {"jpg": jpeg(0), "cls": b"1"}
 
 
 def images(folder: Path, classes: Sequence[str], count: int, shade: int) -> None:
@@ -163,8 +164,9 @@ def test_splits_elsewhere_of_as_many_samples_are_not_one(tmp_path: Path, monkeyp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     files = fsspec.filesystem("memory")
     for shade, split in enumerate(("train", "val", "test")):
+        pair = {f"{label}": {"jpg": jpeg(shade), "cls": str(label).encode()} for label in range(2)}
         files.pipe(f"/even/{split}/nshards.txt", b"1")
-        files.pipe(f"/even/{split}/0.tar", tar_of(shade))
+        files.pipe(f"/even/{split}/0.tar", tar(tmp_path / split / "0.tar", pair).read_bytes())
     files.pipe("/even/classnames.txt", b"cat\ndog\n")
     row = Row(name="even", title="Even", sizes={"clip_benchmark": {"train": 2, "val": 2, "test": 2}})
     data = open_splits("memory://even", row, training=True)
@@ -174,13 +176,28 @@ def test_splits_elsewhere_of_as_many_samples_are_not_one(tmp_path: Path, monkeyp
     assert data.test.read(0).image != data.train.read(0).image
 
 
-def tar_of(shade: int) -> bytes:
-    buffer, image = io.BytesIO(), io.BytesIO()
-    Image.new("RGB", (2, 2), (shade, 0, 0)).save(image, "BMP")
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for label in range(2):
-            for extension, content in (("bmp", image.getvalue()), ("cls", str(label).encode())):
-                member = tarfile.TarInfo(f"{label}.{extension}")
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+def test_filters_and_fields_hold_for_data_sets_with_a_row(tmp_path: Path) -> None:
+    tar(
+        tmp_path / "things" / "test" / "0.tar", {f"s{i}": THING | {"json": b'{"base": %d}' % (i < 2)} for i in range(6)}
+    )
+    (tmp_path / "things" / "classnames.txt").write_text("cat\ndog\n")
+    images(tmp_path / "folders", ("cat", "dog"), 2, 0)
+    images(tmp_path / "published", [str(number) for number in range(1000)], 1, 0)
+    things = Row(name="things", title="Things", location=str(tmp_path / "things"))
+    assert len(open_splits(things.location, things).test) == 6
+    assert len(open_splits(things.location, things, where="json.base").test) == 2
+    with pytest.raises(DataError, match=r"no sample of things passes where='json\.nonsense'"):
+        open_splits(things.location, things, where="json.nonsense")
+    with pytest.raises(DataError, match="the first sample of things has no nosuch"):
+        open_splits(things.location, things, captions=["nosuch"])
+    with pytest.raises(DataError, match=r"where= \(--where\) does not apply to folders"):
+        open_splits(str(tmp_path / "folders"), things, where="json.base")
+    for option in ("where", "captions"):
+        with pytest.raises(DataError, match=rf"{option}= .* does not apply to ImageNetV2 as published"):
+            open_splits(str(tmp_path / "published"), find("imagenetv2"), **{option: "json.base"})
+
+
+def test_a_row_has_no_splits_where_the_data_have_none(tmp_path: Path) -> None:
+    """Not even one that also comes in a published form, which these folders are not."""
+    images(tmp_path / "pets", [f"breed {number}" for number in range(37)], 1, 0)
+    assert open_splits(str(tmp_path / "pets"), find("pets")).name == ""
