@@ -117,7 +117,7 @@ def weights(subject: Clip | Captioner, names: Sequence[Names], templates: Sequen
 
 def _ablated(subject: Clip | Captioner, data: Splits, names: Sequence[Names]) -> dict[str, np.ndarray]:
     """Weights by the name alone, one template, one with a hint of the domain, and the ensemble (paper, 3.1.4)."""
-    study = prompts.ablation(data.row.prompts if data.row else "photo-ensemble")
+    study = prompts.ablation((data.row.prompts if data.row else "") or "photo-ensemble")
     return {prompt: weights(subject, names, templates) for prompt, templates in study.items()}
 
 
@@ -149,7 +149,7 @@ def templates_of_prompts(data: Splits, options: Options) -> tuple[str, ...]:
     """What was asked for, else what the table of data sets has for it, else the data's own, else a photo."""
     if options.templates is not None:
         return prompts.templates(options.templates)
-    return templates_of(data.row) if data.row else prompts.templates(data.test.templates or "photo")
+    return templates_of(data.row, data.test)
 
 
 def _first_of_name(subject: Clip | Captioner, source: Source, classes: Sequence[Names]) -> np.ndarray:

@@ -91,9 +91,12 @@ def names_of(row: Row, source: Source) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def templates_of(row: Row) -> tuple[str, ...]:
-    """The templates of a row: its own, or the ensemble of its prompt set."""
-    return row.templates or prompts.templates(row.prompts)
+def templates_of(row: Row | None, source: Source | None = None) -> tuple[str, ...]:
+    """The templates of data: the row's own, or the ensemble of its prompt set; else those that the source brings, else
+    a photo."""
+    if row is not None and (row.templates or row.prompts):
+        return row.templates or prompts.templates(row.prompts)
+    return prompts.templates((source.templates if source else None) or "photo")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from diptych.errors import ConfigError, DataError, nearest
 from diptych.evaluation.datasets import Row, find
 from diptych.evaluation.features import check_damage
 from diptych.evaluation.opening import check, check_labels, open_dataset, published_form, remote_location
+from diptych.evaluation.own_datasets import read_rows
 from diptych.evaluation.plan import Splits
 from diptych.progress import say
 
@@ -23,10 +24,20 @@ CHOSEN_BY = ("val", "validation", "valid", "dev")
 
 
 def named(text: str) -> tuple[str, Row | None]:
-    """Location and row of what people write: a place, or ``cifar10=PLACE`` for one of the table of data sets.
+    """Location and row of what people write: a place, ``cifar10=PLACE`` for one of the table of data sets, or a TOML
+    file with one data set of one's own.
 
-    Raises DataError for the mere name of one, ConfigError for a name that the table has not.
+    Raises DataError for the mere name of one, ConfigError for a name that the table has not, and for a TOML file that
+    has several, or is wrong.
     """
+    if text.endswith(".toml"):
+        rows = read_rows(text)
+        if len(rows) > 1:
+            raise ConfigError(
+                f"{text} has the data sets {', '.join(row.name for row in rows)}; take one of them, as "
+                f"diptych.evaluation.own_datasets.read_rows({text!r})[0]"
+            )
+        return rows[0].location, rows[0]
     if Path(text).exists():
         return text, None
     name, equals, location = text.partition("=")

@@ -307,7 +307,11 @@ def test_a_data_set_of_ones_own(tmp_path):
     assert source.class_names == ("puss", "tom")
     assert names_of(cats, source) == (("puss", "kitty"), ("tom", "tomcat"))
     assert check(cats, source, "test").note == ""
-    assert templates_of(plain) == templates_of(DATASETS["imagenet1k"])
+    assert templates_of(plain, source) == ("a photo of a {}.",)  # as of the folder without a row
+    bringing = benchmark(tmp_path / "bringing")
+    assert templates_of(plain, open_dataset(plain, bringing, "test")) == ("a {c}",)
+    assert templates_of(cats, open_source(bringing)) == ("a cat called {}.",)
+    assert len(templates_of(DATASETS["imagenet1k"], open_source(bringing))) > 4
     assert check(plain, open_dataset(plain, plain.location, "test"), "test").layouts == ()
 
 
