@@ -6,7 +6,7 @@
 | a folder with ``classnames.txt`` and ``test/0.tar`` ... | a CLIP_benchmark data set |
 | a folder with one subfolder a class, or ``train/`` and ``val/`` of such | class folders |
 | a folder of images, most of them beside a ``.txt`` of the same name, or, with ``captions``, a ``.json`` | pairs |
-| ``.csv`` ``.tsv`` ``.jsonl`` ``.parquet`` | a table with an image and a caption column |
+| ``.csv`` ``.tsv`` ``.jsonl`` ``.parquet`` | a table with an image and a caption column, or else a column of labels |
 | ``s3://bucket/{00000..00999}.tar``, ``https://...`` | remote tars, kept on disk shard by shard |
 | ``hf://datasets/org/name`` with a ``split`` | a CLIP_benchmark data set elsewhere |
 """
@@ -210,6 +210,7 @@ def _splits_of_tars(tars: Iterable[Path]) -> list[str]:
 
 
 def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | None, where: str | None) -> Source:
+    from diptych.data.label_tables import LabelTable, label_column
     from diptych.data.tables import TableSource
     from diptych.data.tars import TarSource
 
@@ -217,6 +218,8 @@ def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | No
     if kinds == [".tar"]:
         return TarSource.open(name, paths, captions=captions, where=where)
     if len(kinds) == 1 and kinds[0] in TABLES:
+        if captions is None and (column := label_column(paths[0], captions=False)):
+            return LabelTable(name, paths, column, where=where)
         return TableSource(name, paths, captions=captions, where=where)
     if len(kinds) > 1 and set(kinds) <= {".tar", *TABLES}:
         raise DataError(f"{name} has files of several kinds, {', '.join(kinds)}; give those of one, as *{kinds[0]}")

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.files import printable
+from diptych.data.label_tables import LabelTable, label_column
 from diptych.data.labelled import shows_several
 from diptych.data.published import layouts as published
 from diptych.data.renamed import Renamed
 from diptych.data.source_spec import CacheSpec
 from diptych.data.sources import Source, is_remote, labels_of, open_source, read
+from diptych.data.tables import TableSource
 from diptych.errors import DataError, UnknownClass
 from diptych.evaluation.datasets import LAYOUTS, Row
 from diptych.progress import progress
@@ -44,7 +46,8 @@ def open_dataset(
         _check_fields(row, captions, where)
         return _named(row, published.open_layout(layout, Path(location), _asked(row, Path(location), split)))
     try:
-        return _named(row, open_source(location, split=split, captions=captions, where=where, cache=cache))
+        source = open_source(location, split=split, captions=captions, where=where, cache=cache)
+        return _named(row, _labelled(row, source, where))
     except DataError as problem:
         if not row.published or is_remote(location) or not Path(location).is_dir() or _is_tars(Path(location)):
             raise
@@ -134,7 +137,10 @@ def _check_classes(row: Row, source: Source) -> None:
         raise DataError(f"{source.name} has no class names; put them into classnames.txt beside the data, a line each")
     if known and classes not in known:
         expected = " or ".join(f"{number:,}" for number in sorted(known))
-        raise DataError(f"{source.name} has {classes:,} classes, but {row.title} has {expected}")
+        raise DataError(
+            f"{source.name} has {classes:,} classes, but {row.title} has {expected}; without {row.name + '='!r} before "
+            "its place it is measured on as it is, and a row of a TOML file gives it a metric and prompts"
+        )
 
 
 def _check_kind(row: Row, source: Source) -> None:
@@ -213,6 +219,16 @@ def _asked(row: Row, folder: Path, split: str | None) -> str:
     if split is None:
         raise DataError(f"{printable(folder)} has {row.title} in several splits; say which with split= (--split)")
     return split
+
+
+def _labelled(row: Row, source: Source, where: str | None) -> Source:
+    """Of a table with captions and labels the labels, where those are asked for."""
+    if row.kind == "retrieval" or not isinstance(source, TableSource) or isinstance(source, LabelTable):
+        return source
+    column = label_column(source.paths[0], captions=True)
+    if column is None:
+        raise DataError(f"{source.paths[0]} has no column 'label' or 'labels', and {row.title} is {row.kind}")
+    return LabelTable(source.name, source.paths, column, where=where)
 
 
 def _check_fields(row: Row, captions: Sequence[str] | None, where: str | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from diptych.data.label_tables import LabelTable
 from diptych.data.overlap import overlap
 from diptych.data.published.layouts import LAYOUTS
 from diptych.data.sources import Source, damage_of, is_remote, open_source, splits_of
@@ -81,6 +82,8 @@ def open_splits(
 
     split = place.measured() if split is None else split
     test = opened(split)
+    if row is None and isinstance(test, LabelTable) and not test.class_names:
+        raise DataError(f"{test.name} only numbers its classes; put their names into classnames.txt beside it")
     if row is None and test.class_names:
         check_labels(test)
     found = Splits(test, name=split or "", row=row, note=check(row, test, split).note if row else "")
