@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 from diptych.data.label_tables import LabelTable
+from diptych.data.labelled import shows_several
 from diptych.data.overlap import overlap
 from diptych.data.published.layouts import LAYOUTS
-from diptych.data.sources import Source, damage_of, is_remote, open_source, splits_of
+from diptych.data.sources import Source, damage_of, is_remote, labels_of, open_source, splits_of
 from diptych.errors import ConfigError, DataError, nearest
 from diptych.evaluation.datasets import Row, find
 from diptych.evaluation.features import check_damage
@@ -92,20 +93,40 @@ def open_splits(
 
 def distinct(data: Splits) -> Splits:
     """The same where nothing that is learned from is measured; a split to choose by that is the one that is measured,
-    or learned from, or has samples of these, is left out, and said. Raises DataError for a ``train`` that is."""
-    if data.train is None:
+    or learned from, or has samples of these, is left out, and said. Raises DataError for a ``train`` that is, and for
+    one of which no part can be held out to choose by, where nothing else is there for it."""
+    train, validation = data.train, data.validation
+    if train is None:
         return data
     measured = f"split {data.name!r}" if data.name else "data"
-    if overlap(data.test, data.train):
+    if overlap(data.test, train):
         raise DataError(
             f"the split 'train' of {data.title} is, or shares samples with, the {measured} that would be measured, so "
             "what is learned from it cannot be measured there"
         )
-    for other, which in ((data.test, "measured"), (data.train, "learned from")):
-        if data.validation and overlap(other, data.validation):
+    for other, which in ((data.test, "measured"), (train, "learned from")):
+        if validation and overlap(other, validation):
             say(f"{data.title}: its validation split is, or shares samples with, what is {which}, so it is not used")
-            data = replace(data, validation=None)
-    return data
+            validation = None
+    if validation is None:
+        _check_examples(train, data)
+    return replace(data, validation=validation)
+
+
+def _check_examples(train: Source, data: Splits) -> None:
+    """Whether a part of what is learned from can be held out to choose by: two samples of a class, or any two where
+    they may show several classes."""
+    seen: set[tuple[int, ...]] = set()
+    several = shows_several(train)
+    for i in range(len(train)):
+        labels = () if several else labels_of(train, i)
+        if labels in seen and (labels or several):
+            return
+        seen.add(labels)
+    raise DataError(
+        f"no class of the split 'train' of {data.title} has two samples, so none can be held out to choose by; a split "
+        "'val' beside it would be chosen by"
+    )
 
 
 def _learning(data: Splits, place: _Place, opened: Callable[[str | None], Source]) -> Splits:

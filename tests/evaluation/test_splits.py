@@ -73,7 +73,7 @@ def test_folders_of_synsets_without_splits_have_nothing_to_learn_from(tmp_path: 
 def test_two_names_of_a_split_are_one(split: str | None, chosen_by: str | None, tmp_path: Path) -> None:
     codes = ["AD", *(f"{number:03}" for number in range(len(class_names.packaged("country211")) - 1))]
     for shade, name in enumerate(("train", "valid", "test")):
-        images(tmp_path / name, codes, 1, shade)
+        images(tmp_path / name, codes, 2 if name == "train" else 1, shade)
     data = open_splits(str(tmp_path), find("country211"), split=split, training=True)
     measured = tmp_path / ("test" if split in (None, "test") else "valid")
     assert read_by(data.test) == {str(file) for file in measured.glob("*/*")}
@@ -100,7 +100,7 @@ def test_a_split_that_holds_another_is_not_measured_by_it(tmp_path: Path) -> Non
     """The published trainval of VOC and FGVC Aircraft is train and val together."""
     lists = tmp_path / "images"
     lists.mkdir()
-    for split, numbers in (("train", (0, 1)), ("val", (2, 3)), ("trainval", (0, 1, 2, 3)), ("test", (4, 5))):
+    for split, numbers in (("train", (0, 1, 6)), ("val", (2, 3)), ("trainval", (0, 1, 2, 3, 6)), ("test", (4, 5))):
         lines = [f"{number} plane {number % 2}\n" for number in numbers]
         (tmp_path / f"images_variant_{split}.txt").write_text("".join(lines))
         for number in numbers:
@@ -149,6 +149,15 @@ def test_a_class_to_learn_that_is_not_measured_is_told_of_splits(tmp_path: Path)
         open_splits(str(tmp_path), training=True)
     (tmp_path / "test" / "grey").mkdir()
     assert open_splits(str(tmp_path), training=True).test.class_names == ("cat", "dog", "grey")
+
+
+def test_one_example_a_class_is_too_few_to_choose_by(tmp_path: Path) -> None:
+    images(tmp_path / "train", ("cat", "dog"), 1, 0)
+    images(tmp_path / "test", ("cat", "dog"), 2, 1)
+    with pytest.raises(DataError, match=r"no class of the split 'train' of .* has two samples"):
+        open_splits(str(tmp_path), training=True)
+    images(tmp_path / "val", ("cat", "dog"), 1, 2)
+    assert open_splits(str(tmp_path), training=True).validation is not None
 
 
 def test_a_damaged_validation_split_is_no_missing_one(tmp_path: Path) -> None:
