@@ -121,7 +121,8 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
     if row.kind != "retrieval":
         _check_classes(row, source)
         _check_kind(row, source)
-        check_labels(source, len(source.class_names or row.class_names))
+        if not check_labels(source, len(source.class_names or row.class_names)):
+            raise DataError(f"no sample of {source.name} has a label")
     elif not read(source, 0).captions:
         raise DataError(f"{read(source, 0).key} of {source.name} has no caption, which {row.title} is about")
     layouts = tuple(
@@ -156,22 +157,19 @@ def _check_kind(row: Row, source: Source) -> None:
         )
 
 
-def check_labels(source: Source, classes: int | None = None) -> None:
-    """Raises DataError where no sample has a label, or one has a label that is none of so many classes, by default
-    those that the source names. Every label is looked at."""
-    classes = len(source.class_names or ()) if classes is None else classes
+def check_labels(source: Source, classes: int) -> int:
+    """How many labels the samples have. Raises UnknownClass where one is none of so many classes."""
     seen: Counter[int] = Counter()
     for i in progress(range(len(source)), f"looking at the labels of {source.name}"):
         seen.update(labels_of(source, i))
-    if not seen:
-        raise DataError(f"no sample of {source.name} has a label")
-    if min(seen) < 0 or max(seen) >= classes:
+    if seen and (min(seen) < 0 or max(seen) >= classes):
         wrong = sum(count for label, count in seen.items() if not 0 <= label < classes)
         hint = "; are they numbered from 1?" if min(seen) == 1 and max(seen) == classes else ""
         raise UnknownClass(
             f"the labels of {source.name} go from {min(seen)} to {max(seen)}, but there are {classes} classes, from 0 "
             f"on: {wrong} of {sum(seen.values())} are none of them{hint}"
         )
+    return sum(seen.values())
 
 
 def _size(row: Row, layout: str, split: str | None) -> int | None:

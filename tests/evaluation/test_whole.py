@@ -6,6 +6,7 @@ import os
 import tarfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -189,3 +190,28 @@ class Mixed:
 def test_samples_that_do_not_agree_on_labels_are_named(clip: Clip) -> None:
     with pytest.raises(DataError, match="m2 of mixed has several labels, and the images are single label"):
         evaluate(clip, Splits(Mixed()))
+
+
+def test_a_tar_elsewhere_that_was_cut_off_is_found_when_it_is_read(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = folder_of_tars(tmp_path / "there", labelled(30, 3), 3)
+    whole = (folder / "test" / "0.tar").read_bytes()
+    files = fsspec.filesystem("memory")
+    for name in ("classnames.txt", "test/nshards.txt"):
+        files.pipe(f"/cut/{name}", (folder / name).read_bytes())
+    files.pipe("/cut/test/0.tar", whole[: offset_of(folder / "test" / "0.tar", "s016.png")])
+    files.pipe("/cut/test/sizes.json", b'{"0.tar": 16}')
+    for _ in range(2):  # nor is it taken for whole from what was kept
+        data = open_splits("memory://cut", split="test")
+        with pytest.raises(DataError, match=r"cut has lost samples.*memory://cut/test/0\.tar may be cut off after 16"):
+            evaluate(clip, data, folder=tmp_path / "features")
+    files.pipe("/cut/test/sizes.json", b'{"0.tar": 17}')
+    with pytest.raises(DataError, match=r"holds 16 whole samples of the 17 it should|may be cut off after 16"):
+        evaluate(clip, open_splits("memory://cut", split="test"), folder=tmp_path / "features")
+
+
+def test_captions_beside_names_of_classes_need_no_labels(clip: Clip, tmp_path: Path) -> None:
+    samples = {f"s{i}": {"png": png(i), "txt": f"image {i}".encode()} for i in range(4)}
+    assert evaluate(clip, folder_of_tars(tmp_path / "captions", samples, 2), "retrieval").samples == 4
