@@ -114,7 +114,7 @@ def check_whole(features: Features, source: Source) -> None:
     if features.passing:
         raise DataError(
             f"{len(features.passing)} of the {len(source)} samples of {source.name} cannot be read now, so it is not "
-            f"measured on: {features.passing[0]}; what was embedded is kept (--out), and the same command goes on"
+            f"measured on: {features.passing[0]}; with --out the rest is kept, and the same command goes on"
         )
 
 

@@ -131,3 +131,18 @@ def test_a_table_is_a_data_set_by_its_row_and_by_its_name(folder: Path) -> None:
     (folder / "classnames.txt").write_text("no\nyes\n")
     with pytest.raises(DataError, match="has several labels an image, but Rendered SST2 is single label"):
         open_splits(str(path), find("renderedsst2"))
+
+
+def test_tables_of_splits(folder: Path) -> None:
+    (folder / "classnames.txt").write_text("\n".join(NAMES))
+    for split, numbers in (("train", (0, 1)), ("test", (2, 3))):
+        (folder / "ours" / split).mkdir(parents=True)
+        for i in numbers:
+            (folder / f"{i}.jpg").rename(folder / "ours" / split / f"{i}.jpg")
+        rows = "".join(f"{i}.jpg,cat\n" for i in numbers)
+        (folder / "ours" / split / "a.csv").write_text(f"image,label\n{rows}")
+    (folder / "classnames.txt").rename(folder / "ours" / "classnames.txt")
+    data = open_splits(str(folder / "ours"), training=True)
+    assert data.train is not None
+    assert (data.name, data.test.class_names, data.train.class_names) == ("test", NAMES, NAMES)
+    assert [labels_of(data.train, i) for i in range(2)] == [(0,), (0,)]
