@@ -11,8 +11,12 @@ def read_bounded(path: Path, most: int) -> bytes:
     """The bytes of a regular file; OSError for a folder, for a pipe or a device, which may have no end or never
     answer, and for more than ``most`` bytes."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") as file:
+    try:
         check_regular(handle)
+    except OSError:
+        os.close(handle)
+        raise
+    with os.fdopen(handle, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(f"it has more than {most >> 20} MB, which none of its kind has")

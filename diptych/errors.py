@@ -6,6 +6,7 @@ DiptychError
 │   └── UnknownActivation   weights that do not tell which activation they were trained with
 ├── TokenizerError     a vocabulary that is missing or malformed
 ├── DataError          a source, shard, image or caption
+│   ├── UnknownClass      a label that is none of the classes
 │   ├── ShardLost         a remote shard that cannot be had, with all its samples
 │   └── TooManyFailures   more samples failed than the recipe allows
 ├── TrainingError      a run that cannot start or go on
@@ -40,6 +41,16 @@ class TokenizerError(DiptychError):
 
 class DataError(DiptychError):
     """A source, shard, image or caption that cannot be used."""
+
+
+class UnknownClass(DataError):
+    """A label that is none of the classes there are: those of other samples may be wrong too."""
+
+    @classmethod
+    def of(cls, what: str, label: int, classes: int) -> "UnknownClass":
+        """``what``: what says that the label is this."""
+        hint = "; are they numbered from 1?" if label == classes else ""
+        return cls(f"{what} {label}, but there are {classes} classes, from 0 on{hint}")
 
 
 class ShardLost(DataError):

@@ -13,6 +13,7 @@ import warnings as python_warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -499,8 +500,8 @@ def test_what_cannot_be_evaluated_does_not_lose_the_rest(
     captured = capsys.readouterr()
     assert [json.loads(line)["dataset"] for line in captured.out.splitlines()] == ["pairs"]
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 3
-    assert sum("no usable rows" in line for line in errors) == 2
+    assert len(errors) == 2
+    assert sum("no usable rows" in line for line in errors) == 1  # for both models
     assert sum("nowhere" in line for line in errors) == 1
 
 
@@ -551,19 +552,67 @@ def test_a_result_that_cannot_be_written_is_shown_all_the_same(
     assert main(["evaluate", str(trained / "run" / "model"), data, "--out", str(tmp_path / "x")]) == 1
     captured = capsys.readouterr()
     assert "chance" in captured.out
-    assert captured.err.splitlines()[-1] == "error: cannot write: no space left on device"
+    assert captured.err.splitlines()[-1] == f"error: cannot write: no space left on device (in {tmp_path / 'x'})"
 
 
 @pytest.mark.parametrize(
-    ("out", "told"), [("file", "not a directory"), ("file/x", "not a directory"), ("shut/x", "permission")]
+    ("out", "told", "status"),
+    [
+        ("file", "--out {} is a file, and results go into a folder", 2),
+        ("file/x", "cannot open {}: not a directory", 1),
+        ("shut", "cannot write {}: permission denied", 1),
+        ("shut/x", "cannot write {}: permission denied", 1),
+        ("sealed/shut", "cannot write {}: read-only file system", 1),
+    ],
 )
 def test_where_no_result_can_be_written_nothing_is_evaluated(
-    out: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    out: str,
+    told: str,
+    status: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "shut").mkdir()
-    monkeypatch.setattr(os, "access", lambda path, _: "shut" not in str(path))  # root may write anywhere
-    assert main(["evaluate", "nowhere", "nothing", "--out", str(tmp_path / out)]) == 1
+    (tmp_path / "sealed" / "shut").mkdir(parents=True)
+    # Root may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK or "shut" not in str(path))
+    flags = os.statvfs(tmp_path).f_flag
+    sealed = SimpleNamespace(f_flag=flags | os.ST_RDONLY)
+    plain = SimpleNamespace(f_flag=flags & ~os.ST_RDONLY)
+    monkeypatch.setattr(os, "statvfs", lambda path: sealed if "sealed" in str(path) else plain)
+    assert main(["evaluate", "nowhere", "nothing", "--out", str(tmp_path / out)]) == status
+    assert told.format(tmp_path / out) in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_data_is_said_once_for_all_tasks(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "pets" / split / "cat").mkdir(parents=True)
+        Image.new("RGB", (9, 9), (len(split), 0, 0)).save(tmp_path / "pets" / split / "cat" / "0.png")
+    tasks = [word for task in ("zero-shot", "linear-probe", "few-shot") for word in ("--task", task)]
+    assert main(["evaluate", str(trained / "run" / "model"), f"pets={tmp_path / 'pets'}", *tasks]) == 1
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 1
+    assert "has 1 classes, but Oxford-IIIT Pets has 37; without 'pets=' before its place it is measured on" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--templates", "", "'' is neither a set of templates nor a file"),
+        ("--class-names", ".", "cannot read the class names .: it is no regular file; is it a folder"),
+    ],
+)
+def test_what_is_no_file_is_told_by_its_name(
+    option: str, value: str, told: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / "data" / name / "0.png")
+    assert main(["evaluate", str(trained / "run" / "model"), str(tmp_path / "data"), option, value]) in (1, 2)
     assert told in capsys.readouterr().err
 
 

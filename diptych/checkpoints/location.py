@@ -11,6 +11,9 @@ from diptych.checkpoints import hub
 from diptych.checkpoints.contents import DESCRIBING, DESCRIPTION, SUFFIXES, Contents, find_contents
 from diptych.errors import CheckpointError, ConfigError, nearest
 
+_OF_TIMM = re.compile(  # the beginnings of names of its models
+    r"(resne|vit_|deit|convnext|efficientnet|regnet|swin|beit|eva02|mobilenet|densenet|maxvit|caformer)[^/]*$"
+)
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -51,6 +54,9 @@ def _instead(path: Path) -> str:
             f"; {name} is an architecture. Give the file or folder of its weights, or a model on the hub, such as "
             f"hf:openai/clip-vit-base-patch32; diptych.create({name!r}, seed=0) makes random ones"
         )
+    if _OF_TIMM.match(str(path)) and path.suffix not in SUFFIXES:
+        tag = "" if path.suffix else ".TAG, as hf:timm/resnet50.a1_in1k is"
+        return f"; if it is a model of timm, write {hub.PREFIX}timm/{path}{tag}"
     if not path.parent.is_dir():
         on_hub = _REPOSITORY.fullmatch(str(path)) and path.suffix not in SUFFIXES
         return f"; if it is on the hub, write {hub.PREFIX}{path}" if on_hub else ""

@@ -140,14 +140,16 @@ def evaluate(
         Print one JSON object a result instead of tables.
     """
     from diptych import distributed
-    from diptych.cli.output import check_writable
+    from diptych.cli.output import check_folder
     from diptych.evaluation.runner import Model, data_at, run, the_one_at
     from diptych.evaluation.tasks import check_task
 
     if out is not None:
         if out.suffix == ".json":
             raise ConfigError(f"--out {out}: results go into a folder, several files each; give its name")
-        check_writable(out / "result.json")
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"--out {out} is a file, and results go into a folder; give another name")
+        check_folder(out)
     for name in task or ():
         check_task(name)
     models = [
@@ -160,12 +162,14 @@ def evaluate(
         at for source in sources for spoken in language or ("en",) for at in data_at(source, language=spoken, **taken)
     ]
     with distributed.started():
-        outcomes = []
+        outcomes: list[Outcome] = []
+        told: set[tuple[str, str]] = set()
         try:
             for outcome in run(models, data, task or (None,), out, **_told(asked)):
                 outcomes.append(outcome)
                 if distributed.is_main():
                     _tell(outcome, json=json)
+                    _tell_problem(outcome, out, told)
         except KeyboardInterrupt:
             if out and distributed.is_main():
                 print(f"what is done is in {out}, from which the same command goes on", file=sys.stderr)
@@ -188,11 +192,19 @@ def _tell(outcome: Outcome, *, json: bool) -> None:
             print(f"and {len(result.skipped) - _LISTED:,} more, which the result has", file=sys.stderr)
     if outcome.file:  # stdout may be read as JSON
         print(f"the result {'is' if outcome.made else 'was already'} in {outcome.file}", file=sys.stderr)
-    if outcome.problem:
-        problem = outcome.problem
-        print(
-            f"error: {printable(refused(problem) if isinstance(problem, OSError) else str(problem))}", file=sys.stderr
-        )
+
+
+def _tell_problem(outcome: Outcome, out: Path | None, told: set[tuple[str, str]]) -> None:
+    """Once for all tasks on the same data that it is of; ``told``: the data and what was said of them before."""
+    problem = outcome.problem
+    if not problem:
+        return
+    said = refused(problem) if isinstance(problem, OSError) else str(problem)
+    if isinstance(problem, OSError) and problem.filename is None and out and outcome.result:
+        said = f"{said} (in {out})"  # such as a full disk, which names no file
+    if (outcome.data, said) not in told:
+        print(f"error: {printable(said)}", file=sys.stderr)
+    told.add((outcome.data, said))
 
 
 def _status(outcomes: Sequence[Outcome]) -> int:

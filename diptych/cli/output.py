@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from diptych.printable import printable
@@ -46,8 +46,20 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    _check_inside(path, path.absolute().parents)
+
+
+def check_folder(path: Path) -> None:
+    """The same for a folder of several files, whose name alone people know; it may be there or not."""
+    _check_inside(path, (path.absolute(), *path.absolute().parents))
+
+
+def _check_inside(path: Path, folders: Iterable[Path]) -> None:
+    """Whether something can be written into the first of the folders that is there; ``path`` is what is named."""
+    folder = next(folder for folder in folders if folder.exists())
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        sealed = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+        number = errno.EROFS if sealed else errno.EACCES
+        raise OSError(number, os.strerror(number), str(path))

@@ -12,7 +12,7 @@ from typing import Any
 from diptych.data.files import read_lines
 from diptych.data.multi_hot import labels_of_npy
 from diptych.data.sources import IMAGE_EXTENSIONS, Sample
-from diptych.errors import DataError
+from diptych.errors import DataError, UnknownClass
 
 Fields = Mapping[str, bytes]
 
@@ -42,7 +42,7 @@ def sample_of(
     label = number_of_class(key, fields)
     if label is not None and class_captions:
         if not 0 <= label < len(class_captions):
-            raise DataError(f"{key}.cls is {label}, but there are {len(class_captions)} classes")
+            raise UnknownClass.of(f"{key}.cls is", label, len(class_captions))
         texts = texts or tuple(class_captions[label])
     return Sample(image, texts, label, key)
 

@@ -30,11 +30,11 @@ def fingerprint(source: Source) -> str:
 
 
 def stamp(source: Source) -> str:
-    """SHA-256 over the fingerprint of a source and the size and time of each file that its ``files()`` name; empty
-    where its fingerprint is.
+    """SHA-256 over the fingerprint of a source and the size and times of each file that its ``files()`` name; empty
+    where its fingerprint is. Of a file elsewhere, whose place is a text, that place counts.
 
-    It misses no file that was written again, and changes where files were only copied: what was computed from the data
-    and kept must be of these very data.
+    It misses no file that was written again, nor one that may now be read or no longer, and changes where files were
+    only copied: what was computed from the data and kept must be of these very data.
     """
     known = fingerprint(source)
     files = getattr(source, "files", None)
@@ -42,12 +42,16 @@ def stamp(source: Source) -> str:
         return known
     digest = hashlib.sha256(known.encode())
     for file in files():
+        if isinstance(file, str):
+            digest.update(file.encode("utf-8", "surrogatepass") + b"\0")
+            continue
         try:
             state = os.stat(file)
         except (OSError, ValueError):
             digest.update(b"none\0")
         else:
-            digest.update(f"{state.st_size} {state.st_mtime_ns}\0".encode())
+            # What writes a file can set back the time of that (cp -p, rsync -t, tar), but not that of its last change.
+            digest.update(f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\0".encode())
     return digest.hexdigest()
 
 

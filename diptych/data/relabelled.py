@@ -1,4 +1,4 @@
-"""A source whose classes are told otherwise: by other names, or by their numbers among the classes of a classifier."""
+"""Labels: of what kind they are, and sources that tell them otherwise, by other names or as a classifier numbers them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from diptych.data.fields import class_captions
 from diptych.data.fingerprint import fingerprint
-from diptych.data.sources import Sample, Source, labels_of, release
-from diptych.errors import DataError, nearest
+from diptych.data.sources import Sample, Source, damage_of, labels_of, read, release
+from diptych.errors import DataError, UnknownClass, nearest
 
 _LISTED = 4  # names in a message
 
@@ -38,9 +38,13 @@ class _Relabelled:
         """What tells these samples from others: see `fingerprint`."""
         yield from (*(self.class_names or ()), fingerprint(self.source))
 
-    def files(self) -> Iterator[Path]:
+    def files(self) -> Iterator[Path | str]:
         """All that is read, where the source tells."""
         yield from getattr(self.source, "files", tuple)()
+
+    def damage(self) -> tuple[str, ...]:
+        """What is wrong with the files."""
+        return damage_of(self.source)
 
     def prefetch(self, shards: Sequence[int]) -> None:
         """These shards are read next."""
@@ -67,6 +71,7 @@ class Renamed(_Relabelled):
         super().__init__(source, class_names)
         self._captions = class_captions(tuple(class_names), self.templates)
         self._own = class_captions(source.class_names or (), self.templates)
+        self.multilabel: bool | None = getattr(source, "multilabel", None)
         self.class_ids, self.members = (getattr(source, told, None) for told in ("class_ids", "members"))
 
     def read(self, i: int, /) -> Sample:
@@ -76,7 +81,7 @@ class Renamed(_Relabelled):
         if label is None:
             return sample
         if not 0 <= label < len(self._captions):
-            raise DataError(f"{sample.key} is of class {label}, but there are {len(self._captions)} classes")
+            raise UnknownClass.of(f"{sample.key} is of class", label, len(self._captions))
         if sample.captions not in ((), self._own[label] if self._own else ()):
             return sample
         return sample._replace(captions=self._captions[label])
@@ -99,6 +104,22 @@ class Labelled(_Relabelled):
         if sample.label is None:
             raise DataError(f"{sample.key} has no label, so its class is not known")
         return sample._replace(captions=(str(self.numbers[sample.label]),), keywords=())
+
+
+def shows_several(source: Source) -> bool:
+    """Whether images may show several classes, or none: as the source says, else as its first sample does that can be
+    read and has a label."""
+    told = getattr(source, "multilabel", None)
+    if told is not None:
+        return told
+    for i in range(len(source)):
+        try:
+            sample = read(source, i)
+        except DataError:
+            continue
+        if sample.labels is not None or sample.label is not None:
+            return sample.labels is not None
+    return False
 
 
 def class_rows(source: Source, classes: Sequence[str]) -> tuple[int, ...]:

@@ -19,8 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.tar_members import Member, members
+from diptych.data.tar_members import Member, Unmarked, members
 from diptych.errors import DataError
+
+_SCAN = 2  # changes with what a scan finds: what was kept before is then found anew
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,12 @@ class ShardIndex:
 
 
 def scan(path: Path, name: str | None = None) -> ShardIndex:
-    """Find where the samples of a tar begin. One that ends early or is corrupt in its middle gives those before
-    that. ``name``: what it is called in messages, where that is not the path."""
+    """Find where the samples of a tar begin. One that ends early or is corrupt in its middle gives those before that.
+
+    Every writer in use closes a tar with blocks of zeros (tar, Python's tarfile, and so webdataset's writers, with
+    which CLIP_benchmark and img2dataset write theirs): one without them is a problem, though all of its members may be
+    there. ``name``: what it is called in messages, where that is not the path.
+    """
     name = name or str(path)
     with open(path, "rb") as file:
         length = os.fstat(file.fileno()).st_size
@@ -47,7 +53,7 @@ def scan(path: Path, name: str | None = None) -> ShardIndex:
             raise DataError(f"{name} is compressed; decompress it, so that samples can be read by offset")
 
         def found() -> Iterator[Member]:
-            return members(lambda offset, size: os.pread(file.fileno(), size, offset), length)
+            return members(lambda offset, size: os.pread(file.fileno(), size, offset), length, whole=True)
 
         starts, links, end, previous, problem = [], {}, 0, None, ""
         try:
@@ -58,6 +64,11 @@ def scan(path: Path, name: str | None = None) -> ShardIndex:
                 end, previous = member.end, key
                 if member.link:
                     links[member.begin] = member.link
+        except Unmarked:  # what is there is whole
+            problem = (
+                f"{name} may be cut off after {len(starts)} samples, since nothing marks its end; if it is whole, "
+                f"'truncate -s +1024 {path.name}' marks it"
+            )
         except DataError as error:
             problem = f"{name} is damaged after {max(len(starts) - 1, 0)} whole samples: {error}"
             if not starts:
@@ -92,7 +103,7 @@ def kept_index(path: Path, name: str | None = None) -> ShardIndex:
         state = path.stat()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    stamp = f"{state.st_size}-{state.st_mtime_ns}"
+    stamp = f"{_SCAN}-{state.st_size}-{state.st_mtime_ns}"
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
     places = (kept_beside(path), user_cache() / "shards" / f"{digest}.npz")
     for place in places:

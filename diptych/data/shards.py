@@ -120,6 +120,8 @@ class Shards:
         self._indices: OrderedDict[int, ShardIndex] = OrderedDict()
         self._open: OrderedDict[int, int] = OrderedDict()
         self._problems: dict[int, str] = {}
+        self._lacking: dict[int, str] = {}
+        self._looked = False  # into all that are here
         self.sizes = tuple(
             len(self._index(shard).starts) - 1 if size is None else size for shard, size in enumerate(files.promised())
         )
@@ -129,7 +131,13 @@ class Shards:
         return int(self._offsets[-1])
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_indices": OrderedDict(), "_open": OrderedDict(), "_problems": {}}
+        return self.__dict__ | {
+            "_indices": OrderedDict(),
+            "_open": OrderedDict(),
+            "_problems": {},
+            "_lacking": {},
+            "_looked": False,
+        }
 
     def __del__(self) -> None:
         self.release()
@@ -144,6 +152,17 @@ class Shards:
         """What was wrong with the tars that have been looked into so far."""
         return tuple(printable(problem) for _, problem in sorted(self._problems.items()))
 
+    def damage(self) -> tuple[str, ...]:
+        """What is wrong with the tars, of which those here are all looked into, and others where they were read: they
+        are cut off or corrupt, or hold another number of samples than was promised."""
+        for shard in range(len(self.sizes)) if isinstance(self.files, LocalFiles) and not self._looked else ():
+            samples, expected = len(self._index(shard).starts) - 1, self.sizes[shard]
+            if samples != expected:
+                told = f"sizes.json or {stats_of(self.files.path(shard)).name} tells of {expected}"
+                self._lacking[shard] = f"{self.files.name(shard)} holds {samples} whole samples, and {told}"
+        self._looked = True
+        return tuple(printable(problem) for _, problem in sorted((self._lacking | self._problems).items()))
+
     def read(self, i: int, only: str | None = None) -> tuple[str, dict[str, bytes]]:
         """Key and fields of sample ``i``: the bytes of each member by its extension, in lower case.
 
@@ -153,7 +172,8 @@ class Shards:
         place, name = i - int(self._offsets[shard]), self.files.name(shard)
         file, starts = self._file(shard), self._index(shard).starts
         if place + 1 >= len(starts):
-            raise DataError(f"{name} holds {len(starts) - 1} whole samples of the {self.sizes[shard]} it should")
+            self._lacking[shard] = f"{name} holds {len(starts) - 1} whole samples of the {self.sizes[shard]} it should"
+            raise DataError(self._lacking[shard])
         start, end = int(starts[place]), int(starts[place + 1])
         data = os.pread(file, end - start, start) if only is None else None
 

@@ -6,7 +6,7 @@
 | a folder with ``classnames.txt`` and ``test/0.tar`` ... | a CLIP_benchmark data set |
 | a folder with one subfolder a class, or ``train/`` and ``val/`` of such | class folders |
 | a folder of images, most of them beside a ``.txt`` of the same name, or, with ``captions``, a ``.json`` | pairs |
-| ``.csv`` ``.tsv`` ``.jsonl`` ``.parquet`` | a table with an image and a caption column |
+| ``.csv`` ``.tsv`` ``.jsonl`` ``.parquet`` | a table with an image and a caption column, or else a column of labels |
 | ``s3://bucket/{00000..00999}.tar``, ``https://...`` | remote tars, kept on disk shard by shard |
 | ``hf://datasets/org/name`` with a ``split`` | a CLIP_benchmark data set elsewhere |
 """
@@ -55,11 +55,12 @@ class Source(Protocol):
 
     It may have ``captions_of(i)`` and ``labels_of(i)``, for captions and labels that are cheaper to have alone,
     ``shard_sizes``, the number of samples of each consecutive shard, ``fetched_sizes``, the same of what is lost
-    together, where that is not the shards, ``problems``, sentences about damaged files, ``listing()`` and
-    ``files()``, by which `fingerprint` and `stamp` know the data again, ``prefetch(shards)``, which is told what is
-    read next, ``class_ids`` and ``members``, by which its classes are found among others, and ``walk(seed)``, an
-    order of its own. ``read`` raises DataError for a sample that cannot be used, ShardLost where it is not alone;
-    `release` closes files.
+    together, where that is not the shards, ``problems``, sentences about damaged files, ``damage()``, those of files
+    that have lost samples without a trace, ``listing()`` and ``files()``, by which `fingerprint` and `stamp` know the
+    data again (a file here is a Path, one elsewhere a text), ``multilabel``, whether its images may show several
+    classes, ``prefetch(shards)``, which is told what is read next, ``class_ids`` and ``members``, by which its classes
+    are found among others, and ``walk(seed)``, an order of its own. ``read`` raises DataError for a sample that cannot
+    be used, ShardLost where it is not alone; `release` closes files.
     """
 
     name: str
@@ -111,6 +112,11 @@ def labels_of(source: Source, index: int) -> tuple[int, ...]:
     except (DataError, OSError):
         return ()
     return sample.labels or (() if sample.label is None else (sample.label,))
+
+
+def damage_of(source: Source) -> tuple[str, ...]:
+    """Why samples of a source are lost that are not even counted: sentences about tars that are cut off."""
+    return getattr(source, "damage", tuple)()
 
 
 def release(source: Source) -> None:
@@ -204,6 +210,7 @@ def _splits_of_tars(tars: Iterable[Path]) -> list[str]:
 
 
 def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | None, where: str | None) -> Source:
+    from diptych.data.label_tables import LabelTable, label_column
     from diptych.data.tables import TableSource
     from diptych.data.tars import TarSource
 
@@ -211,6 +218,8 @@ def _open_files(name: str, paths: Sequence[Path], captions: tuple[str, ...] | No
     if kinds == [".tar"]:
         return TarSource.open(name, paths, captions=captions, where=where)
     if len(kinds) == 1 and kinds[0] in TABLES:
+        if captions is None and (column := label_column(paths[0], captions=False)):
+            return LabelTable(name, paths, column, where=where)
         return TableSource(name, paths, captions=captions, where=where)
     if len(kinds) > 1 and set(kinds) <= {".tar", *TABLES}:
         raise DataError(f"{name} has files of several kinds, {', '.join(kinds)}; give those of one, as *{kinds[0]}")

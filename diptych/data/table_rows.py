@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from diptych.data.files import check_regular
 from diptych.errors import DataError, nearest
 
 IMAGE_COLUMNS = ("image", "filepath", "path", "file_name", "filename", "image_path", "file")
@@ -42,6 +43,15 @@ def rows(path: Path, asked: Asked) -> Iterator[Row]:
     if kind == ".jsonl":
         return _json_rows(path, asked)
     return _csv_rows(path, asked, "\t" if kind == ".tsv" else ",")
+
+
+def columns(path: Path) -> tuple[str, ...]:
+    """The columns of one table, by its schema, its header or its first object; none where there is no row."""
+    check_regular(path)
+    if path.suffix.lower() == ".parquet":
+        return tuple(parquet_file(path).schema_arrow.names)
+    objects = (row for row in rows(path, Asked(captions=(), images=False)) if isinstance(row, Mapping))
+    return tuple(next(objects, {}))
 
 
 def caption_columns(columns: Iterable[str], captions: Sequence[str] | None) -> Sequence[str]:

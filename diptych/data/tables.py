@@ -29,17 +29,18 @@ class TableSource:
     paths; without it the usual names are tried. ``where``: a column that must be true, or ``column=value``.
     """
 
-    class_names = None
-    templates = None
+    class_names: tuple[str, ...] | None = None
+    templates: tuple[str, ...] | None = None
 
     def __init__(
         self, name: str, paths: Sequence[Path], *, captions: tuple[str, ...] | None, where: str | None = None
     ) -> None:
         self.name = name
         self.paths = tuple(paths)
+        self.captions = captions
         self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
         asked = Asked(captions, where.partition("=")[0] if where else None)
-        images: dict[tuple, list[str]] = {}
+        images: dict[tuple, list[Any]] = {}
         problems: list[str] = []
         shards: list[tuple[int, int]] = []  # of each image: its table, and its row group where it lies in one
         for number, path in enumerate(paths):
@@ -48,7 +49,7 @@ class TableSource:
                 if where and isinstance(row, Mapping) and not passes(value_at(row, str(asked.filter)), where):
                     continue
                 try:
-                    image, texts = _image_and_texts(row, captions, f"{path}, row {place + 1}")
+                    image, texts = self._image_and_texts(row, f"{path}, row {place + 1}")
                 except DataError as error:
                     problems.append(printable(error))
                     continue
@@ -72,7 +73,8 @@ class TableSource:
         """What tells these samples from others: see `fingerprint`."""
         for i in range(len(self)):
             image, texts = json.loads(self._records[i])
-            yield "\t".join([*([os.path.basename(image[0])] if len(image) == 1 else map(str, image)), *texts])
+            told = [os.path.basename(image[0])] if len(image) == 1 else map(str, image)
+            yield "\t".join([*told, *map(str, texts)])
         for i in some(len(self)):
             image, _ = json.loads(self._records[i])
             yield from glances([Path(image[0]) if len(image) == 1 else self.paths[image[0]]])
@@ -90,17 +92,36 @@ class TableSource:
 
     def read(self, i: int) -> Sample:
         image, texts = json.loads(self._records[i])
-        captions = tuple(dict.fromkeys(text for caption in texts if (text := caption.strip())))
+        captions = tuple(dict.fromkeys(text for caption in texts if (text := str(caption).strip())))
+        key = self._key(i)
         if len(image) == 1:
-            key, data = printable(image[0]), Path(image[0])
+            data = Path(image[0])
         else:
             number, group, row, column = image
-            key = f"{self.paths[number].name}, row group {group}, row {row}"
             cell = self._group(number, group, column)[row].as_py()
             data = cell.get("bytes") if isinstance(cell, dict) else cell
         if not data:
             raise DataError(f"{key} has no image")
         return Sample(data, captions, None, key)
+
+    def _image_and_texts(self, row: Row, where: str) -> tuple[str | tuple, list[Any]]:
+        if not isinstance(row, Mapping):
+            raise DataError(f"{where} is {row or 'no object'}")
+        image = next((row[name] for name in IMAGE_COLUMNS if name in row), None)
+        if not image or not isinstance(image, str | tuple):
+            raise DataError(f"{where} has no image")
+        return image, self._texts(row, where)
+
+    def _texts(self, row: Mapping[str, Any], where: str) -> list[Any]:
+        """What a row says of its image; ``where`` names it."""
+        return row_texts(row, self.captions)
+
+    def _key(self, i: int) -> str:
+        image, _ = json.loads(self._records[i])
+        if len(image) == 1:
+            return printable(image[0])
+        number, group, row, _ = image
+        return f"{self.paths[number].name}, row group {group}, row {row}"
 
     def _group(self, number: int, group: int, column: str) -> Any:
         """The images of one row group; as many groups are held as the order mixes with each other."""
@@ -112,15 +133,6 @@ class TableSource:
             self._groups[number, group] = table.column(0)
         self._groups.move_to_end((number, group))
         return self._groups[number, group]
-
-
-def _image_and_texts(row: Row, captions: tuple[str, ...] | None, where: str) -> tuple[str | tuple, list[str]]:
-    if not isinstance(row, Mapping):
-        raise DataError(f"{where} is {row or 'no object'}")
-    image = next((row[name] for name in IMAGE_COLUMNS if name in row), None)
-    if not image or not isinstance(image, str | tuple):
-        raise DataError(f"{where} has no image")
-    return image, row_texts(row, captions)
 
 
 def row_texts(row: Mapping[str, Any], captions: Sequence[str] | None) -> list[str]:

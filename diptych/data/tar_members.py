@@ -13,6 +13,10 @@ _LINK = b"1"
 _WITHOUT_BYTES = b"123456"  # links, devices and folders, whatever their header says
 
 
+class Unmarked(DataError):
+    """A tar whose end no block of zeros marks: it may have been cut off between two members."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A regular file in a tar, or a hard link to one: ``link`` then names the other, and there are no bytes."""
@@ -29,16 +33,17 @@ class Member:
         return _padded(self.start + self.size)
 
 
-def members(read: Callable[[int, int], bytes], length: int) -> Iterator[Member]:
+def members(read: Callable[[int, int], bytes], length: int, *, whole: bool = False) -> Iterator[Member]:
     """The files of a tar of so many bytes. Raises DataError where it stops making sense.
 
-    ``read``: the bytes at an offset, so many of them.
+    ``read``: the bytes at an offset, so many of them. ``whole``: whether this is a whole tar, not a part of one; then
+    Unmarked is raised after the last member where nothing says that it was the last.
     """
     offset, begin, long_name, long_link, long_size = 0, 0, "", "", -1
     while offset + _BLOCK <= length:
         header = read(offset, _BLOCK)
         if not header.strip(b"\0"):
-            if length - offset > _LONGEST_END:
+            if length - offset > _LONGEST_END or read(offset, length - offset).strip(b"\0"):
                 raise DataError(f"{length - offset:,} bytes follow the end of the archive at byte {offset:,}")
             return
         try:
@@ -76,6 +81,8 @@ def members(read: Callable[[int, int], bytes], length: int) -> Iterator[Member]:
             begin, long_name, long_link, long_size = offset, "", "", -1
     if length % _BLOCK or not length:
         raise DataError(f"the file ends at byte {length:,}, inside a header")
+    if whole:
+        raise Unmarked(f"nothing marks its end at byte {length:,}")
 
 
 def _header_name(header: bytes) -> str:

@@ -88,6 +88,10 @@ class TarSource:
         """What was wrong with the tars that have been looked into so far."""
         return self.shards.problems
 
+    def damage(self) -> tuple[str, ...]:
+        """What is wrong with the tars, of which those here are all looked into."""
+        return self.shards.damage()
+
     def listing(self) -> Iterator[str]:
         """What tells these samples from others: see `fingerprint`."""
         yield from (*self.captions, *(self.class_names or ()), *(self.templates or ()))
@@ -95,10 +99,11 @@ class TarSource:
         if self.places is not None:
             yield hashlib.sha256(self.places.tobytes()).hexdigest()
 
-    def files(self) -> Iterator[Path]:
-        """The tars that are here."""
-        if isinstance(self.shards.files, LocalFiles):
-            yield from (self.shards.files.path(shard) for shard in range(len(self.shards.files)))
+    def files(self) -> Iterator[Path | str]:
+        """The tars; of those elsewhere where they are."""
+        files = self.shards.files
+        local = isinstance(files, LocalFiles)
+        yield from (files.path(shard) if local else files.name(shard) for shard in range(len(files)))
 
     def prefetch(self, shards: Sequence[int]) -> None:
         """These shards are read next: see `diptych.data.remote`."""

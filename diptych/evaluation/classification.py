@@ -135,7 +135,7 @@ def _weights(subject: Clip | Captioner, names: Sequence[Names], templates: Seque
 def _ablated(named: ByName, data: Splits) -> dict[str, ByName]:
     """By the name alone, one template, one with a hint of the domain, and the ensemble (paper, 3.1.4), which is what is
     measured where that has several templates."""
-    study = prompts.ablation(data.row.prompts if data.row else "photo-ensemble")
+    study = prompts.ablation((data.row.prompts if data.row else "") or "photo-ensemble")
     if len(named.templates) > 1:
         study["ensemble"] = named.templates
     subject, names = named.subject, named.names
@@ -175,7 +175,7 @@ def templates_of_prompts(data: Splits, options: Options) -> tuple[str, ...]:
     """What was asked for, else what the table of data sets has for it, else the data's own, else a photo."""
     if options.templates is not None:
         return prompts.templates(options.templates)
-    return templates_of(data.row) if data.row else prompts.templates(data.test.templates or "photo")
+    return templates_of(data.row, data.test)
 
 
 def _first_of_name(subject: Clip | Captioner, source: Source, classes: Sequence[Names]) -> np.ndarray:

@@ -33,7 +33,7 @@ class Row:
     title:       the name that people print.
     metric:      the one number that the paper reports; ``kind``: what labels are like.
     classes:     how many; None for retrieval, and where it is not known. ``classes_in``: layouts that have others.
-    prompts:     a prompt set of `diptych.text.prompts`.
+    prompts:     a prompt set of `diptych.text.prompts`; "" for the prompts that the data bring, else a photo.
     sizes:       samples by layout and split.
     published:   the forms of `diptych.data.published` that it comes in; else it is in class folders.
     hub:         the repository of huggingface.co/clip-benchmark that holds it, if any.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 from diptych.data.files import printable, read_bytes
 from diptych.data.preprocess import decode_image, preprocess
 from diptych.data.sources import naming, read
-from diptych.errors import DataError
+from diptych.errors import DataError, ShardLost, UnknownClass
 from diptych.evaluation.feature_files import Part
 from diptych.evaluation.subjects import Subject, outputs, preprocessing
 from diptych.progress import progress
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 BATCH = 64
 BATCHES = 64  # in a part: what is lost at most where a process is killed
+# What says that a file is not there, or is no file. Decoders, which call damage an OSError too, give no number.
+_LASTING = (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL)
 
 
 def parts_of(source: Source) -> range:
@@ -35,9 +38,10 @@ def parts_of(source: Source) -> range:
     return range(-(-len(source) // (BATCH * BATCHES)))
 
 
-def made(subject: Subject, source: Source, numbers: Sequence[int]) -> Iterator[tuple[int, Part]]:
-    """These parts, each with its number. What is in a batch depends on the source alone, so that the numbers are the
-    same whichever parts are made, by whichever process."""
+def made(subject: Subject, source: Source, numbers: Sequence[int]) -> Iterator[tuple[int, Part, tuple[str, ...]]]:
+    """These parts, each with its number, and those of its failures that are the system's, which may pass (see
+    `may_pass`). What is in a batch depends on the source alone, so that the numbers are the same whichever parts are
+    made, by whichever process. Raises UnknownClass for a label that is none."""
     size = BATCH * BATCHES
     starts = [i for n in numbers for i in range(n * size, min((n + 1) * size, len(source)), BATCH)]
     part = _Growing()
@@ -45,7 +49,7 @@ def made(subject: Subject, source: Source, numbers: Sequence[int]) -> Iterator[t
         part.take(subject, start, batch)
         number = start // size
         if start + BATCH >= min((number + 1) * size, len(source)):
-            yield number, part.whole(tuple(getattr(source, "problems", ())))
+            yield number, part.whole(tuple(getattr(source, "problems", ()))), tuple(part.passing)
             part = _Growing()
 
 
@@ -65,12 +69,14 @@ class _Growing:
     embeddings: list[np.ndarray] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)
+    passing: list[str] = field(default_factory=list)
 
     def take(self, subject: Subject, start: int, batch: list[_Decoded | DataError]) -> None:
         pixels = []
         for place, item in enumerate(batch, start):
             if isinstance(item, DataError):
                 self.failures.append((place, str(item)))
+                self.passing += [str(item)] if may_pass(item) else []
             else:
                 pixels.append(item.pixels_CHW)
                 self.places.append(place)
@@ -115,9 +121,22 @@ def _read_ahead(source: Source, starts: Sequence[int], spec: PreprocessSpec) -> 
             yield [future.result() for future in waiting]
 
 
+def may_pass(problem: BaseException) -> bool:
+    """Whether it is the system that did not let something be read (permission, a disk or network that did not answer),
+    so that it may be read another time: not that it is not there, or damaged."""
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, ShardLost) or (isinstance(cause, OSError) and cause.errno not in _LASTING):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def _read(source: Source, i: int) -> Sample | DataError:
     try:
         return read(source, i)
+    except UnknownClass:
+        raise  # all classes may be taken for others
     except DataError as problem:
         return problem
 

@@ -14,7 +14,8 @@ import torch
 
 from diptych import distributed
 from diptych.data.fingerprint import stamp
-from diptych.errors import DataError, TooManyFailures
+from diptych.data.sources import damage_of
+from diptych.errors import DataError, TooManyFailures, UnknownClass
 from diptych.evaluation import feature_files
 from diptych.evaluation.embedding import BATCH, made, parts_of
 from diptych.evaluation.feature_files import Part, Wanted
@@ -40,8 +41,10 @@ class Features:
     embeddings_NE: as ``Clip.encode_images`` gives them; features_ND: before the projection. Each (N, 0) where it was
                    not wanted, or there is none.
     label_sets, unjudged: of images that may show several classes, as in ``Sample``.
-    failures:      why other images could not; fingerprint: SHA-256 over keys, captions, labels and bytes of what was
-                   read. folder: where they are kept, with what is learned from them; None where they are not.
+    failures:      why other images could not; passing: of these what may pass, since it was the system that did not let
+                   them be read; damage: why others are not even counted (see ``damage_of``).
+    fingerprint:   SHA-256 over keys, captions, labels and bytes of what was read.
+    folder:        where they are kept, with what is learned from them; None where they are not.
     """
 
     embeddings_NE: np.ndarray
@@ -54,6 +57,8 @@ class Features:
     failures: tuple[str, ...]
     fingerprint: str
     folder: Path | None = None
+    passing: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
 
 
 def embed(
@@ -72,7 +77,8 @@ def embed(
     folder: where embeddings and features are kept, in a folder for each subject and data; those there are not made
             again. Data that cannot be known again (drawn scenes) are not kept.
 
-    Raises TooManyFailures where more than the share ``allowed_failures`` cannot be used, DataError where none can.
+    Raises TooManyFailures where more than the share ``allowed_failures`` cannot be used, DataError where none can,
+    UnknownClass for a label that is none.
     """
     kept = _Place.of(subject, source, folder) if folder else None
     own = parts_of(source)[distributed.rank() :: distributed.world_size()]
@@ -80,17 +86,45 @@ def embed(
     if parts:
         say(f"{source.name}: {sum(len(part.keys) for part in parts.values())} images were embedded before")
     unusable: list[str] = []
-    for number, part in made(subject, source, [n for n in own if n not in parts]):
-        if kept and not kept.write(number, part):
-            kept = None
-        parts[number] = part.of(wanted)
-        unusable += _unusable(parts[number], need)
-        if distributed.world_size() == 1:  # of several all must end, and they do below
-            _check(unusable, source, allowed_failures)
+    passing: list[str] = []
+    wrong: list[UnknownClass] = []
+    try:
+        for number, part, unread in made(subject, source, [n for n in own if n not in parts]):
+            passing += unread
+            # What may be read another time, and what a tar has lost, is not kept as if it were known.
+            if kept and not unread and not damage_of(source) and not kept.write(number, part):
+                kept = None
+            parts[number] = part.of(wanted)
+            unusable += _unusable(parts[number], need)
+            if distributed.world_size() == 1:  # of several all must end, and they do below
+                _check(unusable, source, allowed_failures)
+    except UnknownClass as problem:
+        wrong.append(problem)
+    if wrong := distributed.all_of(wrong):
+        raise wrong[0]
     together = distributed.all_of(sorted(parts.items(), key=lambda numbered: numbered[0]))
     ordered = [part for _, part in sorted(together, key=lambda numbered: numbered[0])]
     _check([why for part in ordered for why in _unusable(part, need)], source, allowed_failures)
-    return replace(_joined(ordered, source, need, wanted), folder=kept.folder if kept else None)
+    found = replace(_joined(ordered, source, need, wanted), folder=kept.folder if kept else None)
+    lost = dict.fromkeys(distributed.all_of(damage_of(source)))
+    return replace(found, passing=tuple(distributed.all_of(passing)), damage=tuple(lost))
+
+
+def check_whole(features: Features, source: Source) -> None:
+    """Raises DataError where samples are missing that the data have: the numbers would be of others."""
+    check_damage(source.name, features.damage)
+    if features.passing:
+        raise DataError(
+            f"{len(features.passing)} of the {len(source)} samples of {source.name} cannot be read now, so it is not "
+            f"measured on: {features.passing[0]}; with --out the rest is kept, and the same command goes on"
+        )
+
+
+def check_damage(name: str, damage: Sequence[str]) -> None:
+    """Raises DataError for tars that have lost samples: of which classes, and how many, is not known."""
+    if damage:
+        more = f", and {len(damage) - 1} more tars" if len(damage) > 1 else ""
+        raise DataError(f"{name} has lost samples, so it is not measured on: {damage[0]}{more}")
 
 
 @dataclass(frozen=True)

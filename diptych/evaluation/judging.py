@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from diptych.data.relabelled import class_rows
-from diptych.data.sources import Sample, Source, read
+from diptych.data.relabelled import class_rows, shows_several
+from diptych.data.sources import Source
 from diptych.errors import DataError
 from diptych.evaluation import binary, intervals, multilabel, zero_shot
 from diptych.evaluation.datasets import Kind
@@ -17,7 +16,6 @@ from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Scores
 
 _TOP = 5  # classes of which one is enough, of the metric mean_acc1_acc5
-_LOOKED_AT = 20  # samples, to see what labels are like
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,16 @@ class Judge:
                     "nothing; a metric for it is acc1"
                 )
             return cls(data.row.kind, names, data.row.metric)
-        several = next((sample.labels is not None for sample in _readable(data.test)), False)
-        return cls("multi-label", names, "map11") if several else cls("single label", names, "acc1")
+        return cls("multi-label", names, "map11") if shows_several(data.test) else cls("single label", names, "acc1")
 
     def truth(self, features: Features, source: Source) -> np.ndarray:
         """Class numbers (N), or whether an image shows each class (N, C), numbered as in the measured split."""
         rows = class_rows(source, self.class_names)
         shown: list[list[int]] = []
         for own, label, key in zip(features.label_sets, features.labels, features.keys, strict=True):
+            if (own is not None) != (self.kind == "multi-label"):
+                has = "one label" if own is None else "several labels"
+                raise DataError(f"{key} of {source.name} has {has}, and the images are {self.kind}")
             labels = own if own is not None else () if label is None else (label,)
             if any(not 0 <= number < len(rows) for number in labels):
                 raise DataError(f"{key} of {source.name} is of class {labels}, but there are {len(rows)} classes")
@@ -149,11 +149,3 @@ def class_names_of(data: Splits) -> tuple[str, ...]:
     if not data.test.class_names:
         raise DataError(f"{data.test.name} has no class names, so there is nothing to classify into")
     return data.test.class_names
-
-
-def _readable(source: Source) -> Iterator[Sample]:
-    for i in range(min(len(source), _LOOKED_AT)):
-        try:
-            yield read(source, i)
-        except DataError:
-            continue

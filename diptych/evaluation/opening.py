@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.files import printable
-from diptych.data.locations import expanded
+from diptych.data.label_tables import LabelTable, label_column
 from diptych.data.published import layouts as published
-from diptych.data.relabelled import Renamed
+from diptych.data.relabelled import Renamed, shows_several
 from diptych.data.source_spec import CacheSpec
-from diptych.data.sources import Sample, Source, is_remote, labels_of, open_source, read
-from diptych.errors import DataError
+from diptych.data.sources import Source, is_remote, labels_of, open_source, read
+from diptych.data.tables import TableSource
+from diptych.errors import DataError, UnknownClass
 from diptych.evaluation.datasets import LAYOUTS, Row
 from diptych.progress import progress
 from diptych.text import class_names, prompts
 
+_LOOKED_AT = 20  # samples, to see what labels are like
 _SAID = {"clip_benchmark": "as in CLIP_benchmark's copy", "published": "as published"}
 
 
-def open_dataset(row: Row, location: str | Path, split: str | None, *, cache: CacheSpec | None = None) -> Source:
-    """The split of a data set at a location: a CLIP_benchmark folder, the form it is published in, or class folders.
+def open_dataset(
+    row: Row,
+    location: str | Path,
+    split: str | None,
+    *,
+    captions: Sequence[str] | None = None,
+    where: str | None = None,
+    cache: CacheSpec | None = None,
+) -> Source:
+    """The split of a data set at a location: a CLIP_benchmark folder, the form it is published in, class folders, or
+    whatever else ``diptych.data.sources.open_source`` opens.
 
-    ``location``: a folder, or one elsewhere: ``hf:clip-benchmark/wds_mnist``, or any that fsspec knows; then it must be
-    a CLIP_benchmark folder. ``split``: None for a set that has none. ``cache``: where remote shards are kept. Raises
-    DataError that names what is missing and what there is.
+    ``location``: a folder or file, or a folder elsewhere: ``hf:clip-benchmark/wds_mnist``, or any that fsspec knows;
+    then it must be a CLIP_benchmark folder. ``split``: None for a set that has none. ``captions``, ``where``: which
+    fields and samples of tars and tables are taken. ``cache``: where remote shards are kept. Raises DataError that
+    names what is missing and what there is.
     """
     location = remote_location(str(location))
-    if is_remote(location):
-        return _named(row, open_source(location, split=split, cache=cache))
-    folder = _folder(location)
-    if layout := published_form(row, folder):
-        return _named(row, published.open_layout(layout, folder, _asked(row, folder, split)))
+    if layout := published_form(row, location):
+        _check_fields(row, captions, where)
+        return _named(row, published.open_layout(layout, Path(location), _asked(row, Path(location), split)))
     try:
-        return _named(row, open_source(folder, split=split))
+        source = open_source(location, split=split, captions=captions, where=where, cache=cache)
+        return _named(row, _labelled(row, source, where))
     except DataError as problem:
-        if not row.published or _is_tars(folder):
+        if not row.published or is_remote(location) or not Path(location).is_dir() or _is_tars(Path(location)):
             raise
         forms = " or ".join(f"{name} ({', '.join(published.LAYOUTS[name].marks)})" for name in row.published)
         raise DataError(f"{problem}; nor is it {row.title} in its published form, {forms}") from problem
@@ -82,9 +93,12 @@ def names_of(row: Row, source: Source) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def templates_of(row: Row) -> tuple[str, ...]:
-    """The templates of a row: its own, or the ensemble of its prompt set."""
-    return row.templates or prompts.templates(row.prompts)
+def templates_of(row: Row | None, source: Source | None = None) -> tuple[str, ...]:
+    """The templates of data: the row's own, or the ensemble of its prompt set; else those that the source brings, else
+    a photo."""
+    if row is not None and (row.templates or row.prompts):
+        return row.templates or prompts.templates(row.prompts)
+    return prompts.templates((source.templates if source else None) or "photo")
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,9 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
         raise DataError(f"{row.title} has no samples in the split {split!r} ({source.name})")
     if row.kind != "retrieval":
         _check_classes(row, source)
-        _check_labels(row, source)
+        _check_kind(row, source)
+        if not check_labels(source, len(source.class_names or row.class_names)):
+            raise DataError(f"no sample of {source.name} has a label{_why(source)}")
     elif not read(source, 0).captions:
         raise DataError(f"{read(source, 0).key} of {source.name} has no caption, which {row.title} is about")
     if problems := getattr(source, "problems", ()):
@@ -124,15 +140,27 @@ def _check_classes(row: Row, source: Source) -> None:
         raise DataError(f"{source.name} has no class names; put them into classnames.txt beside the data, a line each")
     if known and classes not in known:
         expected = " or ".join(f"{number:,}" for number in sorted(known))
-        raise DataError(f"{source.name} has {classes:,} classes, but {row.title} has {expected}")
+        raise DataError(
+            f"{source.name} has {classes:,} classes, but {row.title} has {expected}; without {row.name + '='!r} before "
+            "its place it is measured on as it is, and a row of a TOML file gives it a metric and prompts"
+        )
 
 
-def _check_labels(row: Row, source: Source) -> None:
-    classes = len(source.class_names or row.class_names)
-    several = next((sample.labels is not None for sample in _readable(source)), False)
-    if several != (row.kind == "multi-label"):
-        has = "several labels an image" if several else "one label an image"
-        raise DataError(f"{source.name} has {has}, but {row.title} is {row.kind}")
+def _check_kind(row: Row, source: Source) -> None:
+    several = shows_several(source)
+    if several and row.kind != "multi-label":
+        raise DataError(f"{source.name} has several labels an image, but {row.title} is {row.kind}")
+    if not several and row.kind == "multi-label":
+        labelled = any(labels_of(source, i) for i in range(min(len(source), _LOOKED_AT)))
+        raise DataError(
+            f"{source.name} has {'one label an image' if labelled else 'no labels that are read'}, but {row.title} is "
+            "multi-label; several are in KEY.npy of tars, one number a class, beside a dataset_type.txt that says "
+            "multilabel, or in the column 'labels' of a table"
+        )
+
+
+def check_labels(source: Source, classes: int) -> int:
+    """How many labels the samples have. Raises UnknownClass where one is none of so many classes."""
     seen: Counter[int] = Counter()
     first = 0  # that has a label which is none of the classes
     for i in progress(range(len(source)), f"looking at the labels of {source.name}"):
@@ -140,15 +168,14 @@ def _check_labels(row: Row, source: Source) -> None:
         seen.update(labels)
         if not first and any(not 0 <= label < classes for label in labels):
             first = i + 1
-    if not seen:
-        raise DataError(f"no sample of {source.name} has a label{_why(source)}")
-    if min(seen) < 0 or max(seen) >= classes:
+    if seen and (min(seen) < 0 or max(seen) >= classes):
         wrong = sum(count for label, count in seen.items() if not 0 <= label < classes)
         hint = "; are they numbered from 1?" if min(seen) == 1 and max(seen) == classes else ""
-        raise DataError(
+        raise UnknownClass(
             f"the labels of {source.name} go from {min(seen)} to {max(seen)}, but there are {classes} classes, from 0 "
             f"on: {wrong} of {sum(seen.values())} are none of them, first sample {first:,}{hint}"
         )
+    return sum(seen.values())
 
 
 def _why(source: Source) -> str:
@@ -158,14 +185,6 @@ def _why(source: Source) -> str:
     except DataError as problem:
         return f"; of the first: {problem}"
     return ""
-
-
-def _readable(source: Source) -> Iterator[Sample]:
-    for i in range(min(len(source), 20)):
-        try:
-            yield read(source, i)
-        except DataError:
-            continue
 
 
 def _size(row: Row, layout: str, split: str | None) -> int | None:
@@ -215,11 +234,21 @@ def _asked(row: Row, folder: Path, split: str | None) -> str:
     return split
 
 
-def _folder(location: str) -> Path:
-    paths = expanded(location)
-    if len(paths) != 1 or not paths[0].is_dir():
-        raise DataError(f"{location} is no folder, in which a data set lies")
-    return paths[0]
+def _labelled(row: Row, source: Source, where: str | None) -> Source:
+    """Of a table with captions and labels the labels, where those are asked for."""
+    if row.kind == "retrieval" or not isinstance(source, TableSource) or isinstance(source, LabelTable):
+        return source
+    column = label_column(source.paths[0], captions=True)
+    if column is None:
+        raise DataError(f"{source.paths[0]} has no column 'label' or 'labels', and {row.title} is {row.kind}")
+    return LabelTable(source.name, source.paths, column, where=where)
+
+
+def _check_fields(row: Row, captions: Sequence[str] | None, where: str | None) -> None:
+    """Refuse what would be left out in silence."""
+    for option, asked in (("where= (--where)", where), ("captions= (--captions)", captions)):
+        if asked is not None:
+            raise DataError(f"{option} does not apply to {row.title} as published: tars and tables have fields")
 
 
 def _is_tars(folder: Path) -> bool:

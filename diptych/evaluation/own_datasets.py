@@ -5,7 +5,7 @@ name = "our-cats"                # needed
 location = "data/cats"           # needed; a path is relative to this file
 metric = "acc1"                  # or mean_per_class_recall, map11, roc_auc, mean_acc1_acc5
 split = "test"
-templates = ["a cat called {}."] # or the name of a prompt set, or a file of templates
+templates = ["a cat called {}."] # or the name of a prompt set, or a file of templates; by default those of the data
 classes = ["tom|tomcat", "puss"] # or a file of class names; by default those of the data
 classes_of = "pets"              # whose classes it has, for accuracy under shift
 """
@@ -71,6 +71,7 @@ def _row(data: Mapping[str, Any], where: str, folder: Path) -> Row:
         kind=kind,
         classes=len(names) or None,
         split=_text(data, "split", where) or "test",
+        prompts="",
         location=location if ":" in location.partition("/")[0] else str(folder / location),
         templates=_templates(data.get("templates"), f"{where}: templates", folder),
         class_names=names,

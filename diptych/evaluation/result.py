@@ -110,9 +110,12 @@ class Result:
         """Write the JSON, and before it the predictions beside it, ``NAME.parquet``, ``NAME.texts.parquet`` and
         ``NAME.source.parquet``.
 
-        Each file is whole or absent; where the JSON is, all is.
+        Each file is whole or absent; where the JSON is, all is. Raises ConfigError for a path that does not end in
+        .json, by which ``diptych report`` finds results.
         """
         path = Path(path)
+        if path.suffix != ".json" and not path.is_dir():
+            raise ConfigError(f"a result is kept in a file that ends in .json, not in {path}; give {path}.json")
         if path.is_dir():
             raise IsADirectoryError(21, "Is a directory", str(path))
         for name, suffix in _TABLES.items():

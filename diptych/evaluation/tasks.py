@@ -17,10 +17,11 @@ from diptych.data.sources import Source
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, nearest
 from diptych.evaluation import adaptation, probing, retrieval, shot_tasks
-from diptych.evaluation.features import Features, embed
+from diptych.evaluation.datasets import Row
+from diptych.evaluation.features import Features, check_whole, embed
 from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.result import Result
-from diptych.evaluation.splits import named, open_splits
+from diptych.evaluation.splits import distinct, named, open_splits
 from diptych.evaluation.subjects import Subject, check_subject, cost, identity, name_of
 
 
@@ -72,10 +73,10 @@ TASKS: dict[str, Task] = {
 
 def evaluate(
     subject: Subject,
-    source: Splits | Source | str | Path,
+    source: Splits | Source | Row | str | Path,
     task: str | None = None,
     *,
-    shifted_from: Splits | Source | str | Path | None = None,
+    shifted_from: Splits | Source | Row | str | Path | None = None,
     language: str = "en",
     allowed_failures: float = 0.1,
     folder: str | Path | None = None,
@@ -83,8 +84,9 @@ def evaluate(
 ) -> Result:
     """Evaluate a CLIP, a model that writes captions or an image encoder on a data set.
 
-    source:           a Source, ``Splits``, a location as ``diptych.data.sources.open_source`` takes it, or
-                      ``cifar10=PLACE`` for a data set of the paper.
+    source:           a location as ``diptych.data.sources.open_source`` takes it, ``cifar10=PLACE`` for a data set of
+                      the paper, a row of one's own (``own_datasets.read_rows``) or a TOML file with one; else
+                      ``Splits`` (``splits.open_splits``), or a Source, which has no row, so no metric or prompts of it.
     task:             a name of ``TASKS``; by default what the source is made for: ``zero-shot`` where it has class
                       names, ``retrieval`` where it has captions only.
     shifted_from:     what the source is shifted from, likewise: the source's classes are then all of these, some, or
@@ -94,6 +96,9 @@ def evaluate(
                       before TooManyFailures is raised.
     folder:           where embeddings, features and probes are kept, to be made but once.
     options:          those of ``diptych.evaluation.plan.Options`` that the task takes.
+
+    A Source is measured on as it is, and what could not be read of it is in the result (``skipped``). All else must be
+    whole: DataError for tars that are cut off, and for images that the system does not let be read.
 
     Under torchrun all processes share the images, and each gets the result. Raises ConfigError for an unknown task or
     option, DataError for a source that lacks what the task needs, or whose classes are not those that it is shifted
@@ -117,6 +122,9 @@ def evaluate(
         split: embed(subject, part, plan.need, wanted=plan.wanted, allowed_failures=allowed_failures, folder=kept)
         for split, part in plan.splits.items()
     }
+    if isinstance(source, Splits | Row | str | Path):  # a Source is measured on as it is
+        for split, part in plan.splits.items():
+            check_whole(features[split], part)
     return distributed.agreed(lambda: _result(subject, data, TASKS[name], plan, features, chosen, language))
 
 
@@ -139,11 +147,19 @@ def check_taken(options: Iterable[str], tasks: Sequence[str]) -> None:
             raise ConfigError(f"{option} applies to {takers or 'no task'}, not to {', '.join(tasks)}")
 
 
-def _opened(source: Splits | Source | str | Path, *, training: bool) -> Splits:
+def _opened(source: Splits | Source | Row | str | Path, *, training: bool) -> Splits:
+    if isinstance(source, Row):
+        if not source.location:
+            raise ConfigError(f"where {source.title} lies is not known; evaluate {f'{source.name}=FOLDER'!r}")
+        return open_splits(source.location, source, training=training)
     if isinstance(source, str | Path):
         location, row = named(str(source))
         return open_splits(location, row, training=training)
-    return source if isinstance(source, Splits) else Splits(source)
+    if isinstance(source, Splits):
+        return distinct(source) if training else source
+    if not hasattr(source, "read"):
+        raise ConfigError(f"a location, a row, Splits or a Source is evaluated on, not {source!r:.80}")
+    return Splits(source)
 
 
 def _result(

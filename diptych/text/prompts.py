@@ -160,7 +160,7 @@ def templates(choice: str | Path | Sequence[str]) -> tuple[str, ...]:
     if isinstance(choice, str) and _has_placeholder(choice):
         return (choice,)
     if isinstance(choice, str | Path):
-        return _checked(_lines(Path(choice)), f"template file {choice}")
+        return _checked(_lines(choice), f"template file {choice}")
     return _checked(list(choice), "templates")
 
 
@@ -177,11 +177,12 @@ def _has_placeholder(template: str) -> bool:
     return any(placeholder in template for placeholder in PLACEHOLDERS)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(choice: str | Path) -> list[str]:
+    path = Path(choice)
     if not path.is_file():
         raise ConfigError(
-            f"{str(path)!r} is neither a set of templates nor a file nor a template with '{{}}'; "
-            f"{nearest(str(path), TEMPLATES)}"
+            f"{str(choice)!r} is neither a set of templates nor a file nor a template with '{{}}'; "
+            f"{nearest(str(choice), TEMPLATES)}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")

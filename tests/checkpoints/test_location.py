@@ -45,6 +45,12 @@ def test_the_name_of_an_architecture_is_no_checkpoint(name, here):
     assert "diptych.create" in said(name)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "vit_base_patch16_224"])
+def test_a_model_of_timm_is_recognised(name, here):
+    assert said(name).endswith(f"if it is a model of timm, write hf:timm/{name}.TAG, as hf:timm/resnet50.a1_in1k is")
+    assert said("resnet18.a1_in1k").endswith("write hf:timm/resnet18.a1_in1k")
+
+
 def test_a_repository_without_its_prefix_is_recognised(here):
     assert said("laion/CLIP-ViT-B-32").endswith("write hf:laion/CLIP-ViT-B-32")
     assert said("runs/model.pt") == "there is no file or folder runs/model.pt"

@@ -11,7 +11,7 @@ import pytest
 from making import jpeg, pairs, tar
 from pyarrow import parquet
 
-from diptych.data.fingerprint import GLANCES, fingerprint, some
+from diptych.data.fingerprint import GLANCES, fingerprint, some, stamp
 from diptych.data.scenes import Scenes
 from diptych.data.sources import open_source
 
@@ -137,3 +137,16 @@ def test_glances_are_few_and_spread(count: int) -> None:
     assert len(places) >= min(count, GLANCES // 2)
     assert all(0 <= place < count for place in places)
     assert not places or count - places[-1] <= 2 * count / len(places) + 1
+
+
+def test_a_file_that_was_written_again_is_told_though_its_size_and_time_are_the_same(tmp_path: Path) -> None:
+    """Of a file that is not glanced at; cp -p and rsync -t set back the time."""
+    for i in range(GLANCES + 1):
+        (tmp_path / "data" / "cat").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "cat" / f"{i:03}.jpg").write_bytes(jpeg(0))
+    source, file = open_source(tmp_path / "data"), tmp_path / "data" / "cat" / "001.jpg"
+    before, known, state = stamp(source), fingerprint(source), file.stat()
+    file.write_bytes(bytes(state.st_size))
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert fingerprint(source) == known
+    assert stamp(source) != before

@@ -228,6 +228,12 @@ def test_a_result_that_cannot_be_saved_leaves_nothing(clip: Clip, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
+def test_a_result_is_kept_where_it_will_be_found(clip: Clip, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ends in \.json, not in .*mine; give .*mine\.json"):
+        evaluate(clip, Colours()).save(tmp_path / "mine")
+    assert not list(tmp_path.iterdir())
+
+
 def test_features_do_not_depend_on_batches(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = embed(clip, Colours())
     monkeypatch.setattr("diptych.evaluation.embedding.BATCH", 7)

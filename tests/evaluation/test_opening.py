@@ -282,8 +282,8 @@ def test_what_lies_nowhere_is_told_with_the_forms(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         open_dataset(find("mnist"), tmp_path / "nowhere", "test")
     (tmp_path / "x.txt").write_text("")
-    with pytest.raises(DataError, match="no folder"):
-        open_dataset(find("mnist"), tmp_path / "x.txt", "test")
+    with pytest.raises(DataError, match="is no source; give a folder"):
+        open_dataset(find("mnist"), tmp_path / "x.txt", None)
     with pytest.raises(DataError, match=r"nor is it MNIST in its published form, idx \(t10k-images"):
         open_dataset(find("mnist"), tmp_path, None)
     with pytest.raises(DataError, match="no split 'train'"):
@@ -365,7 +365,11 @@ def test_a_data_set_of_ones_own(tmp_path):
     assert source.class_names == ("puss", "tom")
     assert names_of(cats, source) == (("puss", "kitty"), ("tom", "tomcat"))
     assert check(cats, source, "test").note == ""
-    assert templates_of(plain) == templates_of(DATASETS["imagenet1k"])
+    assert templates_of(plain, source) == ("a photo of a {}.",)  # as of the folder without a row
+    bringing = benchmark(tmp_path / "bringing")
+    assert templates_of(plain, open_dataset(plain, bringing, "test")) == ("a {c}",)
+    assert templates_of(cats, open_source(bringing)) == ("a cat called {}.",)
+    assert len(templates_of(DATASETS["imagenet1k"], open_source(bringing))) > 4
     assert check(plain, open_dataset(plain, plain.location, "test"), "test").layouts == ()
 
 

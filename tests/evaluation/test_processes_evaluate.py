@@ -70,12 +70,12 @@ def outcomes(model: Path, data: Path) -> list[str]:
 
 def test_what_fails_fails_on_all_and_the_rest_goes_on(tmp_path: Path) -> None:
     for name in ("unmatched", "broken", "sound"):
-        for split in ("train", "test"):
+        for first, split in enumerate(("train", "test")):
             for number, colour in enumerate(("red", "green")):
                 for i in range(4):
                     file = tmp_path / name / split / colour / f"{i}.png"
                     file.parent.mkdir(parents=True, exist_ok=True)
-                    Image.new("RGB", (16, 16), (200 * (1 - number), 200 * number, 30 * i)).save(file)
+                    Image.new("RGB", (16, 16), (200 * (1 - number), 200 * number, 30 * i + first)).save(file)
     (tmp_path / "unmatched" / "train" / "red").rename(tmp_path / "unmatched" / "train" / "blue")  # no class of test
     for i in range(2):  # in the part of one process
         (tmp_path / "broken" / "test" / "green" / f"{i}.png").write_bytes(b"none")

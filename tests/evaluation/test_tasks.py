@@ -15,11 +15,12 @@ from diptych.encoder.loading import create
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation import few_shot
-from diptych.evaluation.datasets import DATASETS
+from diptych.evaluation.datasets import DATASETS, Row
 from diptych.evaluation.few_shot import draw
 from diptych.evaluation.neighbours import SHARPNESSES, WEIGHTS
+from diptych.evaluation.own_datasets import read_rows
 from diptych.evaluation.plan import Splits
-from diptych.evaluation.runner import Data, Model, run
+from diptych.evaluation.runner import Data, Model, data_at, run
 from diptych.evaluation.splits import named, open_splits
 from diptych.evaluation.tasks import evaluate
 from diptych.text.prompts import templates
@@ -261,7 +262,7 @@ def test_a_data_set_of_the_table_has_its_prompts_and_metric_and_says_when_it_is_
             for number in range(2):
                 file = tmp_path / "pets" / split / name / f"{number}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (16, 16), (i * 6, 90, 200 - i * 5)).save(file)
+                Image.new("RGB", (16, 16), (i * 6, 90 + len(split), 200 - i * 5)).save(file)
     result = evaluate(clip, f"pets={tmp_path / 'pets'}", "zero-shot")
     assert (result.dataset, result.metric) == ("pets", "mean_per_class_recall")
     assert len(result.remarks) == 1
@@ -337,3 +338,43 @@ def test_a_file_that_an_option_names_counts_by_what_it_holds(clip: Clip, data: P
     assert not made()[0]
     (tmp_path / "templates.txt").write_text("one {}\n")
     assert made()[0]
+
+
+def test_a_row_of_ones_own_gives_the_same_by_every_way(clip: Clip, data: Path, tmp_path: Path) -> None:
+    own, several = tmp_path / "own.toml", tmp_path / "several.toml"
+    row = (
+        f'[[dataset]]\nname = "{{}}"\nlocation = "{data}"\nsplit = "val"\nmetric = "mean_per_class_recall"\n'
+        'templates = "textures"\n'
+    )
+    own.write_text(row.format("ours"))
+    several.write_text(row.format("ours") + row.format("theirs"))
+    clip.save(tmp_path / "clip")
+    (outcome,) = run([Model(str(tmp_path / "clip"))], data_at(str(own)), ["zero-shot"], None)
+    assert outcome.result is not None
+    for given in (own, str(own), read_rows(own)[0], read_rows(several)[1]):
+        result = evaluate(clip, given, "zero-shot")
+        assert result.metrics == outcome.result.metrics
+        assert (result.split, result.metric, result.samples) == ("val", "mean_per_class_recall", 20)
+        assert result.fingerprints["templates"] == outcome.result.fingerprints["templates"]
+    assert evaluate(clip, read_rows(own)[0], "linear-probe").metric == "lp_mean_per_class_recall"
+    with pytest.raises(ConfigError, match=r"several\.toml has the data sets ours, theirs; take one"):
+        evaluate(clip, several)
+    with pytest.raises(ConfigError, match=r"where Oxford-IIIT Pets lies is not known; evaluate 'pets=FOLDER'"):
+        evaluate(clip, DATASETS["pets"])
+    with pytest.raises(ConfigError, match="a location, a row, Splits or a Source is evaluated on, not"):
+        evaluate(clip, read_rows(several))
+
+
+def test_the_same_data_have_the_same_prompts_with_and_without_a_row(clip: Clip, data: Path, tmp_path: Path) -> None:
+    def templates() -> set[str]:
+        row = Row(name="ours", title="Ours", location=str(data), prompts="")
+        return {evaluate(clip, given, "zero-shot").fingerprints["templates"] for given in (data, row)}
+
+    plain = templates()
+    assert len(plain) == 1
+    (data / "zeroshot_classification_templates.txt").write_text("a patch of {c}\n")
+    try:
+        assert len(own := templates()) == 1
+        assert own != plain
+    finally:
+        (data / "zeroshot_classification_templates.txt").unlink()

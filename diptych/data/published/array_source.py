@@ -11,7 +11,7 @@ import numpy as np
 from diptych.data.fields import class_captions
 from diptych.data.files import printable
 from diptych.data.sources import Sample
-from diptych.errors import DataError
+from diptych.errors import DataError, UnknownClass
 
 
 class ArraySource:
@@ -53,6 +53,6 @@ class ArraySource:
     def read(self, i: int) -> Sample:
         key, label, pixels = f"{self._origin} {i}", int(self._labels_N[i]), self._pixels[i]
         if self._captions and not 0 <= label < len(self._captions):
-            raise DataError(f"{key} is of class {label}, but there are {len(self._captions)} classes")
+            raise UnknownClass.of(f"{key} is of class", label, len(self._captions))
         pixels_HWC = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
         return Sample(np.ascontiguousarray(pixels_HWC), self._captions[label] if self._captions else (), label, key)

@@ -20,7 +20,8 @@ def synset_folders(base: Path, split: str) -> ListedSource:
     ``words.txt`` or ``README.txt``; of several that commas divide, the first is taken. None where none of these is
     there.
     """
-    folder = base / split if (base / split).is_dir() else base
+    # Without folders of splits there is one split, that which is measured.
+    folder = _existing(base / split) if split == "train" or (base / split).is_dir() else base
     synsets = [top for top in subfolders(folder) if re.fullmatch(r"n\d{8}", top)]
     if not synsets:
         raise DataError(f"{printable(folder)} has no folders that are called as synsets are, n01440764")

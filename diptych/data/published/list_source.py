@@ -12,7 +12,7 @@ from diptych.data.files import printable
 from diptych.data.fingerprint import glances, some
 from diptych.data.packed import Packed
 from diptych.data.sources import Sample
-from diptych.errors import DataError
+from diptych.errors import DataError, UnknownClass
 
 
 class Item(NamedTuple):
@@ -44,7 +44,8 @@ class ListedSource:
         self.problems: tuple[str, ...] = ()
         self.class_names: tuple[str, ...] | None = tuple(class_names) if class_names is not None else None
         self._captions = class_captions(self.class_names or (), None)
-        self._records = Packed(json.dumps(_inside(folder, item)) for item in items)
+        self.multilabel: bool | None = None
+        self._records = Packed(json.dumps(self._checked(item)) for item in items)
         if not len(self._records):
             raise DataError(f"{printable(folder)} lists no image")
 
@@ -71,7 +72,7 @@ class ListedSource:
         key, captions = printable(item.file), item.captions
         if item.label is not None and self._captions:
             if not 0 <= item.label < len(self._captions):
-                raise DataError(f"{key} is of class {item.label}, but there are {len(self._captions)} classes")
+                raise UnknownClass.of(f"{key} is of class", item.label, len(self._captions))
             captions = captions or self._captions[item.label]
         return Sample(self.folder / item.file, captions, item.label, key, (), item.labels, item.unjudged)
 
@@ -79,10 +80,17 @@ class ListedSource:
         file, label, captions, labels, unjudged = json.loads(self._records[i])
         return Item(file, label, tuple(captions), None if labels is None else tuple(labels), tuple(unjudged))
 
-
-def _inside(folder: Path, item: Item) -> Item:
-    """A list that came from elsewhere names files of its own folder only."""
-    path = PurePosixPath(item.file)
-    if path.is_absolute() or ".." in path.parts or "\0" in item.file:
-        raise DataError(f"{printable(folder)}: its list names {printable(item.file)!r:.80}, which leads out of it")
-    return item
+    def _checked(self, item: Item) -> Item:
+        """A list that came from elsewhere names files of its own folder only, and has labels of one kind."""
+        path = PurePosixPath(item.file)
+        if path.is_absolute() or ".." in path.parts or "\0" in item.file:
+            raise DataError(
+                f"{printable(self.folder)}: its list names {printable(item.file)!r:.80}, which leads out of it"
+            )
+        if item.labels is not None or item.label is not None:
+            several = item.labels is not None
+            if self.multilabel not in (None, several):
+                what = "several labels, others have one" if several else "one label, others have several"
+                raise DataError(f"{printable(self.folder)}: {printable(item.file)!r:.80} has {what}")
+            self.multilabel = several
+        return item
