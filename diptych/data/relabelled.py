@@ -1,4 +1,4 @@
-"""Labels: of what kind they are, and sources that tell them otherwise, by other names or as a classifier numbers them."""
+"""Labels: of what kind they are, and sources that tell them otherwise: by other names, or as a classifier has them."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_what_few_shots_cannot_be_had_of_is_said_before_images_are_read(
         name, class_names, templates = "several", ("a", "b"), ()
 
         def __len__(self) -> int:
-            return 1
+            return 2
 
         def read(self, i: int) -> Sample:
             return Sample(b"", captions=(), label=None, key="one", labels=(0, 1))

@@ -109,7 +109,10 @@ def test_several_processes_train_as_one_does(
     # By the main process, once after five steps and once at the end.
     assert [line["test/process"] for line in lines if "test/process" in line] == [0.0, 0.0]
     assert lines[-1]["test/number"] == pytest.approx(first(diptych.load(folder / "model"))["number"], abs=1e-6)
-    assert first(diptych.load(folder / "checkpoints" / "step-000000006"))["number"] == lines[-1]["test/number"]
+    # What a compiler makes rounds otherwise than PyTorch's own kernels.
+    rounding = 1e-6 if COMPILED in changes else 0
+    again = first(diptych.load(folder / "checkpoints" / "step-000000006"))["number"]
+    assert again == pytest.approx(lines[-1]["test/number"], abs=rounding, rel=0)
     cut_back(folder)
     run(data, folder, True, tuple(change for change in changes if change != SHARDED))  # with one process again
     assert_trained_alike(folder, alone)
