@@ -151,5 +151,5 @@ def test_the_overview_has_a_line_a_data_set():
 
 
 def test_the_guide_lists_what_the_table_holds():
-    guide = Path(__file__).resolve().parents[2] / "docs" / "guide.md"
+    guide = Path(__file__).resolve().parents[2] / "docs" / "measuring.md"
     assert table() in guide.read_text(encoding="utf-8")
