@@ -145,6 +145,13 @@ def labelled(
         own = features[split]
         images_ND = own.features_ND if wanted == "features" else own.embeddings_NE
         found[split] = Labelled(images_ND, judge.truth(own, source))
+    if judge.kind != "multi-label":
+        learned = np.concatenate([found[split].truth for split in found if split != "test"])
+        if len(unknown := np.setdiff1d(found["test"].truth, learned)):
+            say(
+                f"{data.title} has images of {len(unknown)} classes of which there is none to learn from, such as "
+                f"{judge.class_names[unknown[0]]!r}; they count as wrong"
+            )
     return found["train"], found.get("validation"), found["test"]
 
 

@@ -79,20 +79,21 @@ def score(
     ``text_retrieval_recall@k``: share of images that have one of their texts among the k nearest.
     ``image_retrieval_recall@k``: share of texts that have their image, or one of them, among the k nearest.
     Ties count against the model. Intervals of recalls are exact ones for as many trials as the images are worth, each
-    with all of its texts; where texts have several images, the texts. Those of median ranks are a bootstrap over them.
+    with all of its texts, a text of several images being the first one's. Those of median ranks are a bootstrap over
+    the same.
     ``texts``: what they say, for the predictions.
     """
     if not len(pairs_P2):
         raise DataError("there is no pair of image and text to retrieve")
     text_image_P2 = pairs_P2[np.argsort(pairs_P2[:, 1], kind="stable")][:, ::-1]
-    texts_own_one = len(text_image_P2) == len(texts_ME)
+    first_M = np.searchsorted(text_image_P2[:, 0], np.arange(len(texts_ME)))
     ranks_N, ranks_M = ranks_both_ways(images_NE, texts_ME, pairs_P2)
     sides = (
         ("text", ranks_N, np.arange(len(images_NE)), pairs_P2[:, 0], len(texts_ME)),
         (
             "image",
             ranks_M,
-            text_image_P2[:, 1] if texts_own_one else np.arange(len(texts_ME)),
+            text_image_P2[first_M, 1],
             text_image_P2[:, 0],
             len(images_NE),
         ),

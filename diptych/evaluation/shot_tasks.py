@@ -23,6 +23,7 @@ from diptych.evaluation.probing import Beginning, fitted, labelled
 from diptych.evaluation.result import Interval, Scores
 from diptych.evaluation.split import held_out
 from diptych.evaluation.subjects import Subject, name_of
+from diptych.progress import say
 
 LEAST_DRAWS = 3  # from which on their spread tells something of their mean
 
@@ -112,9 +113,11 @@ def _of_points(points: Sequence[Shots], name: str, judge: Judge, labels_N: np.nd
     """The mean over draws of each number of shots, as the metric of that name, and the answers of each draw."""
     metrics, limits, chance, columns = {}, {}, {}, {"label": tuple(labels_N.tolist())}
     for point in points:
+        if point.short:
+            say(f"{point.short} classes have fewer than {point.shots} examples, and gave all they have")
         own, metric = name.format(point.shots), f"{name.format(point.shots)}_{judge.metric}"
         metrics[metric], chance[metric] = point.mean, judge.chance
-        if len(point.metrics) >= LEAST_DRAWS and point.spread > 0:  # equal draws tell nothing of others
+        if len(point.metrics) >= LEAST_DRAWS and np.ptp(point.metrics) > 0:  # equal draws tell nothing of others
             limits[metric] = _of_draws(point.metrics)
         columns[f"{own}_predicted"] = _by_image([answers.predicted_N for answers in point.answers])
         columns[f"{own}_rank"] = _by_image([answers.ranks_N + 1 for answers in point.answers])

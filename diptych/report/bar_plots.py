@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from diptych.report.drawing import ACCENT, CHANCE, INK, PAPER, RULE, SECOND, SOFT, look
 from diptych.report.labels import legend
-from diptych.report.paper_plots import DASHED, PERCENT, Bar, Line
+from diptych.report.paper_plots import DASHED, Bar, Line
 
 _BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # of a number, so that no line goes through it
 _WIDEST = 30  # letters in a line of the name of a bar
@@ -64,7 +64,7 @@ def few_shot(axes: Axes, lines: Sequence[Line], *, up: str) -> None:
             axes.plot([place[0]], [line.level], marker="*", markersize=11, color=style["color"], clip_on=False)
     axes.set_xticks([place[0], *(place[shot] for shot in shots)], ["0", *(f"{shot:g}" for shot in shots)])
     axes.set(xlabel="labelled examples a class", ylabel=up)
-    axes.yaxis.set_major_formatter(PERCENT)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="y", linewidth=0.6)
     names = [line.name for line in lines]
     if any(math.isfinite(line.level) for line in lines):
@@ -86,7 +86,7 @@ def shots_to_match(axes: Axes, bars: Sequence[Bar]) -> None:
         reached = math.isfinite(bar.value)
         shown = min(max(bar.value, start), end)
         axes.barh(place, shown - start, left=start, color=ACCENT if reached else RULE, height=0.7)
-        told = "more than there are" if not reached else f"{bar.value:.1f}" if bar.value >= 0.05 else "fewer than 0.1"
+        told = _examples(bar.value) if reached else "more than there are"
         axes.annotate(
             told,
             (shown if reached else start, place),
@@ -101,7 +101,7 @@ def shots_to_match(axes: Axes, bars: Sequence[Bar]) -> None:
         at = max(value, start)
         axes.axvline(at, color=CHANCE, linewidth=1.1, linestyle=DASHED if name == "mean" else "-", zorder=2)
         axes.annotate(
-            f"{name} {value:.1f}",
+            f"{name} {_examples(value)}",
             (at, len(ordered) - 0.4),
             xytext=(0, 2 if name == "median" else 12),
             textcoords="offset points",
@@ -131,3 +131,7 @@ def _rows(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.set_yticks(range(len(bars)), names, linespacing=1.0)
     axes.set_ylim(-0.6, len(bars) - 0.4)  # else a single bar fills the figure
     axes.spines["left"].set_visible(False)
+
+
+def _examples(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -88,12 +88,12 @@ def _of_images(a: Entry, b: Entry) -> tuple[_Ranked, _Ranked] | None:
 
 
 def _of_texts(a: Entry, b: Entry) -> tuple[_Ranked, _Ranked] | None:
-    """Texts of one image are drawn with it; where a text has several images, each text by itself."""
+    """Texts of one image are drawn with it, a text of several with the first."""
     one, two = a.text_answers, b.text_answers
     if one is None or two is None or not one.images or (one.texts, one.images) != (two.texts, two.images):
         return None
     numbers = range(len(one.images))
-    clusters = [own[0] for own in one.images] if all(len(own) == 1 for own in one.images) else None
+    clusters = [own[0] for own in one.images]
     return (numbers, one.rank_M, clusters), (numbers, two.rank_M, clusters)
 
 

@@ -15,7 +15,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from diptych.report.drawing import ACCENT, CHANCE, SOFT, look
 from diptych.report.labels import legend, name_points
 
-PERCENT = PercentFormatter(1, decimals=0)
 DASHED = (0, (4, 3))
 LEGENDS = 12  # more groups than these have no legend
 CROWD = 60  # of more points none has an interval, and models no lines
@@ -65,7 +64,7 @@ def against(axes: Axes, points: Sequence[Point], *, across: str, up: str) -> Non
     axes.set(xlim=limits, ylim=limits, xlabel=across, ylabel=up, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(PERCENT)
+        axis.set_major_formatter(PercentFormatter(1))
     axes.grid(linewidth=0.6)
     _grouped(axes, points)
     _name(axes, points)
@@ -76,7 +75,7 @@ def compute(axes: Axes, points: Sequence[Point], *, up: str) -> None:
     _operations(axes)
     axes.set_ylabel(up)
     axes.margins(0.12)
-    axes.yaxis.set_major_formatter(PERCENT)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="y", linewidth=0.6)
     _grouped(axes, points, joined=True)
     _name(axes, points)
@@ -138,8 +137,8 @@ def reliability(axes: Axes, bars: Sequence[Bar], confidences: Sequence[float], s
         axes.plot([confidence], [bar.value], "o", color=ACCENT, markersize=3 + 9 * math.sqrt(share))
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="confidence of the answer", ylabel="share of right answers")
     axes.set_aspect("equal")
-    axes.xaxis.set_major_formatter(PERCENT)
-    axes.yaxis.set_major_formatter(PERCENT)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(linewidth=0.6)
 
 

@@ -27,6 +27,19 @@ def plain_recall(queries: np.ndarray, gallery: np.ndarray, right: list[set[int]]
     return float(np.mean(hits))
 
 
+def test_one_caption_of_two_images_leaves_the_others_with_their_images() -> None:
+    """Five texts an image that are all found or all missed are worth as many trials as there are images."""
+    generator = np.random.default_rng(0)
+    images_NE = unit(generator, 60, 64)
+    found_N = generator.random(60) < 0.5
+    texts_ME = np.repeat(np.where(found_N[:, None], images_NE, -images_NE), 5, axis=0)
+    pairs = np.stack([np.repeat(np.arange(60), 5), np.arange(300)], axis=1)
+    apart = retrieval.score(images_NE, texts_ME, pairs).intervals["image_retrieval_recall@1"]
+    assert apart == pytest.approx(intervals.exact(int(found_N.sum()), 60), abs=0.02)
+    shared = np.concatenate([pairs, [[1, 0]]])
+    assert retrieval.score(images_NE, texts_ME, shared).intervals["image_retrieval_recall@1"] == pytest.approx(apart)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 5), st.booleans(), st.sampled_from([30, 400, 10**9]))
 def test_retrieval_is_brute_force(seed: int, images: int, most: int, distinct: bool, at_once: int) -> None:
