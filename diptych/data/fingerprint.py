@@ -10,6 +10,7 @@ from pathlib import Path
 from diptych.data.sources import Source
 
 GLANCES = 64  # files or samples that are looked into, however many there are
+_OF_CLASSES = ("class_names", "class_ids", "members", "multilabel")
 _END = 65_536  # bytes at either end of a file: past the zeros of a tar there are captions in them
 
 
@@ -30,8 +31,8 @@ def fingerprint(source: Source) -> str:
 
 
 def stamp(source: Source) -> str:
-    """SHA-256 over the fingerprint of a source and the size and times of each file that its ``files()`` name; empty
-    where its fingerprint is. Of a file elsewhere, whose place is a text, that place counts.
+    """SHA-256 over the fingerprint of a source, what it says of its classes, and the size and times of each file that
+    its ``files()`` name; empty where its fingerprint is. Of a file elsewhere, whose place is a text, that place counts.
 
     It misses no file that was written again, nor one that may now be read or no longer, and changes where files were
     only copied: what was computed from the data and kept must be of these very data.
@@ -40,7 +41,8 @@ def stamp(source: Source) -> str:
     files = getattr(source, "files", None)
     if not known or files is None:
         return known
-    digest = hashlib.sha256(known.encode())
+    told = [getattr(source, name, None) for name in _OF_CLASSES]  # by files beside the data, which are not listed
+    digest = hashlib.sha256(f"{known} {told}".encode("utf-8", "surrogatepass"))
     for file in files():
         if isinstance(file, str):
             digest.update(file.encode("utf-8", "surrogatepass") + b"\0")

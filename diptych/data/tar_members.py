@@ -9,6 +9,7 @@ from diptych.errors import DataError
 
 _BLOCK = 512
 _LONGEST_END = 65_536  # zeros; more is the hole of a download that was not finished
+_LARGE_RECORD = 262_144  # to which some tars are filled up (tar -b 512)
 _LINK = b"1"
 _WITHOUT_BYTES = b"123456"  # links, devices and folders, whatever their header says
 
@@ -43,7 +44,8 @@ def members(read: Callable[[int, int], bytes], length: int, *, whole: bool = Fal
     while offset + _BLOCK <= length:
         header = read(offset, _BLOCK)
         if not header.strip(b"\0"):
-            if length - offset > _LONGEST_END or read(offset, length - offset).strip(b"\0"):
+            longest = _LONGEST_END if length % _LARGE_RECORD else _LARGE_RECORD + 2 * _BLOCK
+            if length - offset > longest or read(offset, length - offset).strip(b"\0"):
                 raise DataError(f"{length - offset:,} bytes follow the end of the archive at byte {offset:,}")
             return
         try:

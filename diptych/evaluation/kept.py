@@ -62,8 +62,11 @@ def read(file: Path) -> Result | None:
     except DataError as problem:
         say(f"{problem}; it is made again")
         return None
-    if not result.predictions:
-        say(f"{file} has lost its predictions; it is made again")
+    there = [result.predictions]
+    there += [result.text_predictions] if result.task == "zeroshot_retrieval" else []
+    there += [result.source_predictions] if "shift" in result.details else []
+    if not all(there):
+        say(f"{file} has lost predictions; it is made again")
         return None
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -192,7 +193,7 @@ def _read(file: Path, shape: tuple[int, int]) -> Fitted | None:
             found = Fitted(Linear(archive["weights_CD"], archive["bias_C"]), json.loads(str(archive["told"])))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as problem:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error) as problem:
         say(f"{file} holds no probe, so another is fitted: {problem}")
         return None
     fine = found.probe.weights_CD.shape == shape and found.probe.bias_C.shape == shape[:1]

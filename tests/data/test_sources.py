@@ -93,6 +93,13 @@ def test_what_is_no_tar_is_named(tmp_path, content):
         open_source(path)
 
 
+def test_a_tar_may_be_filled_up_to_a_large_record(tmp_path):
+    path = tar(tmp_path / "a.tar", {f"s{i}": {"jpg": jpeg(i)} for i in range(3)})
+    os.truncate(path, 262_144)  # as tar -b 512 does
+    source = open_source(path)
+    assert (len(source), source.problems) == (3, ())
+
+
 def test_a_hole_in_a_tar_is_found(tmp_path):
     path = tar(tmp_path / "a.tar", {f"s{i}": {"jpg": jpeg(0), "bin": bytes(30_000)} for i in range(9)})
     data = path.read_bytes()
