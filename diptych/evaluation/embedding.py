@@ -58,6 +58,7 @@ class _Decoded:
     pixels_CHW: Tensor
     sample: Sample  # without its image
     digest: bytes
+    image: bytes  # its digest alone
 
 
 @dataclass
@@ -80,7 +81,7 @@ class _Growing:
             else:
                 pixels.append(item.pixels_CHW)
                 self.places.append(place)
-                self.decoded.append(_Decoded(torch.empty(0), item.sample, item.digest))
+                self.decoded.append(_Decoded(torch.empty(0), item.sample, item.digest, item.image))
         if pixels:
             embeddings_BE, features_BD = outputs(subject, torch.stack(pixels))
             self.embeddings.append(embeddings_BE)
@@ -96,6 +97,7 @@ class _Growing:
             unjudged=tuple(sample.unjudged for sample in samples),
             captions=tuple(sample.captions for sample in samples),
             digests=tuple(item.digest for item in self.decoded),
+            images=tuple(item.image for item in self.decoded),
             arrays={"embeddings": _stacked(self.embeddings), "features": _stacked(self.features)},
             failures=tuple(self.failures),
             problems=problems,
@@ -151,5 +153,6 @@ def _decode(sample: Sample | DataError, spec: PreprocessSpec) -> _Decoded | Data
     except DataError as problem:
         return problem
     digest = hashlib.sha256(repr(sample[1:]).encode("utf-8", "surrogatepass"))
-    digest.update(content if isinstance(content, bytes) else content.tobytes())
-    return _Decoded(pixels_CHW, sample._replace(image=b""), digest.digest())
+    seen = content if isinstance(content, bytes) else content.tobytes()
+    digest.update(seen)
+    return _Decoded(pixels_CHW, sample._replace(image=b""), digest.digest(), hashlib.sha256(seen).digest())

@@ -24,7 +24,7 @@ class Part:
 
     places_n: where in the source; the places of failures are not among them.
     label_sets, unjudged: of images that may show several classes, as in ``Sample``.
-    digests:  SHA-256 of what was read of each.
+    digests:  SHA-256 of what was read of each; images: of its image alone.
     arrays:   embeddings (n, E), of no width where there are none, and features (n, D); those that were wanted.
     failures: place in the source, and what was wrong.
     problems: what the source says of damaged files.
@@ -37,6 +37,7 @@ class Part:
     unjudged: tuple[tuple[int, ...], ...]
     captions: tuple[tuple[str, ...], ...]
     digests: tuple[bytes, ...]
+    images: tuple[bytes, ...]
     arrays: dict[Wanted, np.ndarray]
     failures: tuple[tuple[int, str], ...]
     problems: tuple[str, ...]
@@ -61,6 +62,7 @@ def write(part: Part, path: Path) -> None:
         "unjudged": pyarrow.array([list(own) for own in part.unjudged], pyarrow.list_(pyarrow.int64())),
         "captions": pyarrow.array([list(own) for own in part.captions], pyarrow.list_(pyarrow.string())),
         "digest": pyarrow.array(part.digests, pyarrow.binary(32)),
+        "image": pyarrow.array(part.images, pyarrow.binary(32)),
     }
     for name, array in part.arrays.items():
         flat = pyarrow.array(np.ascontiguousarray(array, np.float32).reshape(-1))
@@ -81,9 +83,11 @@ def read(path: Path, wanted: tuple[Wanted, ...]) -> Part | None:
     """What ``write`` wrote, with the arrays wanted; None where there is no file, or a damaged one, which is said."""
     if not path.exists():
         return None
+    from pyarrow import ArrowException
+
     try:
         return _read(path, wanted)
-    except (OSError, ValueError, KeyError, TypeError) as problem:  # Arrow's own errors are ValueErrors and OSErrors
+    except (OSError, ValueError, KeyError, TypeError, ArrowException) as problem:
         say(f"{path} is damaged and made again: {str(problem).partition(chr(10))[0]}")
         return None
 
@@ -94,7 +98,7 @@ def _read(path: Path, wanted: tuple[Wanted, ...]) -> Part:
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         told = json.loads((file.schema_arrow.metadata or {})[b"diptych"])
         widths = told["widths"]
-        names = ["place", "key", "label", "labels", "unjudged", "captions", "digest"]
+        names = ["place", "key", "label", "labels", "unjudged", "captions", "digest", "image"]
         table = file.read([*names, *(name for name in wanted if widths[name])])
     rows = table.num_rows
     return Part(
@@ -105,6 +109,7 @@ def _read(path: Path, wanted: tuple[Wanted, ...]) -> Part:
         unjudged=tuple(map(tuple, table["unjudged"].to_pylist())),
         captions=tuple(map(tuple, table["captions"].to_pylist())),
         digests=tuple(table["digest"].to_pylist()),
+        images=tuple(table["image"].to_pylist()),
         arrays={name: _array(table, name, rows, widths[name]) for name in wanted},
         failures=tuple((int(place), str(why)) for place, why in told["failures"]),
         problems=tuple(told["problems"]),

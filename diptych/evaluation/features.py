@@ -43,7 +43,7 @@ class Features:
     label_sets, unjudged: of images that may show several classes, as in ``Sample``.
     failures:      why other images could not; passing: of these what may pass, since it was the system that did not let
                    them be read; damage: why others are not even counted (see ``damage_of``).
-    fingerprint:   SHA-256 over keys, captions, labels and bytes of what was read.
+    fingerprint:   SHA-256 over keys, captions, labels and bytes of what was read; images: of the bytes of each image.
     folder:        where they are kept, with what is learned from them; None where they are not.
     """
 
@@ -56,6 +56,7 @@ class Features:
     keys: tuple[str, ...]
     failures: tuple[str, ...]
     fingerprint: str
+    images: tuple[bytes, ...]
     folder: Path | None = None
     passing: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
@@ -181,6 +182,7 @@ def _joined(parts: Sequence[Part], source: Source, need: Need | None, wanted: tu
         keys=tuple(part.keys[i] for part, i in rows),
         failures=(*problems, *(why for part in parts for why in _unusable(part, need))),
         fingerprint=hashlib.sha256(b"".join(part.digests[i] for part, i in rows)).hexdigest(),
+        images=tuple(part.images[i] for part, i in rows),
     )
 
 

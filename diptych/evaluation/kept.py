@@ -48,7 +48,8 @@ def file_of(model: Known, data: Data, splits: Splits, task: str, options: dict[s
     sources = _stamps(splits)
     asked = {name: _contents(value) for name, value in options.items()}
     told = asdict(data) | ({"location": ""} if all(sources.values()) else {})
-    digest = hashlib.sha256(json.dumps([model.state, told, sources, task, asked], sort_keys=True).encode()).hexdigest()
+    known = [model.state, told, sources, task, asked]
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     words = [model.name, splits.title, splits.name, data.language, task, digest[:8]]
     return "__".join(filter(None, map(_word, words))) + ".json"
 

@@ -12,7 +12,7 @@ from diptych.data.label_tables import LabelTable, label_column
 from diptych.data.published import layouts as published
 from diptych.data.relabelled import Renamed, shows_several
 from diptych.data.source_spec import CacheSpec
-from diptych.data.sources import Source, is_remote, labels_of, open_source, read
+from diptych.data.sources import Source, damage_of, is_remote, labels_of, open_source, read
 from diptych.data.tables import TableSource
 from diptych.errors import DataError, UnknownClass
 from diptych.evaluation.datasets import LAYOUTS, Row
@@ -124,9 +124,9 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
             raise DataError(f"no sample of {source.name} has a label{_why(source)}")
     elif not read(source, 0).captions:
         raise DataError(f"{read(source, 0).key} of {source.name} has no caption, which {row.title} is about")
-    if problems := getattr(source, "problems", ()):
-        more = f", and {len(problems) - 1} more like it" if len(problems) > 1 else ""
-        raise DataError(f"{row.title} {split or ''} is damaged, so its numbers would be of a part: {problems[0]}{more}")
+    if lost := damage_of(source):
+        more = f", and {len(lost) - 1} more like it" if len(lost) > 1 else ""
+        raise DataError(f"{row.title} {split or ''} is damaged, so its numbers would be of a part: {lost[0]}{more}")
     layouts = tuple(
         layout for layout in LAYOUTS if _size(row, layout, split) == len(source) and _fits(row, layout, source)
     )

@@ -135,7 +135,8 @@ def run(
                 name = task or default_task(splits)
                 outcome = replace(outcome, task=name)
                 chosen = {key: options[key] for key in options if len(tasks) == 1 or key in TASKS[name].options}
-                file = out / kept.file_of(loaded.known, where, splits, name, chosen) if out else None
+                asked = chosen | {"allowed_failures": allowed_failures}
+                file = out / kept.file_of(loaded.known, where, splits, name, asked) if out else None
                 if file and (found := distributed.agreed(partial(kept.read, file))):
                     yield replace(outcome, result=found, file=file)
                     continue

@@ -172,7 +172,7 @@ def _result(
     language: str,
 ) -> Result:
     scores, test = plan.score(features), features["test"]
-    told, notes = to_dict(options.changed()), [data.note]
+    told, notes = to_dict(options.changed()), [data.note, *_seen_before(features)]
     if shifted_from := data.shifted_from:
         told["shifted_from"] = shifted_from.title
         notes.append(shifted_from.note and f"{shifted_from.title}, that it is shifted from: {shifted_from.note}")
@@ -203,6 +203,16 @@ def _result(
         text_predictions=scores.text_predictions,
         source_predictions=scores.source_predictions,
     )
+
+
+def _seen_before(features: Mapping[Split, Features]) -> list[str]:
+    """Which images that are measured are also, bit for bit, among those learned from or chosen by."""
+    test, told = features["test"].images, []
+    for split in (own for own in features if own in ("train", "validation")):
+        known = set(features[split].images)
+        if again := sum(image in known for image in test):
+            told.append(f"{again:,} of the {len(test):,} images that are measured are in the split {split!r} too")
+    return told
 
 
 def _fingerprints(subject: Subject, features: Mapping[Split, Features], texts: Sequence[str]) -> dict[str, str]:

@@ -192,13 +192,14 @@ def _read(file: Path) -> tuple[Result, list[str]]:
 
 
 def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
-    alike: dict[tuple[str, str, str, str], list[int]] = {}
+    alike: dict[tuple[str, str, str], list[int]] = {}
     for number, entry in enumerate(entries):
-        alike.setdefault((entry.model, entry.task, entry.data, entry.metric), []).append(number)
+        alike.setdefault((entry.task, entry.data, entry.metric), []).append(number)
     found = list(entries)
     for numbers in alike.values():
         own = [entries[number] for number in numbers]
-        told = variants([entry.result for entry in own], [entry.file or Path() for entry in own])
+        results, files = [entry.result for entry in own], [entry.file or Path() for entry in own]
+        told = variants([entry.model for entry in own], results, files)
         for number, variant in zip(numbers, told, strict=True):
             found[number] = replace(entries[number], variant=variant)
     return found

@@ -4,6 +4,7 @@ results that would stand in one place."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -59,9 +60,9 @@ def images(results: Sequence[Result]) -> list[str]:
     return [own[:6] if len(owners[where]) > 1 else "" for where, own in zip(places, known, strict=True)]
 
 
-def variants(results: Sequence[Result], files: Sequence[Path]) -> list[str]:
-    """Of results that would stand in one place what each was told that others were not: options, else what it was made
-    of, else its file. Empty where that is nothing, and where all measured the same.
+def variants(models: Sequence[str], results: Sequence[Result], files: Sequence[Path]) -> list[str]:
+    """Of results that would stand in one row what each was told that others were not: options, else, of several of one
+    model, what it was made of, else its file. Empty where that is nothing, and where all of a model measured the same.
 
     Results that were told of different things to measure besides, and measured the same, are called the same.
     """
@@ -76,9 +77,13 @@ def variants(results: Sequence[Result], files: Sequence[Path]) -> list[str]:
         [{"file": "/".join(file.with_suffix("").parts[-2:])} for file in files],
     )
     for further in more:
-        if len(set(map(str, told))) == len(set(zip(map(str, told), measured, strict=True))):
+        found = {(model, str(own), what) for model, own, what in zip(models, told, measured, strict=True)}
+        unclear = {model for (model, _), times in Counter(key[:2] for key in found).items() if times > 1}
+        if not unclear:
             break
-        told = [own | other for own, other in zip(told, further, strict=True)]
+        told = [
+            own | other if model in unclear else own for model, own, other in zip(models, told, further, strict=True)
+        ]
     every = dict.fromkeys(name for own in told for name in own)
     differing = [name for name in every if any(own.get(name) != told[0].get(name) for own in told)]
     return [", ".join(_option(name, own[name]) for name in differing if own.get(name)) for own in told]

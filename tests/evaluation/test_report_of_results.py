@@ -99,6 +99,18 @@ def test_few_shots_that_were_told_otherwise_are_a_line_of_their_own(folder: Path
     assert lines["a"] == pytest.approx((0.3, 0.7))
 
 
+def test_one_row_has_what_all_models_were_told_alike(tmp_path: Path) -> None:
+    for number, (model, value, options) in enumerate(
+        [("a", 0.3, {}), ("a", 0.4, {"templates": "many"}), ("b", 0.9, {"templates": "many"})]
+    ):
+        made = result(model, "cats", "zeroshot_classification", "acc1", value, options=options)
+        made.save(tmp_path / f"{number}.json")
+    _, rows = tables.comparison(collect([tmp_path]))
+    cells = {row[0]: [cell.partition(" ")[0].strip("*") for cell in row[3:]] for row in rows}
+    assert cells["cats"] == ["30.0", ""]
+    assert cells["cats (templates=many)"] == ["40.0", "90.0"]
+
+
 def of_models(folder: Path, *known: tuple[str, str]) -> list[str]:
     """The names of models called vit of these weights, which lie there, in the order of their results."""
     for number, (weights, place) in enumerate(known):

@@ -1,6 +1,7 @@
 """The tasks that learn, and data sets of the table, end to end on small folders."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(file)
     return folder
+
+
+def test_copies_of_measured_images_in_train_are_counted(clip: Clip, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "colours")
+    for number in range(2):
+        shutil.copyfile(
+            tmp_path / "colours" / "test" / "red" / f"{number}.png",
+            tmp_path / "colours" / "train" / "red" / f"x{number}.png",
+        )
+    result = evaluate(clip, tmp_path / "colours", "nearest-neighbours")
+    assert result.remarks == ("2 of the 24 images that are measured are in the split 'train' too",)
+    assert evaluate(clip, data, "nearest-neighbours").remarks == ()
 
 
 def test_a_probe_learns_from_train_is_chosen_on_val_and_measured_on_test(clip: Clip, data: Path) -> None:
