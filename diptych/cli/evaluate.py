@@ -171,7 +171,7 @@ def evaluate(
                     _tell(outcome, json=json)
                     _tell_problem(outcome, out, told)
         except KeyboardInterrupt:
-            if out and distributed.is_main():
+            if out and out.exists() and distributed.is_main():
                 print(f"what is done is in {out}, from which the same command goes on", file=sys.stderr)
             raise
     return _status(outcomes)
