@@ -148,13 +148,15 @@ def test_help_is_the_docstring_laid_out_anew() -> None:
         Parameters
         ----------
         first
-            What is first.
+            What is first, at
+            some length.
         second
             What is second.
         """
 
     app = App()
     add_verb(app, verb)
+    assert "first\n    What is first, at some length.\nsecond\n    What is second." in (verb.__doc__ or "")
     assert app["verb"].help == "Do it.\n\nA paragraph that is broken in the source."
     *_, second, third = (app["verb"].help_epilogue or "").splitlines()
     assert second == '    diptych verb --first "a value of many words" \\'
