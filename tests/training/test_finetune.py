@@ -268,6 +268,15 @@ def test_a_damaged_or_foreign_classifier_is_told(model: Path, tmp_path: Path) ->
     other = Clip(create_model(dataclasses.replace(clip.spec, embedding=8), seed=0))
     with pytest.raises(DataError, match="embeddings of 8"):
         Classifier.load(path, other)
+    fast = diptych.load(model, precision="fast")
+    assert Classifier.load(path, fast).labels == ("a", "b")
+    stranger = Clip(create_model(clip.spec, seed=0))
+    with pytest.raises(ConfigError, match="another model's embeddings"):
+        Classifier.load(path, stranger)
+    with np.load(path) as archive:
+        without = {name: archive[name] for name in archive if name != "model"}
+    np.savez(tmp_path / "old.npz", **without)
+    assert Classifier.load(tmp_path / "old.npz", stranger).labels == ("a", "b")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="no classifier"):
         Classifier.load(path, clip)
@@ -337,6 +346,9 @@ def test_the_verb_measures_what_was_won_and_lost(
     assert main(["classify", str(measured / "model"), image, "--labels", labels, "--json", "--precision", "fp32"]) == 0
     own = Classifier.load(labels, diptych.load(measured / "model")).rank(image)[0]
     assert json.loads(capsys.readouterr().out)["labels"] == pytest.approx(dict(own), abs=1e-5)
+    for place, labels in (("model", "mixed/classifier.npz"), ("mixed/model", "classifier.npz")):
+        assert main(["classify", str(measured / place), image, "--labels", str(measured / labels)]) == 2
+        assert "another model's embeddings" in capsys.readouterr().err
 
 
 def test_what_the_verb_is_told_wrongly_is_told_before_it_trains(
