@@ -349,6 +349,9 @@ def test_the_verb_measures_what_was_won_and_lost(
     for place, labels in (("model", "mixed/classifier.npz"), ("mixed/model", "classifier.npz")):
         assert main(["classify", str(measured / place), image, "--labels", str(measured / labels)]) == 2
         assert "another model's embeddings" in capsys.readouterr().err
+    arguments = ["classify", str(measured / "model"), image, "--labels", str(measured / "classifier.npz")]
+    assert main([*arguments, "--templates", "name"]) == 2
+    assert "--templates" in capsys.readouterr().err
 
 
 def test_what_the_verb_is_told_wrongly_is_told_before_it_trains(
