@@ -64,11 +64,8 @@ def classify(
             f"{labels} is a classifier that is made already, from templates of its own; leave --templates out"
         )
     clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
-    classifier = (
-        Classifier.load(labels, clip)
-        if trained
-        else clip.classifier(names, templates="photo" if templates is None else templates)
-    )
+    prompts = "photo" if templates is None else templates
+    classifier = Classifier.load(labels, clip) if trained else clip.classifier(names, templates=prompts)
     answered = [_answer(classifier, image, json) for image in images]
     return 0 if all(answered) else 1
 

@@ -56,10 +56,10 @@ class Classifier:
         """Write labels, templates and weights as one NumPy archive, with what tells the model, but without it. It is
         whole or absent."""
         path = Path(path)
-        texts = {"labels": self.labels, "templates": self.templates, "model": _seen_by(self.clip)}
+        texts = [np.array(text, np.str_) for text in (self.labels, self.templates, _seen_by(self.clip))]
+        labels, templates, model = texts
         with replacing(path) as partial, open(partial, "wb") as file:
-            arrays = {name: np.array(text, np.str_) for name, text in texts.items()}
-            np.savez(file, **arrays, weights_CE=self.weights_CE)
+            np.savez(file, labels=labels, templates=templates, model=model, weights_CE=self.weights_CE)
         return path
 
     @classmethod
