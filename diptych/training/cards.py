@@ -1,6 +1,6 @@
-"""What a run says of itself to those who meet its model: a model card and a data card, in Markdown.
+"""What a run says of its model to those who meet it: a model card, in Markdown.
 
-Both are made of what lies in the run's folder, so they can be made again at any time.
+It is made of what lies in the run's folder, so it can be made again at any time.
 """
 
 from __future__ import annotations
@@ -14,17 +14,12 @@ from typing import Any
 from diptych import config
 from diptych.specs import ModelSpec
 from diptych.training.accounting import read_accounting
-from diptych.training.folder import write_text
+from diptych.training.data_card import DATA_CARD, plain, source_facts, table
 from diptych.training.outline import parameters_of
-from diptych.training.recipe import Recipe
-from diptych.training.skipped import read_skipped
-from diptych.training.survey import Survey
 from diptych.training.units import operations
 from diptych.training.watch import read_metrics
 
 MODEL_CARD = "README.md"  # in model/, where hubs look for it
-DATA_CARD = "data-card.md"
-_REASONS = 10  # of skipped samples that are told one by one
 
 Intervals = Mapping[str, tuple[float, float]]
 
@@ -47,12 +42,12 @@ def model_card(folder: Path, spec: ModelSpec, intervals: Intervals | None = None
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     sections = {
         "The model": _model(spec),
-        "Training data": _sources(recipe["data"]),
+        "Training data": _sources(recipe["data"], recipe.get("head")),
         "Training": _training(recipe),
-        "What it cost": _cost(folder),
+        "What it cost": _cost(folder, recipe.get("head")),
         "Evaluation": _evaluation(folder, intervals or {}),
         "Intended use and limits": _LIMITS,
-        "Use": _use(spec),
+        "Use": _use(spec, recipe.get("head")),
     }
     head = {
         "library_name": "diptych",
@@ -62,8 +57,7 @@ def model_card(folder: Path, spec: ModelSpec, intervals: Intervals | None = None
     }
     front = "\n".join(["---", *(f"{name}: {value}" for name, value in head.items()), "---"])
     text = "\n\n".join(f"## {heading}\n\n{body.strip()}" for heading, body in sections.items())
-    about = f"A CLIP model: images and texts in one space, trained by the recipe `{recipe['name']}` of Diptych."
-    return f"{front}\n\n# {spec.name}\n\n{about}\n\n{text}\n"
+    return f"{front}\n\n# {spec.name}\n\n{_about(recipe)}\n\n{text}\n"
 
 
 def add_intervals(folder: Path, intervals: Intervals) -> None:
@@ -75,53 +69,6 @@ def add_intervals(folder: Path, intervals: Intervals) -> None:
     os.replace(partial, folder / "model" / MODEL_CARD)
 
 
-def data_card(recipe: Recipe, survey: Survey, fingerprint: str, skipped: Mapping[str, str]) -> str:
-    """What is known of the data of a run. ``skipped``: reasons by sample, of all parts of the run."""
-    data = recipe.data
-    fewest, median, many, most = survey.words
-    facts = {
-        "source": f"`{data.source}`",
-        "mixed with": ", ".join(f"`{other.source}`" for other in data.mixture) or None,
-        "split": data.split,
-        "captions from": ", ".join(data.captions or ()) or None,
-        "keywords from": ", ".join(data.keywords) or None,
-        "only where": data.where,
-        "fingerprint": fingerprint or "none; the source is not on disk",
-        "samples": f"{survey.samples:,}" + (f" in {survey.shards:,} shards" if survey.shards > 1 else ""),
-        "captions of an image": f"{survey.captions:.2f}",
-        "words of a caption": f"{median} (median); 95 % have up to {many}; from {fewest} to {most}",
-        "tokens of a caption": f"{survey.mean_tokens:.1f} on average, at most {max(survey.tokens, default=0)}",
-        "cut to the context": f"{survey.longer_than(recipe.model.text.context_length):.1%} of the captions",
-        "languages": ", ".join(survey.languages) or "not stated",
-        "short side of images": "{1} px (median); from {0} to {2} px".format(*survey.sides),
-    }
-    augmentation = ", ".join(f"{name} {_plain(value)}" for name, value in config.to_dict(data.augmentation).items())
-    lines = [
-        f"# Data of {recipe.name}: {survey.name}",
-        "",
-        f"Captions and images: of {survey.looked_at:,} samples, spread evenly.",
-        "",
-        *_table(facts),
-        "",
-        "## Augmentation",
-        "",
-        f"Each visit of an image draws anew: {augmentation}; {data.captions_per_image} of its captions.",
-        "",
-        "## Samples that could not be used",
-        "",
-        *_skipped(skipped, survey),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def write_data_card(folder: Path, recipe: Recipe, survey: Survey, fingerprint: str) -> None:
-    """Write it into a run's folder."""
-    skipped: dict[str, str] = {}
-    for path in sorted(folder.glob("skipped*.json")):
-        skipped |= read_skipped(path)
-    write_text(folder / DATA_CARD, data_card(recipe, survey, fingerprint, skipped))
-
-
 def _model(spec: ModelSpec) -> str:
     counts = parameters_of(spec)
     size = spec.image.image_size
@@ -131,29 +78,63 @@ def _model(spec: ModelSpec) -> str:
         f"vocabulary of {spec.text.vocabulary_size:,}",
         "embedding": f"{spec.embedding:,} numbers; scores: {spec.scores}",
     }
-    return "\n".join(_table(facts))
+    return "\n".join(table(facts))
 
 
-def _sources(data: Mapping[str, Any]) -> str:
-    captions = f", captions from {', '.join(data['captions'])}" if data.get("captions") else ""
-    others = "".join(f", `{other['source']}`" for other in data["mixture"])
+def _about(recipe: Mapping[str, Any]) -> str:
+    begun = _begun_from(recipe)
+    how = f"{f'begun from {begun} and ' if begun else ''}trained by the recipe `{recipe['name']}` of Diptych"
+    if head := recipe.get("head"):
+        return f"A CLIP model, {how} as a classifier of {len(head['classes']):,} classes."
+    return f"A CLIP model: images and texts in one space, {how}."
+
+
+def _begun_from(recipe: Mapping[str, Any]) -> str | None:
+    """Which towers of which weights; None where all were drawn at random."""
+    start = recipe.get("start") or {}
+    if not start.get("weights"):
+        return None
+    which = "both towers" if start["towers"] == "both" else f"the {start['towers']} tower"
+    return f"{which} of `{start['weights']}`"
+
+
+def _sources(data: Mapping[str, Any], head: Mapping[str, Any] | None) -> str:
+    told = []
+    for source in (data, *data["mixture"]):
+        facts = source_facts(source, mixed=bool(data["mixture"]))
+        location = facts.pop("source")
+        told.append(", ".join([str(location), *(f"{name} {fact}" for name, fact in facts.items() if fact is not None)]))
+    whole = f"{told[0]}" if len(told) == 1 else "\n".join(["A mixture of", "", *(f"- {one}" for one in told), ""])
+    learnt = f" Images of {len(head['classes']):,} classes, without captions." if head else ""
     return (
-        f"`{data['source']}`{others}{captions}. What is known of them is in the run's `{DATA_CARD}`. Their licence "
-        "was not stated; it may decide what the weights can be used for."
+        f"{whole}{'.' if len(told) == 1 else ''}{learnt} What is known of them is in the run's `{DATA_CARD}`. Their "
+        "licence was not stated; it may decide what the weights can be used for."
     )
 
 
 def _training(recipe: Mapping[str, Any]) -> str:
-    rate = recipe["optimizer"]["learning_rate"]
-    facts: dict[str, Any] = {
-        name.replace("_", " "): recipe[name] for name in ("duration", "batch_size", "precision", "seed")
-    }
-    facts |= {"learning rate": rate, "weight decay": recipe["optimizer"]["weight_decay"]}
-    facts |= {"loss": ", ".join(f"{name} {_plain(value)}" for name, value in recipe["loss"].items())}
-    return "\n".join([*_table(facts), "", "Every value is in `diptych.json` (`diptych inspect --json`)."])
+    towers = {f"{name} tower": recipe.get(f"{name}_tower", {}).get("learns", "all") for name in ("image", "text")}
+    facts: dict[str, Any] = {"begun from": _begun_from(recipe)}
+    facts |= {f"learns of the {tower}": learns for tower, learns in towers.items() if learns != "all"}
+    facts |= {name.replace("_", " "): recipe[name] for name in ("duration", "batch_size", "precision", "seed")}
+    optimizer = recipe["optimizer"]
+    facts |= {"optimiser": {"adamw": "AdamW", "muon": "Muon"}.get(optimizer["algorithm"], optimizer["algorithm"])}
+    facts |= {"learning rate": optimizer["learning_rate"], "weight decay": optimizer["weight_decay"]}
+    if recipe.get("ema") is not None:
+        facts["weights"] = f"the average over training, of decay {recipe['ema']} (EMA)"
+    facts["loss"] = _loss(recipe)
+    return "\n".join([*table(facts), "", "Every value is in `diptych.json` (`diptych inspect --json`)."])
 
 
-def _cost(folder: Path) -> str:
+def _loss(recipe: Mapping[str, Any]) -> str:
+    loss = recipe["loss"]
+    if head := recipe.get("head"):
+        smoothing = f", label_smoothing {loss['label_smoothing']}" if loss["label_smoothing"] else ""
+        return f"cross-entropy over {len(head['classes']):,} classes{smoothing}"
+    return ", ".join(f"{name} {plain(value)}" for name, value in loss.items())
+
+
+def _cost(folder: Path, head: Mapping[str, Any] | None) -> str:
     told = read_accounting(folder)
     if not told:
         return "Not recorded."
@@ -161,12 +142,12 @@ def _cost(folder: Path) -> str:
     facts = {
         "steps": f"{told['steps']:,}",
         "samples seen": f"{told['samples']:,}",
-        "pairs seen": f"{told['pairs']:,}",
+        "pairs seen": None if head else f"{told['pairs']:,}",
         "operations of the towers": operations(told["flops"]),
         "device-hours": f"{told['device_hours']:.3g} on {told['devices']} x {told['device']}, {told['precision']}",
         "done again after interruptions": f"{lost:.3g} device-hours" if lost else "nothing",
     }
-    return "\n".join(_table(facts))
+    return "\n".join(table(facts))
 
 
 def _evaluation(folder: Path, intervals: Intervals) -> str:
@@ -182,29 +163,23 @@ def _evaluation(folder: Path, intervals: Intervals) -> str:
     return "\n".join(lines)
 
 
-def _use(spec: ModelSpec) -> str:
-    return f"""\
+def _use(spec: ModelSpec, head: Mapping[str, Any] | None) -> str:
+    by_names = f"""\
 ```python
 import diptych
 
 clip = diptych.load("path/to/this/folder")  # {spec.image.image_size} px, {spec.text.context_length} tokens
 print(clip.classify("photograph.jpg", ["cat", "dog"]))
 ```"""
+    if not head:
+        return by_names
+    return f"""\
+The classifier that was trained is the file `classifier.npz` beside this folder:
 
+```
+diptych classify path/to/this/folder photograph.jpg --labels path/to/classifier.npz
+```
 
-def _skipped(skipped: Mapping[str, str], survey: Survey) -> list[str]:
-    if not skipped:
-        found = "" if not survey.unreadable else f" {len(survey.unreadable)} of those looked at for this card."
-        return [f"None in training.{found}", *(f"- {problem}" for problem in survey.problems)]
-    told = [f"- {reason}" for _, reason in sorted(skipped.items())[:_REASONS]]
-    more = [f"- and {len(skipped) - _REASONS:,} more: `skipped.json`"] if len(skipped) > _REASONS else []
-    return [f"{len(skipped):,}, each replaced by another:", "", *told, *more]
+Zero-shot, by labels of your own:
 
-
-def _table(facts: Mapping[str, object]) -> list[str]:
-    rows = [f"| {name} | {value} |" for name, value in facts.items() if value is not None]
-    return ["| | |", "|---|---|", *rows]
-
-
-def _plain(value: object) -> str:
-    return " to ".join(map(str, value)) if isinstance(value, list | tuple) and value else str(value)
+{by_names}"""

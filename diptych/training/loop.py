@@ -31,7 +31,8 @@ from diptych.errors import CheckpointError, ConfigError, DataError, DiptychError
 from diptych.progress import say
 from diptych.training import batches, state, trackers
 from diptych.training.accounting import Account
-from diptych.training.cards import add_intervals, write_data_card
+from diptych.training.cards import add_intervals
+from diptych.training.data_card import write_data_card
 from diptych.training.folder import changing, claim, occupied
 from diptych.training.inputs import decoded, prepare_tokenizer, samples_of
 from diptych.training.interrupt import Interrupt

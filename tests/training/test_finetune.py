@@ -354,6 +354,20 @@ def test_the_verb_measures_what_was_won_and_lost(
     assert "--templates" in capsys.readouterr().err
 
 
+def test_the_cards_of_a_classifier_speak_of_classes(model: Path, measured: Path) -> None:
+    card = (measured / "model" / "README.md").read_text()
+    for fact in (
+        "as a classifier of 4 classes.",
+        f"| begun from | both towers of `{model}` |",
+        "| loss | cross-entropy over 4 classes |",
+        "--labels path/to/classifier.npz",
+    ):
+        assert fact in card
+    described = (measured / "data-card.md").read_text()
+    assert "| classes | 4: blue, green, grey, red |" in described
+    assert not any(word in card + described for word in ("caption_contrast", "words of a caption", "pairs seen"))
+
+
 def test_what_the_verb_is_told_wrongly_is_told_before_it_trains(
     model: Path, data: Path, judges: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
