@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from diptych.checkpoints.bundle import fingerprint
 from diptych.cli.output import markdown
+from diptych.cli.reading import of_validation
 from diptych.data.fingerprint import stamp
 from diptych.data.relabelled import class_rows
 from diptych.data.sources import Source, open_source
@@ -150,7 +151,8 @@ def _opened(location: str, split: str | None) -> Source:
     try:
         source = open_source(location)
     except DataError:  # among others, for it has several splits
-        source = open_source(location, split=split)
+        with of_validation():
+            source = open_source(location, split=split)
     if not source.class_names:
         raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
     return source
