@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ ALL_PAIRS = TrainingPairs()
 
 
 @contextmanager
-def of_validation() -> Iterator[None]:
+def of_validation() -> Generator[None]:
     """What is said of the split of a source is said of the option by which the split of a validation source is told."""
     from diptych.errors import DataError
 
