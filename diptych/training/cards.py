@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,50 @@ and the images of that task: what models of this kind do depends on both, and a 
 def model_card(folder: Path, spec: ModelSpec, intervals: Intervals | None = None) -> str:
     """The model card of the run in ``folder``, whose model is ``spec``. ``intervals``: of 95 %, by the names that
     evaluations have in ``metrics.jsonl``."""
-    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    recipe = _recipe_of(folder)
     sections = {
-        "The model": _model(spec),
-        "Training data": _sources(recipe["data"], recipe.get("head")),
         "Training": _training(recipe),
         "What it cost": _cost(folder, recipe.get("head")),
         "Evaluation": _evaluation(folder, intervals or {}),
+    }
+    return _card(spec, recipe, _about(recipe), sections)
+
+
+def mixed_card(folder: Path, spec: ModelSpec, alpha: float, measured: Mapping[str, Any]) -> str:
+    """The model card of the mixture at ``alpha`` of the fine-tuned model of the run in ``folder`` with the model that
+    it began from. ``measured``: by task, ``acc1`` and its ``interval``."""
+    recipe = _recipe_of(folder)
+    name, before = f"`{recipe['name']}`", _begun_from(recipe)
+    about = (
+        f"A CLIP model, weight by weight a mixture of two (WiSE-FT, arXiv 2109.01903): {1 - alpha:.4g} of the model "
+        f"before and {alpha:g} of the one that the recipe {name} of Diptych made of it, a classifier of "
+        f"{len(recipe['head']['classes']):,} classes."
+    )
+    mixture = {
+        "alpha": f"{alpha:g}, from 0, the model before, to 1, the fine-tuned one",
+        "the model before": before,
+        "the fine-tuned model": "`../../model`, of the same run",
+    }
+    rows = {f"{task}/acc1": (at["acc1"], at["interval"]) for task, at in measured.items()}
+    sections = {
+        "The mixture": "\n".join(table(mixture)),
+        "Training of the fine-tuned model": _training(recipe),
+        "What that cost": _cost(folder, recipe["head"]),
+        "Evaluation": "\n".join(_measured(rows)) if rows else "None of this mixture.",
+    }
+    return _card(spec, recipe, about, sections)
+
+
+def _recipe_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+
+
+def _card(spec: ModelSpec, recipe: Mapping[str, Any], about: str, own: Mapping[str, str]) -> str:
+    """``own``: the sections that say how it came about and how good it is, by heading."""
+    sections = {
+        "The model": _model(spec),
+        "Training data": _sources(recipe["data"], recipe.get("head")),
+        **own,
         "Intended use and limits": _LIMITS,
         "Use": _use(spec, recipe.get("head")),
     }
@@ -57,7 +94,7 @@ def model_card(folder: Path, spec: ModelSpec, intervals: Intervals | None = None
     }
     front = "\n".join(["---", *(f"{name}: {value}" for name, value in head.items()), "---"])
     text = "\n\n".join(f"## {heading}\n\n{body.strip()}" for heading, body in sections.items())
-    return f"{front}\n\n# {spec.name}\n\n{_about(recipe)}\n\n{text}\n"
+    return f"{front}\n\n# {spec.name}\n\n{about}\n\n{text}\n"
 
 
 def add_intervals(folder: Path, intervals: Intervals) -> None:
@@ -155,12 +192,18 @@ def _evaluation(folder: Path, intervals: Intervals) -> str:
     if not evaluations:
         return "None during training."
     last = dict(evaluations[-1])
-    lines = [f"After step {last.pop('step'):,}:", "", "| metric | value | 95 % interval |", "|---|---|---|"]
-    for name, value in last.items():
-        interval = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else "not known"
+    told = f"After step {last.pop('step'):,}:"
+    return "\n".join([told, "", *_measured({name: (value, intervals.get(name)) for name, value in last.items()})])
+
+
+def _measured(values: Mapping[str, tuple[float | None, Sequence[float] | None]]) -> list[str]:
+    """Rows of metrics by name, each with its interval of 95 % where that is known."""
+    lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
+    for name, (value, interval) in values.items():
+        limits = "not known" if interval is None else "{:.4f} to {:.4f}".format(*interval)
         shown = "no finite number" if value is None else f"{value:.4g}"
-        lines.append(f"| {name} | {shown} | {interval} |")
-    return "\n".join(lines)
+        lines.append(f"| {name} | {shown} | {limits} |")
+    return lines
 
 
 def _use(spec: ModelSpec, head: Mapping[str, Any] | None) -> str:

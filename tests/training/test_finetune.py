@@ -368,6 +368,17 @@ def test_the_cards_of_a_classifier_speak_of_classes(model: Path, measured: Path)
     assert not any(word in card + described for word in ("caption_contrast", "words of a caption", "pairs seen"))
 
 
+def test_the_card_of_a_mixture_tells_what_is_mixed_and_how_good_it_is(model: Path, measured: Path) -> None:
+    card = (measured / "mixed" / "model" / "README.md").read_text()
+    assert "0.6 of the model before and 0.4 of the one" in card
+    assert f"| the model before | both towers of `{model}` |" in card
+    found = mixtures(measured)
+    for text, at in ((card, found[4]), ((measured / "model" / "README.md").read_text(), found[10])):
+        for name in ("validation", "shifted dark", "held-out other"):
+            low, high = at[name]["interval"]
+            assert f"| {name}/acc1 | {at[name]['acc1']:.4g} | {low:.4f} to {high:.4f} |" in text
+
+
 def test_what_the_verb_is_told_wrongly_is_told_before_it_trains(
     model: Path, data: Path, judges: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
