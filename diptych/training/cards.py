@@ -141,12 +141,14 @@ def _sources(data: Mapping[str, Any], head: Mapping[str, Any] | None) -> str:
         facts = source_facts(source, mixed=bool(data["mixture"]))
         location = facts.pop("source")
         told.append(", ".join([str(location), *(f"{name} {fact}" for name, fact in facts.items() if fact is not None)]))
-    whole = f"{told[0]}" if len(told) == 1 else "\n".join(["A mixture of", "", *(f"- {one}" for one in told), ""])
-    learnt = f" Images of {len(head['classes']):,} classes, without captions." if head else ""
-    return (
-        f"{whole}{'.' if len(told) == 1 else ''}{learnt} What is known of them is in the run's `{DATA_CARD}`. Their "
-        "licence was not stated; it may decide what the weights can be used for."
+    classes = f"Images of {len(head['classes']):,} classes, without captions. " if head else ""
+    known = (
+        f"{classes}What is known of {'it' if len(told) == 1 else 'them'} is in the run's `{DATA_CARD}`. The licence "
+        "was not stated; it may decide what the weights can be used for."
     )
+    if len(told) == 1:
+        return f"{told[0]}. {known}"
+    return "\n".join(["A mixture of", "", *(f"- {one}" for one in told), "", known])
 
 
 def _training(recipe: Mapping[str, Any]) -> str:

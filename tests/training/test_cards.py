@@ -95,7 +95,7 @@ def test_each_source_of_a_mixture_is_told_by_itself(tmp_path: Path) -> None:
     assert f"| `{other}` | title | {schedule} |" in described
     card = (run.folder / "model" / "README.md").read_text()
     assert f"- `{data}`, captions from caption, weight 3\n" in card
-    assert f"- `{other}`, captions from title, weight {schedule}\n" in card
+    assert f"- `{other}`, captions from title, weight {schedule}\n\nWhat is known of them" in card
 
 
 def test_the_command_line_adds_intervals(tmp_path: Path) -> None:
