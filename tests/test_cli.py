@@ -723,6 +723,29 @@ def test_a_recipe_with_a_head_is_not_judged_by_its_towers(
     assert "diptych finetune trains and judges classifiers" in capsys.readouterr().err
 
 
+def test_the_option_for_the_split_of_a_validation_source_is_named(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, held_out = str(trained / "data" / "pairs.tsv"), tmp_path / "held-out"
+    for split in ("train", "val"):
+        (held_out / split / "a").mkdir(parents=True)
+    arguments = ["train", "small-drawings", "--data", data, "--out", str(tmp_path / "run"), "--smoke"]
+    assert main([*arguments, "--validation", str(held_out)]) == 1
+    assert "has the splits train, val; say which with split= (--validation-split)" in capsys.readouterr().err
+
+
+def test_tune_is_told_of_a_wrong_metric_before_it_trains(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = str(trained / "data" / "pairs.tsv"), tmp_path / "tune"
+    arguments = ["tune", "small-photographs", "--data", data, "--validation", data, "--out", str(out)]
+    assert main([*arguments, "--vary", "seed=1,2", "--trials", "1", "--metric", "acc1"]) == 2
+    told = capsys.readouterr().err
+    assert "no evaluation gives 'acc1' (--metric)" in told
+    assert "mean_recall" in told
+    assert not out.exists()
+
+
 def test_tune_ranks_its_trials_and_goes_on(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = str(trained / "data" / "pairs.tsv")
     arguments = ["tune", "small-photographs", "--data", data, "--validation", data, "--out", str(tmp_path / "tune")]

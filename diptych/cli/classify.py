@@ -20,7 +20,7 @@ def classify(
     /,
     *images: Annotated[str, Parameter(required=True)],
     labels: str,
-    templates: str = "photo",
+    templates: str | None = None,
     tokenizer: Path | None = None,
     activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None,
     precision: Literal["fp32", "fast"] = "fast",
@@ -41,7 +41,8 @@ def classify(
     labels
         Labels separated by commas, a file with one a line, or the classifier.npz that diptych finetune leaves.
     templates
-        The prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a line.
+        The prompts around a label: a built-in set (name, photo, photo-ensemble ...), or a file with one a line; by
+        default photo. A classifier.npz has its own.
     tokenizer
         A file of merges, a tokenizer.json, a vocab.txt or a folder, for a model that brings none.
     activation
@@ -58,8 +59,13 @@ def classify(
     names = [] if trained else _labels(labels)
     if len(names) < 2 and not trained:
         raise ConfigError(f"--labels needs two labels or more, or a file that exists, not {labels!r:.80}")
+    if trained and templates is not None:
+        raise ConfigError(
+            f"{labels} is a classifier that is made already, from templates of its own; leave --templates out"
+        )
     clip = load(model, tokenizer=tokenizer, activation=activation, precision=precision)
-    classifier = Classifier.load(labels, clip) if trained else clip.classifier(names, templates=templates)
+    prompts = "photo" if templates is None else templates
+    classifier = Classifier.load(labels, clip) if trained else clip.classifier(names, templates=prompts)
     answered = [_answer(classifier, image, json) for image in images]
     return 0 if all(answered) else 1
 

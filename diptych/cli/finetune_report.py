@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.checkpoints.bundle import fingerprint
+from diptych.checkpoints.writing import write
 from diptych.cli.output import markdown
+from diptych.cli.reading import of_validation
 from diptych.data.fingerprint import stamp
 from diptych.data.relabelled import class_rows
 from diptych.data.sources import Source, open_source
@@ -19,6 +21,7 @@ from diptych.evaluation.tasks import evaluate
 from diptych.progress import say
 from diptych.report.plots import Path as Curve
 from diptych.report.plots import tradeoff_svg
+from diptych.training.cards import add_intervals, mixed_card
 from diptych.training.folder import occupied, write_json, write_text
 from diptych.training.head import CLASSIFIER, begin_head, classifier_of
 from diptych.training.interpolation import between
@@ -91,15 +94,20 @@ def report(run: Run, recipe: Recipe, tasks: Tasks, alpha: float) -> None:
     start = begin(recipe.model, recipe.start, vocabulary=recipe.vocabulary, tokenizer=_none_to_learn, seed=recipe.seed)
     begin_head(start.model, start.tokenizer, recipe.head)
     before = start.model.to(run.clip.model.logit_scale.device)
+    of_mixed: dict[str, Any] = {}
     with occupied(run.folder):
         if tasks.names:
             measured = _measured(run, before, recipe, tasks, alpha)
             rows = [[f"{at['alpha']:g}", *(_shown(at[name]) for name in tasks.names)] for at in measured]
             print(markdown(["alpha", *tasks.names], rows), end="", flush=True)
             _draw(run, tasks, measured)
+            [of_mixed] = [{name: at[name] for name in tasks.names} for at in measured if at["alpha"] == alpha]
+            [last] = [at for at in measured if at["alpha"] == 1]
+            add_intervals(run.folder, {f"{name}/acc1": tuple(last[name]["interval"]) for name in tasks.names})
         mixed, classifier = between(before, run.clip, alpha), run.folder / "mixed" / CLASSIFIER
         classifier.unlink(missing_ok=True)  # lest a kill leave it beside a model of another alpha
-        mixed.save(run.folder / "mixed" / "model")
+        card = mixed_card(run.folder, mixed.spec, alpha, of_mixed)
+        write(mixed.bundle(), run.folder / "mixed" / "model", card=card)
         classifier_of(mixed, recipe.head).save(classifier)
     print(f"the model is in {run.folder / 'model'}, its classifier in {run.folder / CLASSIFIER}")
     print(f"both at alpha {alpha:g}, mixed with the model before, are in {run.folder / 'mixed'}")
@@ -150,7 +158,8 @@ def _opened(location: str, split: str | None) -> Source:
     try:
         source = open_source(location)
     except DataError:  # among others, for it has several splits
-        source = open_source(location, split=split)
+        with of_validation():
+            source = open_source(location, split=split)
     if not source.class_names:
         raise DataError(f"{source.name} has no class names, so there is nothing to classify into")
     return source

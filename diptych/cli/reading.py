@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cyclopts import Parameter
@@ -54,3 +56,14 @@ class TrainingPairs(Reading):
 
 
 ALL_PAIRS = TrainingPairs()
+
+
+@contextmanager
+def of_validation() -> Generator[None]:
+    """What is said of the split of a source is said of the option by which the split of a validation source is told."""
+    from diptych.errors import DataError
+
+    try:
+        yield
+    except DataError as problem:
+        raise type(problem)(str(problem).replace("(--split)", "(--validation-split)")) from problem

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli.reading import ALL_PAIRS, TrainingPairs
+from diptych.cli.reading import ALL_PAIRS, TrainingPairs, of_validation
 from diptych.errors import ConfigError
 from diptych.progress import say
 
@@ -158,9 +158,10 @@ class Validation:
     def __init__(self, location: str, split: str | None, recipe: Recipe) -> None:
         from diptych.data.sources import open_source
 
-        self.source = open_source(
-            location, split=split, captions=recipe.data.captions, where=recipe.data.where, cache=recipe.data.cache
-        )
+        with of_validation():
+            self.source = open_source(
+                location, split=split, captions=recipe.data.captions, where=recipe.data.where, cache=recipe.data.cache
+            )
         if recipe.objective == "caption" and not self.source.class_names:
             raise ConfigError(
                 f"{location} has no class names, and a model with objective caption embeds no texts, so that it can "

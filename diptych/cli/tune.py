@@ -13,7 +13,9 @@ from cyclopts import Parameter
 from diptych.cli.reading import ALL_PAIRS, TrainingPairs
 
 if TYPE_CHECKING:
+    from diptych.cli.train import Validation
     from diptych.encoder.clip import Clip
+    from diptych.training.recipe import Recipe
     from diptych.training.search import Search
     from diptych.training.trials import Trial
 
@@ -97,7 +99,7 @@ def tune(
     what = Search(
         recipe=dataclasses.replace(shared, name=f"{shared.name}, tuned"),
         space=tuple(parse(text, shared) for text in vary),
-        metric=f"validation/{how.metric or ('acc1' if held_out.source.class_names else 'mean_recall')}",
+        metric=f"validation/{_metric(how.metric, held_out, shared)}",
         lowest=how.lowest,
         sampler=how.sampler,
         stop_early=how.stop_early,
@@ -107,6 +109,21 @@ def tune(
     table = search(what, out, trials_wanted=how.trials, evaluators={"validation": _with_mean_recall(held_out)})
     _tell(table, what, out)
     return _status(table)
+
+
+def _metric(asked: str | None, held_out: Validation, recipe: Recipe) -> str:
+    """By what trials are ranked. Raises ConfigError for what no evaluation will give, before anything is trained."""
+    from diptych.errors import ConfigError, nearest
+    from diptych.evaluation.metric_names import metrics_of
+
+    retrieved = not held_out.source.class_names
+    given = [*metrics_of(held_out.source, embeds_texts=recipe.objective != "caption"), *["mean_recall"] * retrieved]
+    if asked is not None and asked not in given:
+        why = "has no class names, so it is judged by retrieval" if retrieved else "has classes, so it is classified"
+        raise ConfigError(
+            f"no evaluation gives {asked!r} (--metric): {held_out.location} {why}; {nearest(asked, given)}"
+        )
+    return asked or ("mean_recall" if retrieved else "acc1")
 
 
 def _status(table: Sequence[Trial]) -> int:

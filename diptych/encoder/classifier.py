@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from diptych.data.preprocess import ImageLike
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.replacing import replacing
 
 if TYPE_CHECKING:
@@ -53,26 +53,35 @@ class Classifier:
     weights_CE: np.ndarray
 
     def save(self, path: str | Path) -> Path:
-        """Write labels, templates and weights as one NumPy archive, without the model. It is whole or absent."""
+        """Write labels, templates and weights as one NumPy archive, with what tells the model, but without it. It is
+        whole or absent."""
         path = Path(path)
+        texts = [np.array(text, np.str_) for text in (self.labels, self.templates, _seen_by(self.clip))]
+        labels, templates, model = texts
         with replacing(path) as partial, open(partial, "wb") as file:
-            templates = np.array(self.templates, dtype=np.str_)
-            np.savez(file, labels=np.array(self.labels, np.str_), templates=templates, weights_CE=self.weights_CE)
+            np.savez(file, labels=labels, templates=templates, model=model, weights_CE=self.weights_CE)
         return path
 
     @classmethod
     def load(cls, path: str | Path, clip: Clip) -> Classifier:
-        """What ``save`` wrote, for the model it belongs to. Raises DataError where it is none, or of another width."""
+        """What ``save`` wrote, for the model it belongs to. Raises DataError where it is none, or of another width;
+        ConfigError where it belongs to another model, which older files do not tell."""
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 weights_CE = archive["weights_CE"].astype(np.float32)
                 labels, templates = (tuple(archive[name].tolist()) for name in ("labels", "templates"))
+                model = str(archive["model"]) if "model" in archive else None
         except (OSError, ValueError, KeyError, BadZipFile) as problem:
             raise DataError(f"{path} is no classifier: {problem}") from problem
         if weights_CE.shape != (len(labels), clip.spec.embedding):
             raise DataError(
                 f"{path} has weights of shape {weights_CE.shape} for {len(labels)} labels, and {clip.spec.name} has "
                 f"embeddings of {clip.spec.embedding}"
+            )
+        if model is not None and model != _seen_by(clip):
+            raise ConfigError(
+                f"{path} is a classifier of another model's embeddings than those of this {clip.spec.name}, by the "
+                "hash of the weights; give the model that was saved beside it"
             )
         return cls(clip, labels, templates, weights_CE)
 
@@ -98,3 +107,15 @@ class Classifier:
             order_C = np.argsort(-probabilities_C, kind="stable")
             ranked.append(Prediction(tuple(self.labels[i] for i in order_C), tuple(probabilities_C[order_C].tolist())))
         return ranked
+
+
+def _seen_by(clip: Clip) -> str:
+    """SHA-256 of the weights by which images are embedded and scored, rounded to bf16, as ``precision="fast"`` rounds
+    them: the same however the model was opened."""
+    import torch
+
+    from diptych.checkpoints.bundle import fingerprint
+
+    weights = {name: weight for name, weight in clip.model.state_dict().items() if weight.is_floating_point()}
+    judging = {name: weight for name, weight in weights.items() if name != "head" and not name.startswith("text.")}
+    return fingerprint({name: weight.to(torch.bfloat16) for name, weight in judging.items()})

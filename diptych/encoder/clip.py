@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from diptych.specs import ModelSpec
 from diptych.text import prompts
 from diptych.text.pretrained import AnyTokenizer
 from diptych.tokens import Tokens
+
+if TYPE_CHECKING:
+    from diptych.checkpoints.bundle import Bundle
 
 Precision = Literal["fp32", "fast"]
 Templates = str | Path | Sequence[str]
@@ -172,14 +175,18 @@ class Clip:
 
         Raises CheckpointError where the format cannot express the model, ConfigError where its weights were rounded.
         """
+        return write(self.bundle(), folder, format=format)
+
+    def bundle(self) -> Bundle:
+        """All that ``save`` writes, without a head that may be attached. Raises ConfigError where its weights were
+        rounded."""
         from diptych.checkpoints.bundle import Bundle
 
         if any(parameter.dtype == torch.bfloat16 for parameter in self.model.parameters()):
             raise ConfigError("these weights are rounded to bf16; to save them, load them with precision='fp32'")
 
         weights = {name: tensor for name, tensor in self.model.state_dict().items() if name != "head"}
-        whole = Bundle(self.spec, weights, self.tokenizer, self.provenance)
-        return write(whole, folder, format=format)
+        return Bundle(self.spec, weights, self.tokenizer, self.provenance)
 
     def require_tokenizer(self) -> AnyTokenizer:
         """The tokenizer. Raises TokenizerError, which says how to get one, where there is none."""

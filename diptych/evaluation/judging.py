@@ -15,6 +15,7 @@ from diptych.evaluation.features import Features
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Scores
 
+OF_SEVERAL = ("map11", "mean_average_precision")  # metrics of all classes, where images may show several
 _TOP = 5  # classes of which one is enough, of the metric mean_acc1_acc5
 
 
@@ -97,12 +98,11 @@ class Judge:
         for i, classes in enumerate(features.unjudged):
             judged_NC[i, list(classes)] = False
         scores = multilabel.score(scores_NC, truth, judged_NC=judged_NC, class_names=self.class_names)
-        whole = ("map11", "mean_average_precision")
         own = {
-            table: {name: value for name, value in getattr(scores, table).items() if name in whole}
+            table: {name: value for name, value in getattr(scores, table).items() if name in OF_SEVERAL}
             for table in ("metrics", "intervals", "chance")
         }
-        each = {name.removeprefix("ap11 "): value for name, value in scores.metrics.items() if name not in whole}
+        each = {name.removeprefix("ap11 "): value for name, value in scores.metrics.items() if name not in OF_SEVERAL}
         return replace(scores, **own, details={"average_precision": each})
 
     def quality(self, scores_NC: np.ndarray, truth: np.ndarray) -> float:

@@ -10,6 +10,7 @@ from diptych.data.memory import LIMIT
 from diptych.data.pool import CHUNK
 from diptych.specs import ModifiedResNetSpec, SiglipVisionSpec
 from diptych.training.optimizer import warmup_problem
+from diptych.training.parts import idle_parts
 from diptych.training.plan import Plan
 from diptych.training.units import size
 
@@ -57,8 +58,8 @@ def _memory(plan: Plan) -> Iterator[str]:
 
 def _parts(plan: Plan) -> Iterator[str]:
     micro, images = plan.recipe.micro_batch, plan.part.images
-    if micro is not None and micro >= images:
-        yield f"micro_batch is {micro:,}, but a process has {images:,} images of a batch, so it changes nothing"
+    if idle := idle_parts(micro, images):
+        yield idle
     elif micro is not None and images % micro:
         yield f"micro_batch ({micro:,}) does not divide a process's {images:,} images; the last part is smaller"
     norms = isinstance(plan.spec.image, ModifiedResNetSpec)

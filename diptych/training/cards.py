@@ -1,30 +1,25 @@
-"""What a run says of itself to those who meet its model: a model card and a data card, in Markdown.
+"""What a run says of its model to those who meet it: a model card, in Markdown.
 
-Both are made of what lies in the run's folder, so they can be made again at any time.
+It is made of what lies in the run's folder, so it can be made again at any time.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diptych import config
 from diptych.specs import ModelSpec
 from diptych.training.accounting import read_accounting
-from diptych.training.folder import write_text
+from diptych.training.data_card import DATA_CARD, plain, source_facts, table
 from diptych.training.outline import parameters_of
-from diptych.training.recipe import Recipe
-from diptych.training.skipped import read_skipped
-from diptych.training.survey import Survey
 from diptych.training.units import operations
 from diptych.training.watch import read_metrics
 
 MODEL_CARD = "README.md"  # in model/, where hubs look for it
-DATA_CARD = "data-card.md"
-_REASONS = 10  # of skipped samples that are told one by one
 
 Intervals = Mapping[str, tuple[float, float]]
 
@@ -44,15 +39,52 @@ and the images of that task: what models of this kind do depends on both, and a 
 def model_card(folder: Path, spec: ModelSpec, intervals: Intervals | None = None) -> str:
     """The model card of the run in ``folder``, whose model is ``spec``. ``intervals``: of 95 %, by the names that
     evaluations have in ``metrics.jsonl``."""
-    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    recipe = _recipe_of(folder)
+    sections = {
+        "Training": _training(recipe),
+        "What it cost": _cost(folder, recipe.get("head")),
+        "Evaluation": _evaluation(folder, intervals or {}),
+    }
+    return _card(spec, recipe, _about(recipe), sections)
+
+
+def mixed_card(folder: Path, spec: ModelSpec, alpha: float, measured: Mapping[str, Any]) -> str:
+    """The model card of the mixture at ``alpha`` of the fine-tuned model of the run in ``folder`` with the model that
+    it began from. ``measured``: by task, ``acc1`` and its ``interval``."""
+    recipe = _recipe_of(folder)
+    name, before = f"`{recipe['name']}`", _begun_from(recipe)
+    about = (
+        f"A CLIP model, weight by weight a mixture of two (WiSE-FT, arXiv 2109.01903): {1 - alpha:.4g} of the model "
+        f"before and {alpha:g} of the one that the recipe {name} of Diptych made of it, a classifier of "
+        f"{len(recipe['head']['classes']):,} classes."
+    )
+    mixture = {
+        "alpha": f"{alpha:g}, from 0, the model before, to 1, the fine-tuned one",
+        "the model before": before,
+        "the fine-tuned model": "`../../model`, of the same run",
+    }
+    rows = {f"{task}/acc1": (at["acc1"], at["interval"]) for task, at in measured.items()}
+    sections = {
+        "The mixture": "\n".join(table(mixture)),
+        "Training of the fine-tuned model": _training(recipe),
+        "What that cost": _cost(folder, recipe["head"]),
+        "Evaluation": "\n".join(_measured(rows)) if rows else "None of this mixture.",
+    }
+    return _card(spec, recipe, about, sections)
+
+
+def _recipe_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+
+
+def _card(spec: ModelSpec, recipe: Mapping[str, Any], about: str, own: Mapping[str, str]) -> str:
+    """``own``: the sections that say how it came about and how good it is, by heading."""
     sections = {
         "The model": _model(spec),
-        "Training data": _sources(recipe["data"]),
-        "Training": _training(recipe),
-        "What it cost": _cost(folder),
-        "Evaluation": _evaluation(folder, intervals or {}),
+        "Training data": _sources(recipe["data"], recipe.get("head")),
+        **own,
         "Intended use and limits": _LIMITS,
-        "Use": _use(spec),
+        "Use": _use(spec, recipe.get("head")),
     }
     head = {
         "library_name": "diptych",
@@ -62,7 +94,6 @@ def model_card(folder: Path, spec: ModelSpec, intervals: Intervals | None = None
     }
     front = "\n".join(["---", *(f"{name}: {value}" for name, value in head.items()), "---"])
     text = "\n\n".join(f"## {heading}\n\n{body.strip()}" for heading, body in sections.items())
-    about = f"A CLIP model: images and texts in one space, trained by the recipe `{recipe['name']}` of Diptych."
     return f"{front}\n\n# {spec.name}\n\n{about}\n\n{text}\n"
 
 
@@ -75,53 +106,6 @@ def add_intervals(folder: Path, intervals: Intervals) -> None:
     os.replace(partial, folder / "model" / MODEL_CARD)
 
 
-def data_card(recipe: Recipe, survey: Survey, fingerprint: str, skipped: Mapping[str, str]) -> str:
-    """What is known of the data of a run. ``skipped``: reasons by sample, of all parts of the run."""
-    data = recipe.data
-    fewest, median, many, most = survey.words
-    facts = {
-        "source": f"`{data.source}`",
-        "mixed with": ", ".join(f"`{other.source}`" for other in data.mixture) or None,
-        "split": data.split,
-        "captions from": ", ".join(data.captions or ()) or None,
-        "keywords from": ", ".join(data.keywords) or None,
-        "only where": data.where,
-        "fingerprint": fingerprint or "none; the source is not on disk",
-        "samples": f"{survey.samples:,}" + (f" in {survey.shards:,} shards" if survey.shards > 1 else ""),
-        "captions of an image": f"{survey.captions:.2f}",
-        "words of a caption": f"{median} (median); 95 % have up to {many}; from {fewest} to {most}",
-        "tokens of a caption": f"{survey.mean_tokens:.1f} on average, at most {max(survey.tokens, default=0)}",
-        "cut to the context": f"{survey.longer_than(recipe.model.text.context_length):.1%} of the captions",
-        "languages": ", ".join(survey.languages) or "not stated",
-        "short side of images": "{1} px (median); from {0} to {2} px".format(*survey.sides),
-    }
-    augmentation = ", ".join(f"{name} {_plain(value)}" for name, value in config.to_dict(data.augmentation).items())
-    lines = [
-        f"# Data of {recipe.name}: {survey.name}",
-        "",
-        f"Captions and images: of {survey.looked_at:,} samples, spread evenly.",
-        "",
-        *_table(facts),
-        "",
-        "## Augmentation",
-        "",
-        f"Each visit of an image draws anew: {augmentation}; {data.captions_per_image} of its captions.",
-        "",
-        "## Samples that could not be used",
-        "",
-        *_skipped(skipped, survey),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def write_data_card(folder: Path, recipe: Recipe, survey: Survey, fingerprint: str) -> None:
-    """Write it into a run's folder."""
-    skipped: dict[str, str] = {}
-    for path in sorted(folder.glob("skipped*.json")):
-        skipped |= read_skipped(path)
-    write_text(folder / DATA_CARD, data_card(recipe, survey, fingerprint, skipped))
-
-
 def _model(spec: ModelSpec) -> str:
     counts = parameters_of(spec)
     size = spec.image.image_size
@@ -131,29 +115,65 @@ def _model(spec: ModelSpec) -> str:
         f"vocabulary of {spec.text.vocabulary_size:,}",
         "embedding": f"{spec.embedding:,} numbers; scores: {spec.scores}",
     }
-    return "\n".join(_table(facts))
+    return "\n".join(table(facts))
 
 
-def _sources(data: Mapping[str, Any]) -> str:
-    captions = f", captions from {', '.join(data['captions'])}" if data.get("captions") else ""
-    others = "".join(f", `{other['source']}`" for other in data["mixture"])
-    return (
-        f"`{data['source']}`{others}{captions}. What is known of them is in the run's `{DATA_CARD}`. Their licence "
+def _about(recipe: Mapping[str, Any]) -> str:
+    begun = _begun_from(recipe)
+    how = f"{f'begun from {begun} and ' if begun else ''}trained by the recipe `{recipe['name']}` of Diptych"
+    if head := recipe.get("head"):
+        return f"A CLIP model, {how} as a classifier of {len(head['classes']):,} classes."
+    return f"A CLIP model: images and texts in one space, {how}."
+
+
+def _begun_from(recipe: Mapping[str, Any]) -> str | None:
+    """Which towers of which weights; None where all were drawn at random."""
+    start = recipe.get("start") or {}
+    if not start.get("weights"):
+        return None
+    which = "both towers" if start["towers"] == "both" else f"the {start['towers']} tower"
+    return f"{which} of `{start['weights']}`"
+
+
+def _sources(data: Mapping[str, Any], head: Mapping[str, Any] | None) -> str:
+    told = []
+    for source in (data, *data["mixture"]):
+        facts = source_facts(source, mixed=bool(data["mixture"]))
+        location = facts.pop("source")
+        told.append(", ".join([str(location), *(f"{name} {fact}" for name, fact in facts.items() if fact is not None)]))
+    classes = f"Images of {len(head['classes']):,} classes, without captions. " if head else ""
+    known = (
+        f"{classes}What is known of {'it' if len(told) == 1 else 'them'} is in the run's `{DATA_CARD}`. The licence "
         "was not stated; it may decide what the weights can be used for."
     )
+    if len(told) == 1:
+        return f"{told[0]}. {known}"
+    return "\n".join(["A mixture of", "", *(f"- {one}" for one in told), "", known])
 
 
 def _training(recipe: Mapping[str, Any]) -> str:
-    rate = recipe["optimizer"]["learning_rate"]
-    facts: dict[str, Any] = {
-        name.replace("_", " "): recipe[name] for name in ("duration", "batch_size", "precision", "seed")
-    }
-    facts |= {"learning rate": rate, "weight decay": recipe["optimizer"]["weight_decay"]}
-    facts |= {"loss": ", ".join(f"{name} {_plain(value)}" for name, value in recipe["loss"].items())}
-    return "\n".join([*_table(facts), "", "Every value is in `diptych.json` (`diptych inspect --json`)."])
+    towers = {f"{name} tower": recipe.get(f"{name}_tower", {}).get("learns", "all") for name in ("image", "text")}
+    facts: dict[str, Any] = {"begun from": _begun_from(recipe)}
+    facts |= {f"learns of the {tower}": learns for tower, learns in towers.items() if learns != "all"}
+    facts |= {name.replace("_", " "): recipe[name] for name in ("duration", "batch_size", "precision", "seed")}
+    optimizer = recipe["optimizer"]
+    facts |= {"optimiser": {"adamw": "AdamW", "muon": "Muon"}.get(optimizer["algorithm"], optimizer["algorithm"])}
+    facts |= {"learning rate": optimizer["learning_rate"], "weight decay": optimizer["weight_decay"]}
+    if recipe.get("ema") is not None:
+        facts["weights"] = f"the average over training, of decay {recipe['ema']} (EMA)"
+    facts["loss"] = _loss(recipe)
+    return "\n".join([*table(facts), "", "Every value is in `diptych.json` (`diptych inspect --json`)."])
 
 
-def _cost(folder: Path) -> str:
+def _loss(recipe: Mapping[str, Any]) -> str:
+    loss = recipe["loss"]
+    if head := recipe.get("head"):
+        smoothing = f", label_smoothing {loss['label_smoothing']}" if loss["label_smoothing"] else ""
+        return f"cross-entropy over {len(head['classes']):,} classes{smoothing}"
+    return ", ".join(f"{name} {plain(value)}" for name, value in loss.items())
+
+
+def _cost(folder: Path, head: Mapping[str, Any] | None) -> str:
     told = read_accounting(folder)
     if not told:
         return "Not recorded."
@@ -161,12 +181,12 @@ def _cost(folder: Path) -> str:
     facts = {
         "steps": f"{told['steps']:,}",
         "samples seen": f"{told['samples']:,}",
-        "pairs seen": f"{told['pairs']:,}",
+        "pairs seen": None if head else f"{told['pairs']:,}",
         "operations of the towers": operations(told["flops"]),
         "device-hours": f"{told['device_hours']:.3g} on {told['devices']} x {told['device']}, {told['precision']}",
         "done again after interruptions": f"{lost:.3g} device-hours" if lost else "nothing",
     }
-    return "\n".join(_table(facts))
+    return "\n".join(table(facts))
 
 
 def _evaluation(folder: Path, intervals: Intervals) -> str:
@@ -174,37 +194,37 @@ def _evaluation(folder: Path, intervals: Intervals) -> str:
     if not evaluations:
         return "None during training."
     last = dict(evaluations[-1])
-    lines = [f"After step {last.pop('step'):,}:", "", "| metric | value | 95 % interval |", "|---|---|---|"]
-    for name, value in last.items():
-        interval = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else "not known"
+    told = f"After step {last.pop('step'):,}:"
+    return "\n".join([told, "", *_measured({name: (value, intervals.get(name)) for name, value in last.items()})])
+
+
+def _measured(values: Mapping[str, tuple[float | None, Sequence[float] | None]]) -> list[str]:
+    """Rows of metrics by name, each with its interval of 95 % where that is known."""
+    lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
+    for name, (value, interval) in values.items():
+        limits = "not known" if interval is None else "{:.4f} to {:.4f}".format(*interval)
         shown = "no finite number" if value is None else f"{value:.4g}"
-        lines.append(f"| {name} | {shown} | {interval} |")
-    return "\n".join(lines)
+        lines.append(f"| {name} | {shown} | {limits} |")
+    return lines
 
 
-def _use(spec: ModelSpec) -> str:
-    return f"""\
+def _use(spec: ModelSpec, head: Mapping[str, Any] | None) -> str:
+    by_names = f"""\
 ```python
 import diptych
 
 clip = diptych.load("path/to/this/folder")  # {spec.image.image_size} px, {spec.text.context_length} tokens
 print(clip.classify("photograph.jpg", ["cat", "dog"]))
 ```"""
+    if not head:
+        return by_names
+    return f"""\
+The classifier that was trained is the file `classifier.npz` beside this folder:
 
+```
+diptych classify path/to/this/folder photograph.jpg --labels path/to/classifier.npz
+```
 
-def _skipped(skipped: Mapping[str, str], survey: Survey) -> list[str]:
-    if not skipped:
-        found = "" if not survey.unreadable else f" {len(survey.unreadable)} of those looked at for this card."
-        return [f"None in training.{found}", *(f"- {problem}" for problem in survey.problems)]
-    told = [f"- {reason}" for _, reason in sorted(skipped.items())[:_REASONS]]
-    more = [f"- and {len(skipped) - _REASONS:,} more: `skipped.json`"] if len(skipped) > _REASONS else []
-    return [f"{len(skipped):,}, each replaced by another:", "", *told, *more]
+Zero-shot, by labels of your own:
 
-
-def _table(facts: Mapping[str, object]) -> list[str]:
-    rows = [f"| {name} | {value} |" for name, value in facts.items() if value is not None]
-    return ["| | |", "|---|---|", *rows]
-
-
-def _plain(value: object) -> str:
-    return " to ".join(map(str, value)) if isinstance(value, list | tuple) and value else str(value)
+{by_names}"""

@@ -31,11 +31,13 @@ from diptych.errors import CheckpointError, ConfigError, DataError, DiptychError
 from diptych.progress import say
 from diptych.training import batches, state, trackers
 from diptych.training.accounting import Account
-from diptych.training.cards import add_intervals, write_data_card
+from diptych.training.cards import add_intervals
+from diptych.training.data_card import write_data_card
 from diptych.training.folder import changing, claim, occupied
 from diptych.training.inputs import decoded, prepare_tokenizer, samples_of
 from diptych.training.interrupt import Interrupt
 from diptych.training.optimizer import warmup_problem
+from diptych.training.parts import idle_parts
 from diptych.training.recipe import Recipe
 from diptych.training.session import Evaluator, Session
 from diptych.training.skipped import list_skipped
@@ -167,8 +169,11 @@ def _tell_what_is_odd(session: Session, steps: int) -> None:
         return
     if 0 < session.step < steps:
         say(f"going on after step {session.step} of {steps}")
-    if problem := warmup_problem(session.recipe.optimizer, steps):
+    recipe = session.recipe
+    if problem := warmup_problem(recipe.optimizer, steps):
         say(problem)
+    if idle := idle_parts(recipe.micro_batch, recipe.batch_size // distributed.world_size()):
+        say(idle)
 
 
 def _go(

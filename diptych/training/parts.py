@@ -18,3 +18,10 @@ def parts(pixels_BCHW: Tensor, tokens: Tokens, places_BK: Tensor | None, images:
         places = None if places_BK is None else places_BK[rows]
         found.append((pixels_BCHW[rows], Tokens(tokens.ids_BL[texts], tokens.lengths_B[texts]), places))
     return found
+
+
+def idle_parts(micro_batch: int | None, images: int) -> str | None:
+    """What to say of a ``micro_batch`` that holds all ``images`` of a batch that a process has; None where it cuts."""
+    if micro_batch is None or micro_batch < images:
+        return None
+    return f"micro_batch is {micro_batch:,}, but a process has {images:,} images of a batch, so it changes nothing"

@@ -151,9 +151,12 @@ class Recipe:
             raise ConfigError(f"max_logit_scale must be positive, not {self.max_logit_scale}")
         if self.evaluate_every < 1:
             raise ConfigError(f"evaluate_every must be positive, not {self.evaluate_every}")
-        if self.model.scores == "sigmoid" and (self.loss.caption_contrast or self.loss.label_smoothing):
+        unfit = [name for name in ("caption_contrast", "label_smoothing") if getattr(self.loss, name)]
+        if self.model.scores == "sigmoid" and unfit:
+            told = " and ".join(f"loss.{name} is {getattr(self.loss, name)}" for name in unfit)
             raise ConfigError(
-                f"{self.model.name} has sigmoid scores, whose loss has no caption_contrast and no label_smoothing"
+                f"{told}, but {self.model.name} has sigmoid scores, whose loss has none; "
+                f"{' '.join(f'--set loss.{name}=0' for name in unfit)}"
             )
         check_objective(self.objective, self.model, self.loss)
         if self.half_text_weights and not (self.optimizer.half_statistics and self.precision == "bf16"):

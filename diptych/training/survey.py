@@ -79,7 +79,7 @@ def survey(source: Source, data: DataSpec, tokenizer: AnyTokenizer) -> Survey:
         words=_quantiles([len(caption.split()) for caption in captions], (0, 0.5, 0.95, 1)),
         tokens=tuple(sorted(len(tokenizer.encode(caption)) for caption in captions)),
         sides=_quantiles(sides, (0, 0.5, 1)),
-        languages=_languages(data.captions or ()),
+        languages=_languages([field for spec in (data, *data.mixture) for field in spec.captions or ()]),
         unreadable=tuple(unreadable),
         problems=tuple(getattr(source, "problems", ())),
     )
@@ -101,7 +101,7 @@ def _quantiles(values: list[int], at: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(round(value) for value in np.quantile(values or [0], at))
 
 
-def _languages(fields: tuple[str, ...]) -> tuple[str, ...]:
+def _languages(fields: list[str]) -> tuple[str, ...]:
     """Of ``json.captions.en`` its last part, where that looks like the code of a language."""
     codes = (field.rpartition(".")[2] for field in fields if "." in field)
-    return tuple(code for code in codes if re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)?", code))
+    return tuple(code for code in dict.fromkeys(codes) if re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)?", code))

@@ -1,5 +1,6 @@
 """The cards tell what the run's files say, and stand in nobody's way."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from diptych import load
 from diptych.cli.main import main
+from diptych.config import override
 from diptych.training.accounting import read_accounting
 from diptych.training.loop import train
 from diptych.training.units import duration, operations, size
@@ -55,6 +57,45 @@ def test_a_card_that_cannot_be_written_stops_nothing(
     monkeypatch.setattr("diptych.training.loop.write_data_card", refuse)
     assert train(small.recipe(small.make_data(tmp_path / "data"), steps=1), tmp_path / "run").finished
     assert "the cards of the run were not written: no space left" in capsys.readouterr().err
+
+
+def test_the_card_of_a_run_that_began_from_weights_says_so(tmp_path: Path) -> None:
+    data = small.make_data(tmp_path / "data")
+    base = str(train(small.recipe(data, steps=1), tmp_path / "base").folder / "model")
+    plain = (Path(base) / "README.md").read_text()
+    assert "begun from" not in plain
+    assert "EMA" not in plain
+    assert "| optimiser | AdamW |" in plain
+    values = ["start.weights=" + base, f"vocabulary={load(base).spec.text.vocabulary_size}", "ema=0.9"]
+    values += ["image_tower.learns=adapters of rank 4", "text_tower.learns=nothing", "optimizer.algorithm=muon"]
+    run = train(override(small.recipe(data, steps=1), values), tmp_path / "run")
+    card = (run.folder / "model" / "README.md").read_text()
+    for fact in (
+        f"| begun from | both towers of `{base}` |",
+        "| learns of the image tower | adapters of rank 4 |",
+        "| learns of the text tower | nothing |",
+        "| optimiser | Muon |",
+        "of decay 0.9 (EMA)",
+        f"in one space, begun from both towers of `{base}` and trained by the recipe `small`",
+    ):
+        assert fact in card
+
+
+def test_each_source_of_a_mixture_is_told_by_itself(tmp_path: Path) -> None:
+    data, other = small.make_data(tmp_path / "data"), small.make_data(tmp_path / "other", images=8)
+    other.write_text(other.read_text().replace("image\tcaption", "image\ttitle"))
+    recipe = small.recipe(data, steps=1)
+    mixture = [{"source": str(other), "captions": ["title"], "weight": [[0, 0.5], [4, 1]]}]
+    mixed = override(recipe, ["data.weight=3", "data.mixture=" + json.dumps(mixture)])
+    run = train(mixed, tmp_path / "run")
+    described = (run.folder / "data-card.md").read_text()
+    assert "| source | captions from | weight |" in described
+    assert f"| `{data}` | caption | 3 |" in described
+    schedule = "0.5 at step 0, 1 at step 4, linear between"
+    assert f"| `{other}` | title | {schedule} |" in described
+    card = (run.folder / "model" / "README.md").read_text()
+    assert f"- `{data}`, captions from caption, weight 3\n" in card
+    assert f"- `{other}`, captions from title, weight {schedule}\n\nWhat is known of them" in card
 
 
 def test_the_command_line_adds_intervals(tmp_path: Path) -> None:

@@ -268,6 +268,15 @@ def test_a_damaged_or_foreign_classifier_is_told(model: Path, tmp_path: Path) ->
     other = Clip(create_model(dataclasses.replace(clip.spec, embedding=8), seed=0))
     with pytest.raises(DataError, match="embeddings of 8"):
         Classifier.load(path, other)
+    fast = diptych.load(model, precision="fast")
+    assert Classifier.load(path, fast).labels == ("a", "b")
+    stranger = Clip(create_model(clip.spec, seed=0))
+    with pytest.raises(ConfigError, match="another model's embeddings"):
+        Classifier.load(path, stranger)
+    with np.load(path) as archive:
+        without = {name: archive[name] for name in archive if name != "model"}
+    np.savez(tmp_path / "old.npz", **without)
+    assert Classifier.load(tmp_path / "old.npz", stranger).labels == ("a", "b")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="no classifier"):
         Classifier.load(path, clip)
@@ -337,6 +346,37 @@ def test_the_verb_measures_what_was_won_and_lost(
     assert main(["classify", str(measured / "model"), image, "--labels", labels, "--json", "--precision", "fp32"]) == 0
     own = Classifier.load(labels, diptych.load(measured / "model")).rank(image)[0]
     assert json.loads(capsys.readouterr().out)["labels"] == pytest.approx(dict(own), abs=1e-5)
+    for place, labels in (("model", "mixed/classifier.npz"), ("mixed/model", "classifier.npz")):
+        assert main(["classify", str(measured / place), image, "--labels", str(measured / labels)]) == 2
+        assert "another model's embeddings" in capsys.readouterr().err
+    arguments = ["classify", str(measured / "model"), image, "--labels", str(measured / "classifier.npz")]
+    assert main([*arguments, "--templates", "name"]) == 2
+    assert "--templates" in capsys.readouterr().err
+
+
+def test_the_cards_of_a_classifier_speak_of_classes(model: Path, measured: Path) -> None:
+    card = (measured / "model" / "README.md").read_text()
+    for fact in (
+        "as a classifier of 4 classes.",
+        f"| begun from | both towers of `{model}` |",
+        "| loss | cross-entropy over 4 classes |",
+        "--labels path/to/classifier.npz",
+    ):
+        assert fact in card
+    described = (measured / "data-card.md").read_text()
+    assert "| classes | 4: blue, green, grey, red |" in described
+    assert not any(word in card + described for word in ("caption_contrast", "words of a caption", "pairs seen"))
+
+
+def test_the_card_of_a_mixture_tells_what_is_mixed_and_how_good_it_is(model: Path, measured: Path) -> None:
+    card = (measured / "mixed" / "model" / "README.md").read_text()
+    assert "0.6 of the model before and 0.4 of the one" in card
+    assert f"| the model before | both towers of `{model}` |" in card
+    found = mixtures(measured)
+    for text, at in ((card, found[4]), ((measured / "model" / "README.md").read_text(), found[10])):
+        for name in ("validation", "shifted dark", "held-out other"):
+            low, high = at[name]["interval"]
+            assert f"| {name}/acc1 | {at[name]['acc1']:.4g} | {low:.4f} to {high:.4f} |" in text
 
 
 def test_what_the_verb_is_told_wrongly_is_told_before_it_trains(

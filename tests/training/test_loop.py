@@ -425,3 +425,14 @@ def test_a_vocabulary_that_is_not_there_is_told_before_anything_is_decoded(
     with pytest.raises(ConfigError, match="there is no 'nowhere'"):
         train(recipe, tmp_path / "run")
     assert "decoding" not in capsys.readouterr().err
+
+
+def test_a_part_as_large_as_the_batch_is_said_to_change_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = small.make_data(tmp_path / "data")
+    told = {}
+    for micro_batch in (4, 16):
+        train(override(small.recipe(data, steps=1), [f"micro_batch={micro_batch}"]), tmp_path / str(micro_batch))
+        told[micro_batch] = "so it changes nothing" in capsys.readouterr().err
+    assert told == {4: False, 16: True}

@@ -9,6 +9,7 @@ import pytest
 
 import diptych
 from diptych.config import override
+from diptych.errors import ConfigError
 from diptych.specs import ModelSpec
 from diptych.training import recipes
 from diptych.training.loop import train
@@ -86,3 +87,14 @@ def test_clipas_values() -> None:
     assert recipe.batch_size == 8 * 4096
     # The authors say the rate for a batch of 256, from which it goes with the batch.
     assert math.isclose(recipe.optimizer.learning_rate, 8e-6 * recipe.batch_size / 256)
+
+
+def test_what_a_loss_of_sigmoid_scores_lacks_is_told_with_what_to_type() -> None:
+    told = r"loss.caption_contrast is \S+, but \S+ has sigmoid scores.*; --set loss.caption_contrast=0$"
+    with pytest.raises(ConfigError, match=told):
+        override(recipes.small_drawings("x"), ["model.scores=sigmoid"])
+    both = ["model.scores=sigmoid", "loss.label_smoothing=0.1"]
+    with pytest.raises(ConfigError, match=r"--set loss.caption_contrast=0 --set loss.label_smoothing=0$"):
+        override(recipes.small_drawings("x"), both)
+    mended = override(recipes.small_drawings("x"), ["model.scores=sigmoid", "loss.caption_contrast=0"])
+    assert mended.loss.caption_contrast == 0
