@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +17,7 @@ from diptych.errors import ConfigError
 from diptych.printable import printable
 
 if TYPE_CHECKING:
-    from diptych.evaluation.runner import Outcome
+    from diptych.evaluation.runner import Data, Outcome
 
 _LISTED = 10  # samples that were skipped
 
@@ -140,41 +140,56 @@ def evaluate(
         Print one JSON object a result instead of tables.
     """
     from diptych import distributed
-    from diptych.cli.output import check_folder
-    from diptych.evaluation.runner import Model, data_at, run, the_one_at
+    from diptych.evaluation.runner import Model, run
     from diptych.evaluation.tasks import check_task
 
     if out is not None:
-        if out.suffix == ".json":
-            raise ConfigError(f"--out {out}: results go into a folder, several files each; give its name")
-        if out.exists() and not out.is_dir():
-            raise ConfigError(f"--out {out} is a file, and results go into a folder; give another name")
-        check_folder(out)
+        _check(out)
     for name in task or ():
         check_task(name)
-    models = [
-        Model(location, opening.tokenizer, opening.activation, opening.precision) for location in (model, *(also or ()))
-    ]
-    taken: dict[str, Any] = {"split": reading.split, "captions": reading.captions or None, "where": reading.where}
-    if asked.shifted_from:
-        taken["shifted_from"] = the_one_at(asked.shifted_from)
-    data = [
-        at for source in sources for spoken in language or ("en",) for at in data_at(source, language=spoken, **taken)
-    ]
+    places = (model, *(also or ()))
+    models = [Model(place, opening.tokenizer, opening.activation, opening.precision) for place in places]
+    data = _data(sources, language or ("en",), reading, asked.shifted_from)
     with distributed.started():
-        outcomes: list[Outcome] = []
-        told: set[tuple[str, str]] = set()
-        try:
-            for outcome in run(models, data, task or (None,), out, **_told(asked)):
-                outcomes.append(outcome)
-                if distributed.is_main():
-                    _tell(outcome, json=json)
-                    _tell_problem(outcome, out, told)
-        except KeyboardInterrupt:
-            if out and out.exists() and distributed.is_main():
-                print(f"what is done is in {out}, from which the same command goes on", file=sys.stderr)
-            raise
-    return _status(outcomes)
+        return _status(_all_told(run(models, data, task or (None,), out, **_told(asked)), out, json=json))
+
+
+def _check(out: Path) -> None:
+    from diptych.cli.output import check_folder
+
+    if out.suffix == ".json":
+        raise ConfigError(f"--out {out}: results go into a folder, several files each; give its name")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file, and results go into a folder; give another name")
+    check_folder(out)
+
+
+def _data(sources: Sequence[str], languages: Sequence[str], reading: Reading, shifted_from: str | None) -> list[Data]:
+    from diptych.evaluation.runner import data_at, the_one_at
+
+    taken: dict[str, Any] = {"split": reading.split, "captions": reading.captions or None, "where": reading.where}
+    if shifted_from:
+        taken["shifted_from"] = the_one_at(shifted_from)
+    return [at for source in sources for spoken in languages for at in data_at(source, language=spoken, **taken)]
+
+
+def _all_told(run: Iterable[Outcome], out: Path | None, *, json: bool) -> list[Outcome]:
+    """All outcomes, each told by the main process as it comes."""
+    from diptych import distributed
+
+    outcomes: list[Outcome] = []
+    told: set[tuple[str, str]] = set()
+    try:
+        for outcome in run:
+            outcomes.append(outcome)
+            if distributed.is_main():
+                _tell(outcome, json=json)
+                _tell_problem(outcome, out, told)
+    except KeyboardInterrupt:
+        if out and out.exists() and distributed.is_main():
+            print(f"what is done is in {out}, from which the same command goes on", file=sys.stderr)
+        raise
+    return outcomes
 
 
 def _told(asked: Asked) -> dict[str, Any]:

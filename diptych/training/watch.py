@@ -59,7 +59,7 @@ class Watch:
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """Record the metrics of a finished step (counted from 1) and redraw the progress."""
         self._record(step, metrics)
-        rate = f"{metrics['samples_per_second']:.0f} pairs/s"
+        rate = f"{metrics['samples_per_second']:.0f} samples/s"
         scale = f"scale {metrics['logit_scale']:.1f}  " if "logit_scale" in metrics else ""
         shown = f"loss {metrics['loss']:.3f}  {scale}{rate}{self._waiting(metrics)}"
         if self.bar.disable:

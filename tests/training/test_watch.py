@@ -44,7 +44,7 @@ def test_in_a_pipe_progress_is_plain_lines_with_the_time_left(tmp_path: Path) ->
     stream = io.StringIO()
     write(tmp_path, 0, 10, stream)
     lines = stream.getvalue().splitlines()
-    assert lines[0].startswith("step 1/10  loss 1.500  scale 14.3  100 pairs/s  0:00 left")
+    assert lines[0].startswith("step 1/10  loss 1.500  scale 14.3  100 samples/s  0:00 left")
     assert lines[-1].startswith("step 10/10")
     assert "\r" not in stream.getvalue()
 
@@ -63,7 +63,7 @@ def test_on_a_terminal_progress_is_one_bar_that_messages_do_not_tear(tmp_path: P
     watch.close()
     written = stream.getvalue()
     assert "10/10" in written
-    assert "loss 1.500  scale 14.3  100 pairs/s" in written
+    assert "loss 1.500  scale 14.3  100 samples/s" in written
     assert [line.split("\r")[-1] for line in written.splitlines() if "recall" in line] == ["step 10: recall 0.5"]
     assert written.count("\n") == 2  # after the message and after the bar
 
@@ -76,9 +76,12 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(step, 1.5) for step in range(1, 5)]
 
 
-def test_tensorboard_reads_as_one_run_after_a_resume(tmp_path: Path) -> None:
+def test_tensorboard_reads_as_one_run_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer import event_file_writer
 
+    # Files of one second and process are read in the order of their numbers as texts, in which 10 is before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     write(tmp_path, 0, 7)
     write(tmp_path, 5, 10)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
