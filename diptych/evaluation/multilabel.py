@@ -54,13 +54,7 @@ def score(
     if not rankings:
         raise DataError("no image shows a class, so there is no precision")
     once_2K = np.concatenate([_precisions(one, np.ones((images, 1), np.int32)) for one in rankings.values()], axis=1)
-    drawn_2DK = np.concatenate(
-        [
-            np.stack([_precisions(one, times_ND) for one in rankings.values()], axis=2)
-            for times_ND in _draws(images, seed)
-        ],
-        axis=1,
-    )
+    drawn_2DK = _drawn(list(rankings.values()), images, seed)
     shares_K = np.array([one.share for one in rankings.values()])
     some_D = ~np.isnan(drawn_2DK[0]).all(axis=1)  # a draw of few images may have none that shows a class
     showing = int((labels_NC & judged_NC).any(axis=1).sum())
@@ -76,6 +70,12 @@ def score(
     return Scores(
         metrics=metrics, intervals=limits, chance=chance, predictions=_predictions(scores_NC, labels_NC, judged_NC)
     )
+
+
+def _drawn(rankings: Sequence[_Ranking], images: int, seed: int) -> np.ndarray:
+    """Both precisions (2, D, K) of K classes in D draws of the images."""
+    draws = [np.stack([_precisions(one, times_ND) for one in rankings], axis=2) for times_ND in _draws(images, seed)]
+    return np.concatenate(draws, axis=1)
 
 
 def average_precision(scores_N: np.ndarray, labels_N: np.ndarray) -> float:

@@ -28,6 +28,23 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    """Three colours in class folders, which have captions too, and a model."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 5)):
+        for number, name in enumerate(("red", "green", "blue")):
+            for i in range(count):
+                pixels = generator.integers(0, 120, (16, 16, 3), np.uint8)
+                pixels[..., number] += 100
+                file = tmp_path / "drawn" / "data" / split / name / f"{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(file)
+    tokenizer = Tokenizer.train(["red green blue"], vocabulary_size=520, context_length=60)
+    create(SPEC, seed=0, tokenizer=tokenizer).save(tmp_path / "drawn" / "model")
+    return tmp_path / "drawn"
+
+
 def evaluated(model: Path, data: Path, out: Path | None) -> list[tuple[dict, dict, int]]:
     """Metrics, predictions and samples of each task, with small parts, so that each process has several."""
     embedding.BATCH = embedding.BATCHES = 2
@@ -36,21 +53,10 @@ def evaluated(model: Path, data: Path, out: Path | None) -> list[tuple[dict, dic
     return [(o.result.metrics, o.result.predictions, o.result.samples) for o in outcomes if o.result]
 
 
-def test_processes_share_the_images_and_find_the_same(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 5)):
-        for number, name in enumerate(("red", "green", "blue")):
-            for i in range(count):
-                pixels = generator.integers(0, 120, (16, 16, 3), np.uint8)
-                pixels[..., number] += 100
-                file = tmp_path / "data" / split / name / f"{i}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(file)
-    (tmp_path / "data" / "test" / "red" / "0.png").write_bytes(b"none")
-    tokenizer = Tokenizer.train(["red green blue"], vocabulary_size=520, context_length=60)
-    create(SPEC, seed=0, tokenizer=tokenizer).save(tmp_path / "model")
-    assert diptych.load(tmp_path / "model").spec.name
-    arguments = (tmp_path / "model", tmp_path / "data")
+def test_processes_share_the_images_and_find_the_same(drawn: Path, tmp_path: Path) -> None:
+    (drawn / "data" / "test" / "red" / "0.png").write_bytes(b"none")
+    assert diptych.load(drawn / "model").spec.name
+    arguments = (drawn / "model", drawn / "data")
     (alone,) = run_in_processes(1, evaluated, *arguments, None, folder=tmp_path)
     for number, out in enumerate((None, tmp_path / "results")):
         folder = tmp_path / f"try-{number}"
@@ -99,23 +105,6 @@ def test_who_loses_another_process_says_so_and_keeps_what_was_made(drawn: Path, 
         run_in_processes(2, killed, drawn / "model", drawn / "data", folder=tmp_path)
     assert list((drawn / "out" / "features").glob("*/*.parquet"))
     assert not list((drawn / "out").glob("*.json"))
-
-
-@pytest.fixture
-def drawn(tmp_path: Path) -> Path:
-    """Three colours in class folders, which have captions too, and a model."""
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 5)):
-        for number, name in enumerate(("red", "green", "blue")):
-            for i in range(count):
-                pixels = generator.integers(0, 120, (16, 16, 3), np.uint8)
-                pixels[..., number] += 100
-                file = tmp_path / "drawn" / "data" / split / name / f"{i}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(file)
-    tokenizer = Tokenizer.train(["red green blue"], vocabulary_size=520, context_length=60)
-    create(SPEC, seed=0, tokenizer=tokenizer).save(tmp_path / "drawn" / "model")
-    return tmp_path / "drawn"
 
 
 TASKS = ("zero-shot", "retrieval", "linear-probe")
