@@ -5,6 +5,7 @@ Rows are gathered in the order of ranks, and every process holds equally many.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ def started() -> Generator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    # Its functions take the group that there is when it is imported for their default, and one that is held when the
+    # processes part keeps its threads: what such a thread still lets go of while Python ends, aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield
