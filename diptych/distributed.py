@@ -26,14 +26,15 @@ _reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_sc
 T = TypeVar("T")
 # Until the others count as lost; the main one may evaluate, or learn a vocabulary, for long while they wait for it.
 PATIENCE = timedelta(minutes=30)
+LONG_PATIENCE = timedelta(days=2)  # where it may fit probes of a million images; who ends is lost at once all the same
 _BUCKET = 16 << 20  # numbers that are exchanged at a time
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 @contextmanager
-def started() -> Generator[None]:
+def started(patience: timedelta | None = None) -> Generator[None]:
     """Join the processes that torchrun has started, for as long as this lasts; nothing where there are none, or where
-    they are joined already."""
+    they are joined already. ``patience``: until a silent one counts as lost, `PATIENCE` if it is not said."""
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -42,7 +43,7 @@ def started() -> Generator[None]:
     # Its functions take the group that there is when it is imported for their default, and one that is held when the
     # processes part keeps its threads: what such a thread still lets go of while Python ends, aborts the process.
     importlib.import_module("torch.distributed.nn.functional")
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=patience or PATIENCE)
     try:
         yield
     finally:

@@ -150,7 +150,7 @@ def evaluate(
     places = (model, *(also or ()))
     models = [Model(place, opening.tokenizer, opening.activation, opening.precision) for place in places]
     data = _data(sources, language or ("en",), reading, asked.shifted_from)
-    with distributed.started():
+    with distributed.started(distributed.LONG_PATIENCE):
         return _status(_all_told(run(models, data, task or (None,), out, **_told(asked)), out, json=json))
 
 

@@ -13,6 +13,7 @@ from diptych.data.files import read_lines
 from diptych.data.multi_hot import labels_of_npy
 from diptych.data.sources import IMAGE_EXTENSIONS, Sample
 from diptych.errors import DataError, UnknownClass
+from diptych.progress import say
 
 Fields = Mapping[str, bytes]
 
@@ -100,16 +101,20 @@ def passes(value: Any, where: str) -> bool:
 
 
 def check_captions(samples: Iterable[Fields], captions: Sequence[str], name: str) -> None:
-    """Raise DataError if none of the first samples of a source holds any of the captions asked for."""
-    looked_at = []
-    for fields in itertools.islice(samples, LOOKED_AT if captions else 0):
-        if any(_holds(name, fields, field) for field in captions):
+    """Look for the captions asked for in the first samples of a source. Raises DataError if none of them is there, and
+    warns of one that is not."""
+    looked_at, missing = [], list(captions)
+    for fields in itertools.islice(samples, LOOKED_AT):
+        missing = [field for field in missing if not _holds(name, fields, field)]
+        if not missing:
             return
         looked_at.append(fields)
-    if looked_at:
+    if looked_at and len(missing) == len(captions):
         raise DataError(
             f"the first sample of {name} has no {' or '.join(captions)}; it has {', '.join(names(looked_at[0]))}"
         )
+    if missing:
+        say(f"warning: none of the first {len(looked_at)} samples of {name} has {' or '.join(missing)}")
 
 
 def _holds(name: str, fields: Fields, field: str) -> bool:

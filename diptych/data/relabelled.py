@@ -30,6 +30,11 @@ class _Relabelled:
         """What was wrong with the files read so far."""
         return getattr(self.source, "problems", ())
 
+    @property
+    def rows_lost(self) -> int:
+        """How many rows of tables make no sample."""
+        return getattr(self.source, "rows_lost", 0)
+
     def labels_of(self, i: int) -> tuple[int, ...]:
         """The classes of a sample."""
         return labels_of(self.source, i)

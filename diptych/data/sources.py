@@ -55,12 +55,13 @@ class Source(Protocol):
 
     It may have ``captions_of(i)`` and ``labels_of(i)``, for captions and labels that are cheaper to have alone,
     ``shard_sizes``, the number of samples of each consecutive shard, ``fetched_sizes``, the same of what is lost
-    together, where that is not the shards, ``problems``, sentences about damaged files, ``damage()``, those of files
-    that have lost samples without a trace, ``listing()`` and ``files()``, by which `fingerprint` and `stamp` know the
-    data again (a file here is a Path, one elsewhere a text), ``multilabel``, whether its images may show several
-    classes, ``prefetch(shards)``, which is told what is read next, ``class_ids`` and ``members``, by which its classes
-    are found among others, and ``walk(seed)``, an order of its own. ``read`` raises DataError for a sample that cannot
-    be used, ShardLost where it is not alone; `release` closes files.
+    together, where that is not the shards, ``problems``, sentences about damaged files, ``rows_lost``, how many rows of
+    its tables make no sample, ``damage()``, sentences about files that have lost samples without a trace,
+    ``listing()`` and ``files()``, by which `fingerprint` and `stamp` know the data again (a file here is a Path, one
+    elsewhere a text), ``multilabel``, whether its images may show several classes, ``prefetch(shards)``, which is told
+    what is read next, ``class_ids`` and ``members``, by which its classes are found among others, and ``walk(seed)``,
+    an order of its own. ``read`` raises DataError for a sample that cannot be used, ShardLost where it is not alone;
+    `release` closes files.
     """
 
     name: str

@@ -61,6 +61,7 @@ class TableSource:
             among = f" among those that pass where={where!r} (--where)" if where else ""
             reason = "".join(f": {problem}" for problem in problems[:1])
             raise DataError(f"{paths[0]} has no usable rows{among}{reason}")
+        self.rows_lost = len(problems)
         unlisted = len(problems) - _LISTED
         self.problems = (*problems[:_LISTED], *([f"{unlisted} more rows like these"] if unlisted > 0 else []))
         self.shard_sizes = tuple(len(list(shard)) for _, shard in itertools.groupby(shards))

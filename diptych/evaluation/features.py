@@ -213,8 +213,9 @@ def _unusable(part: Part, need: Need | None) -> list[str]:
 
 
 def _check(unusable: Sequence[str], source: Source, allowed: float) -> None:
-    if len(unusable) / max(1, len(source)) > allowed:
-        raise TooManyFailures(
-            f"{len(unusable)} samples of {source.name} cannot be used, more than {allowed:.0%} of its {len(source)}; "
-            f"the first: {unusable[0]}"
-        )
+    rows_lost = getattr(source, "rows_lost", 0)
+    lost, whole = len(unusable) + rows_lost, len(source) + rows_lost
+    if lost / max(1, whole) > allowed:
+        first = [*unusable, *getattr(source, "problems", ())][0]
+        share = f"more than {allowed:.0%} of its {whole}"
+        raise TooManyFailures(f"{lost} samples of {source.name} cannot be used, {share}; the first: {first}")

@@ -22,7 +22,7 @@ from diptych.errors import ConfigError, DataError, nearest
 from diptych.evaluation.datasets import DATASETS, Kind, Metric, Row
 from diptych.text import class_names, prompts
 
-KEYS = ("name", "location", "title", "metric", "kind", "split", "templates", "classes", "classes_of")
+KEYS = ("name", "location", "metric", "split", "templates", "classes", "classes_of")
 _LARGEST = 1 << 20
 _KINDS: dict[str, Kind] = {"map11": "multi-label", "roc_auc": "binary", "image_retrieval_recall@1": "retrieval"}
 
@@ -60,15 +60,12 @@ def _row(data: Mapping[str, Any], where: str, folder: Path) -> Row:
     if name in DATASETS:
         raise ConfigError(f"{where}: {name!r} is the name of a data set that is known; take another")
     metric = _choice(data, "metric", get_args(Metric), "acc1", where)
-    kind = _choice(data, "kind", get_args(Kind), _KINDS.get(metric, "single label"), where)
-    if kind != _KINDS.get(metric, "single label"):
-        raise ConfigError(f"{where}: {metric} is of data that are {_KINDS.get(metric, 'single label')}, not {kind}")
     names = _classes(data.get("classes"), f"{where}: classes", folder)
     return Row(
         name=name,
-        title=_text(data, "title", where) or name,
+        title=name,
         metric=metric,
-        kind=kind,
+        kind=_KINDS.get(metric, "single label"),
         classes=len(names) or None,
         split=_text(data, "split", where) or "test",
         prompts="",

@@ -334,6 +334,15 @@ def test_a_pipe_is_no_source(tmp_path, name):
             open_source(location)
 
 
+def test_one_of_several_caption_fields_that_is_nowhere_is_told(tmp_path, capsys):
+    samples = {"x": {"jpg": jpeg(0), "a": b"one"}, "y": {"jpg": jpeg(1), "a": b"two", "b": b"three"}}
+    shard = tar(tmp_path / "a.tar", samples)
+    assert len(open_source(shard, captions=["a", "b"])) == 2
+    assert not capsys.readouterr().err
+    open_source(shard, captions=["a", "bee"])
+    assert "warning: none of the first 2 samples of a has bee" in capsys.readouterr().err
+
+
 def test_a_pipe_among_what_describes_tars_is_passed_over(tmp_path):
     tar(tmp_path / "a.tar", pairs(0, 3))
     os.mkfifo(tmp_path / "sizes.json")

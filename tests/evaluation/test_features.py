@@ -13,8 +13,11 @@ from diptych.data.sources import Source, open_source
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
 from diptych.encoder.subject import ImageSubject
+from diptych.errors import TooManyFailures
 from diptych.evaluation import embedding
+from diptych.evaluation.datasets import Row
 from diptych.evaluation.features import Features, embed
+from diptych.evaluation.opening import open_dataset
 
 BOTH = ("embeddings", "features")
 
@@ -89,6 +92,22 @@ def test_features_are_what_a_subject_sees(clip: Clip, data: Path) -> None:
     alone = embed(subject, open_source(data), wanted=BOTH)
     assert np.array_equal(alone.features_ND, both.features_ND)
     assert alone.embeddings_NE.shape == (14, 0)
+
+
+@pytest.mark.parametrize("row", [Row(name="own", title="Own", metric="acc1"), None])
+def test_rows_without_a_label_count_as_samples_that_cannot_be_used(clip: Clip, tmp_path: Path, row: Row | None) -> None:
+    lines = ["image\tlabel"]
+    for i in range(20):
+        Image.new("RGB", (20, 16), (i * 12, 0, 0)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png\t{'' if i < 3 else ('cat', 'dog')[i % 2]}")
+    table = tmp_path / "rows.tsv"
+    table.write_text("\n".join(lines))
+    source = open_dataset(row, table, None) if row else open_source(table)
+    with pytest.raises(TooManyFailures, match=r"3 samples of .* 10% of its 20; the first: .*rows\.tsv, row 1 has"):
+        embed(clip, source, "label")
+    some = embed(clip, source, "label", allowed_failures=0.15)
+    assert len(some.keys) == 17
+    assert len(some.failures) == 3
 
 
 def test_a_pass_that_was_cut_off_goes_on(clip: Clip, data: Path, tmp_path: Path, seen: list[int]) -> None:

@@ -343,7 +343,6 @@ def test_a_data_set_of_ones_own(tmp_path):
         [[dataset]]
         name = "more-cats"
         location = "s3://bucket/cats"
-        title = "More cats"
         classes = "names.txt"
         templates = "pets"
         classes_of = "our-cats"
@@ -355,8 +354,8 @@ def test_a_data_set_of_ones_own(tmp_path):
     cats, more, plain = rows
     assert (cats.metric, cats.kind, cats.classes, cats.split) == ("mean_per_class_recall", "single label", 2, "test")
     assert templates_of(cats) == ("a cat called {}.",)
-    assert (more.title, more.location, more.class_names) == (
-        "More cats",
+    assert (more.name, more.location, more.class_names) == (
+        "more-cats",
         "s3://bucket/cats",
         (("puss", "kitty"), ("tom",)),
     )
@@ -389,7 +388,7 @@ def test_a_data_set_of_ones_own(tmp_path):
         ),
         (
             "[[dataset]]\nname = 'x'\nlocation = 'a'\nkind = 'binary'",
-            "acc1 is of data that are single label, not binary",
+            r"row 1: there is no key 'kind'",
         ),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\nclasses = []", "classes must be a file or a list"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\nclasses = ['a', '']", "classes: number 2: '' has a blank name"),
