@@ -86,7 +86,8 @@ _PAPER = (
         sizes={"paper": _two(50_000, 10_000), "clip_benchmark": _two(45_000, 10_000),
                "published": _two(50_000, 10_000)}),
     # photographs have gone from where they were published, so what is there varies
-    Row(name="birdsnap", title="Birdsnap", classes=500, prompts="birds", sizes={"paper": _two(42_283, 2_149)}),
+    Row(name="birdsnap", title="Birdsnap", classes=500, prompts="birds", published=("birdsnap",),
+        sizes={"paper": _two(42_283, 2_149), "published": _two(47_386, 2_443)}),
     # D and H: all images; published: the first partition
     Row(name="sun397", title="SUN397", classes=397, prompts="scenes", published=("sun397",), hub="wds_sun397",
         sizes={"paper": _two(19_850, 19_850), "clip_benchmark": {"test": 108_754}, "published": _two(19_850, 19_850)},
@@ -146,10 +147,11 @@ _PAPER = (
         names="gtsrb", aliases=("german_traffic_signs",),
         sizes={"paper": _two(26_640, 12_630), "clip_benchmark": _two(26_640, 12_630),
                "published": _two(39_209, 12_630)}),
-    # F: train without the 423 that the paper trains on too; D
+    # F, P: train without the 423 that the paper trains on too; D
     Row(name="kitti_closest_vehicle_distance", title="KITTI Distance", classes=4, prompts="distance",
-        hub="wds_vtab-kitti_closest_vehicle_distance", names="kitti-distance",
-        sizes={"paper": _two(6_770, 711), "clip_benchmark": _two(6_347, 711)},
+        hub="wds_vtab-kitti_closest_vehicle_distance", published=("kitti",), names="kitti-distance",
+        sizes={"paper": _two(6_770, 711), "clip_benchmark": _two(6_347, 711),
+               "published": {"train": 6_347, "val": 423, "test": 711}},
         aliases=("vtab/kitti_closest_vehicle_distance", "kitti", "kitti_distance")),
     # P: 150, 50 and 100 images a country
     Row(name="country211", title="Country211", classes=211, prompts="countries", published=("country-codes",),

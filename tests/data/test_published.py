@@ -257,6 +257,10 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
+def kitti_object(what: str, metres: object) -> str:
+    return f"{what} 0.00 0 -1.57 599.41 156.40 629.75 189.25 2.85 2.63 12.34 0.47 1.49 {metres} -1.56\n"
+
+
 LISTED = {
     "food101": (
         {
@@ -310,6 +314,36 @@ LISTED = {
         ["0034309.jpg", "0034958.jpg"],
         [1, 0],
         ("707-320", "Falcon 900"),
+    ),
+    "birdsnap": (
+        {
+            "species.txt": "id\tcommon\tdir\n1\tBlue Jay\tBlue_Jay\n2\tMallard\tMallard\n",
+            "images.txt": "url\tpath\tspecies_id\nu\tMallard/1.jpg\t2\nu\tBlue_Jay/2.jpg\t1\nu\tBlue_Jay/3.jpg\t1\n",
+            "test_images.txt": "path\nMallard/1.jpg\nBlue_Jay/2.jpg\n",
+            "download/images/Mallard/1.jpg": "",
+            "download/images/Blue_Jay/2.jpg": "",
+        },
+        ["Mallard/1.jpg", "Blue_Jay/2.jpg"],
+        [1, 0],
+        ("Blue Jay", "Mallard"),
+    ),
+    "kitti": (
+        {
+            # The video that is drawn of three is the first by name.
+            "mapping/train_mapping.txt": "d drive_c 7\nd drive_a 1\nd drive_b 3\nd drive_a 2\n",
+            "mapping/train_rand.txt": "1,4,3,2\n",
+            "training/label_2/000001.txt": "".join(
+                kitti_object(what, metres) for what, metres in (("DontCare", -1000), ("Car", 20.01), ("Tram", 4.5))
+            ),
+            "training/label_2/000003.txt": kitti_object("Van", 8.0),
+            "training/label_2/000000.txt": "",
+            "training/label_2/000002.txt": "",
+            "training/image_2/000001.png": "",
+            "training/image_2/000003.png": "",
+        },
+        ["000001.png", "000003.png"],
+        [2, 0],
+        None,
     ),
     "gtsrb": (
         {
@@ -541,6 +575,74 @@ def test_cars(tmp_path):
     mat(tmp_path / "devkit/cars_train_annos.mat", annotations=np.array([[1, 2]]))
     with pytest.raises(DataError, match="annotation 1 has no 'fname'"):
         open_layout("cars", tmp_path, "train")
+
+
+def test_kitti_by_how_far_away_the_closest_vehicle_is(tmp_path):
+    objects = [
+        kitti_object("Truck", 20.0) + kitti_object("Car", 45),
+        kitti_object("Pedestrian", 3) + kitti_object("Cyclist", 2),
+        kitti_object("Car", 7.9) + kitti_object("Van", 30),
+        "",
+        kitti_object("Van", 20.1),
+        kitti_object("Car", -0.5),
+    ]
+    for i, lines in enumerate(objects):
+        write(tmp_path, {f"training/label_2/{i:06}.txt": lines, f"training/image_2/{i:06}.png": ""})
+    drives = [f"2011_09_26 drive_{i:02} {i}" for i in (*range(20), 19, 18)]
+    kit = {"train_mapping.txt": "\n".join(drives), "train_rand.txt": "20, 21, 19, 22, 1, 2"}
+    write(tmp_path / "devkit_object/mapping", kit)
+    found = {}
+    for split in ("train", "val", "test"):
+        source = open_layout("kitti", tmp_path, split)
+        assert read(source, 0).image.is_file()
+        found |= {read(source, i).key: (split, read(source, i).label) for i in range(len(source))}
+    # The fourth of four videos by name is drawn first, then the second: so it is with TensorFlow Datasets' generator.
+    assert [found[f"{i:06}.png"] for i in range(6)] == [
+        ("test", 1), ("test", 3), ("train", 0), ("train", 3), ("train", 2), ("val", 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("mapping/train_rand.txt", "1, 5", r"train_rand\.txt: '5' is no line of train_mapping\.txt, which has 4"),
+        ("mapping/train_rand.txt", "1, 2", r"train_rand\.txt is of 2 images, but .*label_2 is of 4"),
+        ("mapping/train_rand.txt", "1, 2, 2, 1", r"train_rand\.txt has images of 2 videos, which make no three splits"),
+        ("mapping/train_mapping.txt", "d", r"train_mapping\.txt, line 1: 'd' has 1 fields, not 2"),
+        ("training/label_2/000001.txt", "Car 1 2\n", r"000001\.txt, line 1: 'Car 1 2' has 3 fields, not 15"),
+        ("training/label_2/000003.txt", kitti_object("Car", "nan"), r"000003\.txt, line 1: 'nan' is no distance"),
+    ],
+)
+def test_kitti_with_a_fault(file, text, message, tmp_path):
+    write(tmp_path, LISTED["kitti"][0] | {file: text})
+    with pytest.raises(DataError, match=message):
+        open_layout("kitti", tmp_path, "test")
+
+
+def test_kitti_without_its_development_kit(tmp_path):
+    write(tmp_path, {"training/label_2/000000.txt": kitti_object("Car", 1.0)})
+    with pytest.raises(DataError, match=r"no mapping/train_rand\.txt, here or in .* \(devkit_object\.zip\)"):
+        open_layout("kitti", tmp_path, "test")
+
+
+def test_birdsnaps_photographs_that_could_not_be_fetched_are_left_out(tmp_path, capsys):
+    write(tmp_path, LISTED["birdsnap"][0])
+    with pytest.raises(DataError, match="lists no image"):
+        open_layout("birdsnap", tmp_path, "train")  # its only image is not there
+    capsys.readouterr()
+    (tmp_path / "download/images/Mallard/1.jpg").unlink()
+    source = open_layout("birdsnap", tmp_path, "test")
+    assert [read(source, i).key for i in range(len(source))] == ["Blue_Jay/2.jpg"]
+    assert "1 of the 2 images that" in capsys.readouterr().err
+    (tmp_path / "species.txt").write_text("id\tcommon\n1\tBlue Jay\n3\tMallard\n")
+    with pytest.raises(DataError, match=r"species\.txt does not number its 2 species from 1"):
+        open_layout("birdsnap", tmp_path, "test")
+    (tmp_path / "species.txt").write_text("id\tcommon\n1\tBlue Jay\n")
+    with pytest.raises(DataError, match=r"images\.txt, line 2: there is no species 2"):
+        open_layout("birdsnap", tmp_path, "test")
+    (tmp_path / "images.txt").write_text("url\tpath\nu\tMallard/1.jpg\n")
+    with pytest.raises(DataError, match="has no column 'species_id'; it has url, path"):
+        open_layout("birdsnap", tmp_path, "test")
 
 
 def test_clevr_counts_what_is_in_a_scene(tmp_path):

@@ -11,6 +11,7 @@ from diptych.data.folders import subfolders
 from diptych.data.published import cifar, mat, videos
 from diptych.data.published import image_folders as folders
 from diptych.data.published import image_lists as lists
+from diptych.data.published.birdsnap import birdsnap
 from diptych.data.published.clevr import clevr_counts
 from diptych.data.published.fer2013 import fer2013
 from diptych.data.published.grouped_folders import grouped_folders
@@ -19,6 +20,7 @@ from diptych.data.published.hateful_memes import hateful_memes
 from diptych.data.published.hdf5 import patch_camelyon
 from diptych.data.published.idx import idx
 from diptych.data.published.karpathy import karpathy
+from diptych.data.published.kitti import kitti
 from diptych.data.published.objectnet import objectnet
 from diptych.data.published.stl10 import stl10_binary
 from diptych.data.published.vid_robust import vid_robust
@@ -69,6 +71,8 @@ LAYOUTS: dict[str, Layout] = {
     "flowers": Layout(("imagelabels.mat",), {"train": "trnid", "val": "valid", "test": "tstid"}, mat.flowers),
     "cars": Layout(("devkit/cars_meta.mat",), _TRAIN_TEST, mat.cars),
     "gtsrb": Layout(("GT-final_test.csv", "Final_Test/", "Final_Training/", "Training/00000/"), _TRAIN_TEST, gtsrb),
+    "birdsnap": Layout(("test_images.txt",), _TRAIN_TEST, birdsnap),
+    "kitti": Layout(("training/label_2/",), _TRAIN_VAL_TEST, kitti),
     "voc2007": Layout(("ImageSets/Main/",), _same("train", "val", "trainval", "test"), voc2007),
     "fer2013-csv": Layout(("fer2013.csv",), {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}, fer2013),
     "hateful-memes": Layout(
