@@ -652,6 +652,11 @@ def test_locations_may_not_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("no location was given") == 2
 
 
+def test_listing_data_sets_does_not_wait_for_torch():
+    program = "import sys; from diptych.cli.main import main; main(['datasets']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
 def test_data_sets_are_listed_with_a_line_each_and_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
     from diptych.evaluation.datasets import DATASETS
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from diptych.data.files import printable
@@ -98,18 +97,20 @@ def resize_and_crop(image: Image.Image, spec: PreprocessSpec) -> Tensor:
     resized = image.resize((width, height), _FILTERS[spec.interpolation])
     left, top = round((width - size) / 2), round((height - size) / 2)
     cropped = resized.crop((left, top, left + size, top + size))
+    import torch  # takes seconds, and most of what reads data needs none of it
+
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1).contiguous()
 
 
 def normalise(pixels_BCHW: Tensor, spec: PreprocessSpec) -> Tensor:
     """uint8 pixels in 0..255 as float32 with the mean and deviation of the spec taken out, as towers expect them."""
-    return normalise_in_place(pixels_BCHW.to(torch.float32), spec)
+    return normalise_in_place(pixels_BCHW.float(), spec)
 
 
 def normalise_in_place(pixels_BCHW: Tensor, spec: PreprocessSpec) -> Tensor:
     """`normalise` of pixels that are float32 already, in 0..255: they themselves are changed, and returned."""
-    mean_C11 = torch.tensor(spec.mean).view(3, 1, 1)
-    std_C11 = torch.tensor(spec.std).view(3, 1, 1)
+    mean_C11 = pixels_BCHW.new_tensor(spec.mean).view(3, 1, 1)
+    std_C11 = pixels_BCHW.new_tensor(spec.std).view(3, 1, 1)
     return pixels_BCHW.div_(255).sub_(mean_C11).div_(std_C11)
 
 
