@@ -65,6 +65,29 @@ def test_a_difference_that_may_be_luck_is_not_called_better() -> None:
     assert str(compare(*reversed(two(a, b)))).startswith("no difference is shown: A is ahead of B by 2.4 points (-")
 
 
+def test_a_sentence_needs_both_interval_and_p() -> None:
+    five_more = compare(*two(np.arange(100) < 55, np.arange(100) < 50))
+    assert five_more.interval[0] > 0
+    assert five_more.p == pytest.approx(2 / 2**5)
+    assert str(five_more).startswith("no difference is shown: A is ahead of B by 5.0 points (0.1 to ")
+    six_values = np.array([5.1, 1.2, 3.3, -1.2, 1.2, 6.9])
+    few = compare(*two(six_values, 0 * six_values))
+    assert few.interval[0] < 0 < few.interval[1]
+    assert few.p < 0.05
+    assert str(few).startswith("no difference is shown: A is ahead of B by")
+
+
+def test_clusters_that_agree_are_as_unsure_as_so_many_samples() -> None:
+    """Two models that hit the same in twenty clusters of five know no more of a difference than of twenty samples."""
+    hits_K = np.arange(20) % 3 == 0
+    hits, clusters = np.repeat(hits_K, 5), np.repeat(np.arange(20), 5).tolist()
+    whole = compare(Measured("A", range(100), hits, clusters), Measured("B", range(100), hits))
+    alone = compare(Measured("A", range(20), hits_K), Measured("B", range(20), hits_K))
+    assert whole.interval == pytest.approx(alone.interval)
+    assert whole.interval[1] > 0.1
+    assert whole.p == alone.p == 1
+
+
 def test_as_small_a_p_is_told_as_draws_allow() -> None:
     a, images = np.ones(300), (np.arange(300) // 5).tolist()
     one, two = (Measured(name, range(300), hits, images) for name, hits in (("A", a), ("B", 1 - a)))

@@ -206,7 +206,24 @@ def test_binary_scores() -> None:
         binary.score(images_NE, np.array([1, 0, 2, 0]))
 
 
-def test_a_perfect_area_has_an_interval_all_the_same() -> None:
-    area, (low, high) = roc_auc(np.arange(20.0), np.arange(20) >= 10)
+def test_images_that_score_the_same_in_both_classes_are_wrong() -> None:
+    found = binary.score(np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]]), np.array([0, 1, 1]))
+    assert found.metrics["acc1"] == 1 / 3
+    assert found.intervals["acc1"] == intervals.exact(1, 3)
+
+
+@pytest.mark.parametrize(("positives", "pairs"), [(10, 10), (15, 5), (5, 5)])
+def test_a_perfect_area_has_an_interval_all_the_same(positives: int, pairs: int) -> None:
+    area, (low, high) = roc_auc(np.arange(20.0), np.arange(20) >= 20 - positives)
     assert (area, high) == (1, 1)
-    assert low == pytest.approx(0.025 ** (1 / 10))  # Clopper-Pearson of 10 in 10
+    assert low == pytest.approx(0.025 ** (1 / pairs))  # Clopper-Pearson of as many as the smaller class has
+    area, (low, high) = roc_auc(-np.arange(20.0), np.arange(20) >= 20 - positives)
+    assert (area, low) == (0, 0)
+    assert high == pytest.approx(1 - 0.025 ** (1 / pairs))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_one_image_of_a_class_tells_nothing_of_an_area(wanted: bool) -> None:
+    area, limits = roc_auc(np.arange(11.0), (np.arange(11) == 7) == wanted)
+    assert area == pytest.approx(0.7 if wanted else 0.3)
+    assert limits == (0, 1)
