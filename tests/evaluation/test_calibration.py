@@ -233,6 +233,8 @@ def test_a_threshold_by_hand() -> None:
     assert (found.missed, found.refused) == (1, 0.5)
     assert found.coverage_interval == intervals.exact(3, 6)
     assert found.accuracy_interval == intervals.exact(2, 3)
+    most = at_threshold(CONFIDENCE, CORRECT, 0.6, np.array([1, 1, 0, 1, 0, 0]))
+    assert (most.refused, most.refused_interval) == (2 / 3, intervals.exact(2, 3))
     nothing = at_threshold(CONFIDENCE, CORRECT, 0.95)
     assert (nothing.answered, nothing.accuracy, nothing.accuracy_interval, nothing.refused) == (0, None, (0, 1), None)
     with pytest.raises(DataError, match="1 samples that belong to no class count as right"):
@@ -250,6 +252,12 @@ def test_a_curve_by_hand() -> None:
     assert found.best == pytest.approx((1 / 4 + 2 / 5 + 3 / 6) / 6)
     assert found.random == 0.5
     assert found.interval[0] <= found.area <= found.interval[1]
+
+
+def test_the_interval_of_a_curve_is_of_samples_in_the_order_of_their_confidence() -> None:
+    found = risk_coverage(np.linspace(1, 0, 90), np.arange(90) < 60)
+    assert found.area == found.best
+    assert 0.02 < found.interval[0] < found.area < found.interval[1] < 0.15 < found.random
 
 
 @settings(max_examples=30, deadline=None)
