@@ -260,6 +260,16 @@ def test_the_interval_of_a_curve_is_of_samples_in_the_order_of_their_confidence(
     assert 0.02 < found.interval[0] < found.area < found.interval[1] < 0.15 < found.random
 
 
+def test_a_curve_of_answers_that_are_all_right_is_not_certain() -> None:
+    confidence_N = np.linspace(1, 0, 50)
+    for correct_N, area, limits in (
+        (np.ones(50), 0, intervals.exact(0, 50)),
+        (np.zeros(50), 1, intervals.exact(50, 50)),
+    ):
+        found = risk_coverage(confidence_N, correct_N)
+        assert (found.area, found.interval) == (area, limits)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 40), st.floats(0, 1))
 def test_a_curve_is_all_thresholds(seed: int, samples: int, wanted: float) -> None:
