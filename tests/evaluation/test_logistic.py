@@ -155,6 +155,9 @@ def test_beyond_fp32_the_fit_goes_on_in_fp64() -> None:
     probe = solve(problem, 1.0, tolerance=1e-9)
     assert probe.converged
     assert probe.gradient <= 1e-9
+    cut = solve(problem, 1.0, tolerance=1e-9, most_iterations=in_fp32.iterations + 1)  # of both precisions together
+    assert (cut.iterations, cut.converged) == (in_fp32.iterations + 1, False)
+    assert not solve(problem, 1.0, tolerance=0).converged  # where fp64 stalls too
 
 
 def test_where_it_starts_decides_only_how_long_it_takes() -> None:
@@ -268,8 +271,9 @@ def test_what_cannot_be_fitted() -> None:
             fit(features_ND, truth, 1.0)
     with pytest.raises(DataError, match="labels go from 0 to 1, but there are 1 classes"):
         fit(features_ND, labels_N, 1.0, classes=1)
-    with pytest.raises(ConfigError, match="above 0, not 0"):
-        fit(features_ND, labels_N, 0.0)
+    for strength in (0.0, np.inf, np.nan):
+        with pytest.raises(ConfigError, match=f"above 0, not {strength}"):
+            fit(features_ND, labels_N, strength)
     probe = fit(features_ND, labels_N, 1.0)
     with pytest.raises(DataError, match="3 features a sample, and the probe takes 4"):
         probe.scores(features_ND[:, :3])
