@@ -6,6 +6,7 @@ import torch
 from scipy import optimize
 
 from diptych.errors import ConfigError, DataError
+from diptych.evaluation.lbfgs import Point, minimise
 from diptych.evaluation.linear import Linear
 from diptych.evaluation.logistic import Probe, _minimum, fit, solve
 from diptych.evaluation.logistic_problem import prepare
@@ -160,6 +161,47 @@ def test_beyond_fp32_the_fit_goes_on_in_fp64() -> None:
     assert not solve(problem, 1.0, tolerance=0).converged  # where fp64 stalls too
 
 
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_gradients_keep_their_digits_where_probabilities_near_one(exclusive: bool) -> None:
+    """In fp32, 1 - p of a sample that is right by 20 is 2e-9, and p - 1 would be 0."""
+    features_ND, labels_N = np.eye(4, dtype=np.float32), np.arange(4)
+    problem = prepare(features_ND, labels_N if exclusive else np.eye(4, dtype=int)[labels_N])
+    parameters = problem.start(Linear(40 * np.eye(4), np.full(4, -20.0)))
+    single, double = (problem.evaluate(1e-12, dtype, parameters) for dtype in (torch.float32, torch.float64))
+    assert 0 < double.gradient_CP.abs().max() < 1e-7
+    torch.testing.assert_close(single.gradient_CP, double.gradient_CP, rtol=1e-4, atol=1e-14)
+    assert single.objective == pytest.approx(double.objective, rel=1e-4)
+
+
+def noisy(parameters_CP: torch.Tensor, generator: torch.Generator) -> Point:
+    """A parabola above one of which neither value nor slope is known below a thousandth of its width."""
+    noise_CP = 1e-3 * torch.randn(parameters_CP.shape, generator=generator, dtype=torch.float64)
+    value = 1 + 0.5 * float(parameters_CP.square().sum())
+    return Point(parameters_CP, round(value, 5), parameters_CP + noise_CP, torch.ones_like(parameters_CP))
+
+
+def test_a_search_that_only_noise_leads_on_is_given_up() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = minimise(
+        lambda parameters_CP: noisy(parameters_CP, generator),
+        torch.full((3, 4), 5.0, dtype=torch.float64),
+        lambda _: False,
+        most_iterations=10_000,
+        rounding=1e-5,
+    )
+    assert found.end == "stalled"
+    assert found.iterations < 300
+    assert found.point.parameters_CP.abs().max() < 0.02
+
+
+@pytest.mark.parametrize("strength", [1e-2, 1e-4, 1e-6])
+def test_a_weak_penalty_does_not_end_a_fit_early(strength: float) -> None:
+    """The gradient alone is within the tolerance where the objective is yet two or three times too large."""
+    problem = prepare(*drawn(400, 60, 4))
+    least = solve(problem, strength, tolerance=1e-11, most_iterations=5000)
+    assert solve(problem, strength).objective == pytest.approx(least.objective, rel=1e-4)
+
+
 def test_where_it_starts_decides_only_how_long_it_takes() -> None:
     features_ND, labels_N = drawn(300, 12, 5)
     problem = prepare(features_ND, labels_N)
@@ -179,7 +221,8 @@ def test_the_optimum_of_a_penalty_that_draws_elsewhere_is_scipys(samples: int, c
     features_ND, labels_N = drawn(samples, 9, classes)
     truth = labels_N if exclusive else several(labels_N, classes)
     towards = Linear(np.random.default_rng(2).standard_normal((classes, 9)), np.zeros(classes))
-    towards.weights_CD[:] -= towards.weights_CD.mean(axis=0)  # what all exclusive classes share is not looked at
+    if exclusive:
+        towards.weights_CD[:] -= towards.weights_CD.mean(axis=0)  # what all exclusive classes share is not looked at
     probe = solve(prepare(features_ND, truth, classes, towards), 0.7, tolerance=1e-9)
 
     def value(parameters: np.ndarray) -> float:

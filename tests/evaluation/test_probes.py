@@ -1,5 +1,6 @@
 """The search over strengths, draws of few examples, crossings, and classifiers without training."""
 
+import dataclasses
 import math
 import sys
 
@@ -313,14 +314,36 @@ def test_no_order_of_samples_decides_and_features_that_tell_nothing_get_nothing_
         assert (one.argmax(axis=1) == other.argmax(axis=1)).all()
 
 
+def test_cosines_that_only_rounding_tells_apart_share_a_vote() -> None:
+    angles = np.pi / 4 + np.array([0, 4e-7, -4e-7])
+    samples = Labelled(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 1, 2]))
+    query = np.array([[1.0, 0.0]])
+    similarities = neighbours.unit(samples.features_ND) @ neighbours.unit(query)[0]
+    assert len(set(similarities.tolist())) == 3
+    (scores_QC,) = neighbours.vote(samples, query, (1,), 3)
+    assert scores_QC[0].round(2).tolist() == [0.33] * 3
+
+
+def test_nearness_never_outvotes_a_vote() -> None:
+    features_ND = np.repeat(np.array([[1.0, 0.0], [-1.0, 0.0]], np.float32), [500, 501], axis=0)
+    samples = Labelled(features_ND, np.repeat([0, 1], [500, 501]))
+    (scores_QC,) = neighbours.vote(samples, features_ND[:1], (1001,), 2)
+    assert scores_QC.argmax() == 1
+
+
 def test_neighbours_are_chosen_by_the_validation_split() -> None:
     train, validation, test = split(90), split(60, start=90), split(100, start=150)
     found = neighbours.nearest_neighbours(train, validation)
     assert list(found.metrics) == [1, 2, 5, 10, 20, 50]  # no more than there are samples
+    for count, metric in found.metrics.items():  # of training samples alone, so that no sample votes for itself
+        (scores_QC,) = neighbours.vote(train, validation.features_ND, (count,), 3)
+        assert metric == probes.accuracy(scores_QC, validation.truth)
     best = max(found.metrics.values())
     assert found.count == min(count for count, value in found.metrics.items() if value == best)
     assert len(found.samples.truth) == 150
     assert probes.accuracy(found.scores(test.features_ND), test.truth) > 0.5
+    assert neighbours.nearest_neighbours(train, validation, lambda *_: 0.5).count == 1  # of equals the fewest
+    assert neighbours.nearest_neighbours(train, validation, counts=(91, 90)).count == 90
     with pytest.raises(ConfigError, match="of 90 samples"):
         neighbours.nearest_neighbours(train, validation, counts=(91,))
     both = neighbours.vote(Labelled(train.features_ND, several(train.truth, 3)), test.features_ND, (5,), 3)[0]
@@ -337,6 +360,9 @@ def test_a_cache_adds_what_examples_say() -> None:
     found = neighbours.cache(samples, validation, weights_CE, scale=20.0)
     zero_shot = found.metrics[0.0, 1.0]
     assert found.metrics[found.weight, found.sharpness] == max(found.metrics.values()) > zero_shot
+    for (weight, sharpness), metric in found.metrics.items():
+        there = dataclasses.replace(found, weight=weight, sharpness=sharpness)
+        assert metric == probes.accuracy(there.scores(validation.features_ND), validation.truth)
     query = neighbours.unit(validation.features_ND[:1])[0]
     keys = neighbours.unit(samples.features_ND)
     logits = 20 * neighbours.unit(weights_CE) @ query
