@@ -211,6 +211,19 @@ def test_scaling_mends_calibration_and_changes_no_answer() -> None:
         scaled(logits_NC, labels_N, held_out=1)
 
 
+def test_a_temperature_is_fitted_on_some_samples_and_measured_on_the_others() -> None:
+    logits_NC, labels_N = drawn(300, 4, 5)
+    found, order_N = scaled(logits_NC, labels_N, held_out=0.3, seed=2), np.random.default_rng(2).permutation(300)
+    fit_N, rest_N = order_N[:90], order_N[90:]
+    assert found.temperature == fit_temperature(logits_NC[fit_N], labels_N[fit_N])
+    for measured, temperature in ((found.before, 1.0), (found.after, found.temperature)):
+        assert measured == calibration(softmax(logits_NC[rest_N], temperature), labels_N[rest_N], seed=2)
+
+
+def test_logits_of_any_size_have_probabilities() -> None:
+    assert softmax(np.array([[1e4, 0.0, 1e4], [-1e4, -1e4, -2e4]])).tolist() == [[0.5, 0, 0.5], [0.5, 0.5, 0]]
+
+
 def test_temperatures_that_are_none() -> None:
     with pytest.raises(DataError, match="every answer is right"):
         fit_temperature(np.eye(3), np.arange(3))

@@ -92,12 +92,26 @@ def test_blocks_of_samples_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rotation_changes_nothing_but_the_axes() -> None:
     for samples, dimensions in ((40, 7), (7, 40)):
         features_ND, _ = drawn(samples, dimensions, 3)
+        features_ND[:, 1] = features_ND[:, 0]  # an axis of no variance
         found = rotate(features_ND)
         basis_DR = found.basis_DR.numpy()
+        assert basis_DR.shape == (dimensions, min(samples, dimensions))
+        variances_R = ((features_ND - features_ND.mean(axis=0)) @ basis_DR).var(axis=0)
+        np.testing.assert_allclose(found.variances_R.numpy(), variances_R, atol=1e-9)
+        assert (found.variances_R.numpy() >= 0).all()
         np.testing.assert_allclose(basis_DR.T @ basis_DR, np.eye(basis_DR.shape[1]), atol=1e-12)
         back_ND = found.features_NR.numpy() @ basis_DR.T + found.mean_D.numpy()
         np.testing.assert_allclose(back_ND, features_ND, atol=1e-10)
         assert (np.diff(found.variances_R.numpy()) <= 1e-9).all()
+
+
+def test_features_keep_the_precision_that_they_came_in() -> None:
+    features_ND, labels_N = drawn(40, 6, 3)
+    probe = fit(features_ND, labels_N, 1.0)
+    for given, kept in ((np.float64, np.float64), (np.float32, np.float32), (np.float16, np.float32)):
+        cast_ND = features_ND.astype(given)
+        assert rotate(cast_ND).features_NR.numpy().dtype == kept
+        assert probe.scores(cast_ND).dtype == kept
 
 
 @pytest.mark.parametrize("strength", [1e4, 1.0, 1e-2])
@@ -171,6 +185,29 @@ def test_gradients_keep_their_digits_where_probabilities_near_one(exclusive: boo
     assert 0 < double.gradient_CP.abs().max() < 1e-7
     torch.testing.assert_close(single.gradient_CP, double.gradient_CP, rtol=1e-4, atol=1e-14)
     assert single.objective == pytest.approx(double.objective, rel=1e-4)
+
+
+def test_a_search_counts_its_steps_and_looks() -> None:
+    bends_CP = torch.tensor([[1.0, 5.0, 100.0]], dtype=torch.float64)
+    looks = []
+
+    def parabola(parameters_CP: torch.Tensor) -> Point:
+        looks.append(parameters_CP)
+        value = 0.5 * float((bends_CP * parameters_CP.square()).sum())
+        return Point(parameters_CP, value, bends_CP * parameters_CP, torch.ones_like(bends_CP))
+
+    begin = torch.ones_like(bends_CP)
+    newton = Point(begin, 53.0, bends_CP, bends_CP)
+    assert newton.decrease == pytest.approx(53)  # with the diagonal as it is, a step takes off all
+    for most in (0, 1, 3):
+        looks.clear()
+        found = minimise(parabola, begin, lambda _: False, most_iterations=most, rounding=1e-15)
+        assert (found.end, found.iterations, found.evaluations) == ("cut off", most, len(looks))
+        assert len(looks) > most
+    whole = minimise(parabola, begin, lambda point: point.objective < 1e-12, most_iterations=99, rounding=1e-15)
+    assert (whole.end, whole.evaluations) == ("done", len(looks) - found.evaluations)
+    few = minimise(parabola, begin, lambda _: False, most_iterations=whole.iterations - 1, rounding=1e-15)
+    assert few.point.objective >= 1e-12  # one step less does not get there
 
 
 def noisy(parameters_CP: torch.Tensor, generator: torch.Generator) -> Point:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -134,6 +135,10 @@ def test_without_a_validation_split_a_share_of_train_is_held_out() -> None:
     other = held_out(split(103, classes=4), 0.2, 8)[1]
     np.testing.assert_array_equal(again.features_ND, validation.features_ND)
     assert not np.array_equal(other.features_ND, validation.features_ND)
+    searched = probes.search(split(103, classes=4), seed=7)
+    trials = probes.select(train, validation).trials
+    assert [trial.metric for trial in searched.selection.trials] == [trial.metric for trial in trials]
+    assert [trial.objective for trial in searched.selection.trials] == [trial.objective for trial in trials]
     rows = np.concatenate([train.features_ND, validation.features_ND])
     assert len(np.unique(rows, axis=0)) == 103
     with pytest.raises(DataError, match="no class has two samples"):
@@ -216,6 +221,12 @@ def test_a_penalty_may_draw_to_other_weights_than_zeros() -> None:
     found = probes.select(train, validation, towards=towards)
     strongest = found.trials[0]
     assert strongest.strength == 1e6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so few samples any strength may be the best
+        searched = probes.search(train, validation, towards=towards)
+    both = joined(train, validation)
+    again = solve(prepare(both.features_ND, both.truth, 3, towards), searched.selection.chosen.strength)
+    assert searched.probe.objective == pytest.approx(again.objective, rel=1e-4)
     # As they are, in what meets no example too; the bias alone is fitted.
     probe = solve(prepare(train.features_ND, train.truth, 3, towards), 1e6)
     scores_NC, expected_NC = probe.scores(test.features_ND), towards.scores(test.features_ND)
@@ -322,6 +333,14 @@ def test_cosines_that_only_rounding_tells_apart_share_a_vote() -> None:
     assert len(set(similarities.tolist())) == 3
     (scores_QC,) = neighbours.vote(samples, query, (1,), 3)
     assert scores_QC[0].round(2).tolist() == [0.33] * 3
+
+
+def test_rows_of_unit_norm() -> None:
+    found = neighbours.unit(np.array([[0.03, 0.04], [0, 0], [30, 40]]))
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(DataError, match="no finite numbers"):
+            neighbours.unit(np.array([[1.0, 2.0], [bad, 1.0]]))
 
 
 def test_nearness_never_outvotes_a_vote() -> None:
