@@ -51,6 +51,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_the_search_finds_the_best_of_the_grid(tried: list[float], best: float) -> None:
     found = probes.select(split(), split(), lambda scores_NC, _: -abs(scores_NC[0, 0] - best))
     assert math.log10(found.chosen.strength) == pytest.approx(best)
+    assert found.probe.strength == found.chosen.strength
     assert not found.at_edge
     assert len(tried) == len(set(tried)) <= 15
     steps = np.log10(tried) * probes.STEPS_PER_DECADE
