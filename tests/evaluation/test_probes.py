@@ -103,6 +103,19 @@ def test_a_search_on_real_features_refits_on_all() -> None:
     assert found.validation == "60 samples given"
 
 
+def test_classes_that_train_has_not_are_there() -> None:
+    both, test = split(90, classes=4), split(30, classes=4, start=90)
+    train = both.take(np.flatnonzero(both.truth < 3))
+    for classes, expected in ((None, 4), (6, 6)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of so few samples any strength may be the best
+            found = probes.search(train, test, classes=classes)
+        for probe in (found.probe, found.selection.probe):
+            assert probe.weights_CD.shape == (expected, 6)
+        assert (found.selection.probe.bias_C[3:] == -np.inf).all()
+        assert np.isfinite(found.probe.bias_C[3])  # it is in the other split
+
+
 def test_scikit_learn_chooses_alike() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn, the reference, is not installed (extra `eval`)")
     train, validation = split(90), split(60, start=90)
@@ -189,6 +202,9 @@ def test_draws_are_balanced_nested_and_keyed() -> None:
     np.testing.assert_array_equal(few_shot.draw(labels_N, 4, 5), four)
     assert not np.array_equal(few_shot.draw(labels_N, 4, 6), four)
     np.testing.assert_array_equal(few_shot.draw(labels_N[:23], 4, 5), four[four < 23])  # a class more changes no other
+    assert (np.diff(four) > 0).all()
+    alike = few_shot.draw(np.repeat([0, 1], 50), 8, 0)
+    assert set(alike[:8]) != set(alike[8:] - 50)  # classes of one size do not give the same places
     many_N = np.zeros(1000, int)
     together = [set(few_shot.draw(many_N, 16, seed, number)) for seed in range(4) for number in range(5)]
     assert len(set().union(*together)) > 250  # of 320; five seeds in a row would have been 8 draws of 16
@@ -214,6 +230,31 @@ def test_few_shots_learn_and_are_reproducible() -> None:
     assert set(searched.strengths) <= {probes.strength_of(number) for number in range(97)}
     with pytest.raises(DataError, match="one class"):
         few_shot.few_shot(Labelled(train.features_ND, several(train.truth, 3)), test, 1.0)
+
+
+def test_few_shots_are_searched_on_the_validation_split_alone() -> None:
+    train, tune, test = (split(60, 12, seed=3, start=start) for start in (0, 60, 120))
+    towards = Linear(np.random.default_rng(1).standard_normal((4, 12)), np.zeros(4))
+    told = {"classes": 4, "towards": towards}
+    (point,) = few_shot.few_shot(train, test, tune, _likelihood, shots=(5,), draws=3, seed=8, **told)
+    drawn_ones = [train.take(few_shot.draw(train.truth, 5, 8, number)) for number in range(3)]
+    assert len({one.features_ND.tobytes() for one in drawn_ones}) == 3
+    found = [probes.select(one, tune, _likelihood, **told) for one in drawn_ones]
+    assert point.strengths == tuple(one.chosen.strength for one in found)
+    assert point.metrics == tuple(_likelihood(one.probe.scores(test.features_ND), test.truth) for one in found)
+    assert point.unconverged == sum(not one.probe.converged for one in found)
+    assert point.examples == 5
+    weights_CE = towards.weights_CD[:3]
+    (cached,) = few_shot.few_shot_cache(
+        train, test, tune, weights_CE, _likelihood, scale=7, shots=(5,), draws=3, seed=8
+    )
+    caches = [neighbours.cache(one, tune, weights_CE, _likelihood, scale=7) for one in drawn_ones]
+    assert cached.weights == tuple(one.weight for one in caches)
+    assert cached.sharpnesses == tuple(one.sharpness for one in caches)
+    assert cached.metrics == tuple(_likelihood(one.scores(test.features_ND), test.truth) for one in caches)
+    two = Labelled(test.features_ND[test.truth < 2], test.truth[test.truth < 2])
+    (pair,) = few_shot.few_shot(two, two, 1.0, shots=(5,), draws=1)
+    assert ((pair.answers[0].more_N > 0) == (pair.answers[0].predicted_N == 1)).all()
 
 
 def test_a_penalty_may_draw_to_other_weights_than_zeros() -> None:

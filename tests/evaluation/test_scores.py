@@ -168,6 +168,15 @@ def test_scores_of_classes_are_judged_as_embeddings_and_weights_are(seed: int, a
         assert found.predictions["brier"] == pytest.approx(brier_N, rel=1e-5)
 
 
+def test_chance_is_among_all_classes_and_answers_are_the_first_of_a_name() -> None:
+    scores_NC = np.array([[0, 1, 1 + 1e-7, 0, 0, 0], [3, 1, 1, 0, 0, 0]])  # one name, told apart by rounding
+    found = zero_shot.score_classes(scores_NC, np.array([2, 0]), first_C=np.array([0, 1, 1, 3, 4, 5]))
+    assert found.predictions["predicted"] == (1, 0)
+    assert found.predictions["rank"] == (2, 1)
+    assert found.chance == {"acc1": 1 / 6, "acc5": 5 / 6, "mean_per_class_recall": 1 / 6}
+    assert found.metrics == {"acc1": 0.5, "acc5": 1, "mean_per_class_recall": 0.5}
+
+
 def test_each_query_needs_an_answer() -> None:
     with pytest.raises(ValueError, match="right answer"):
         ranks(np.eye(2), np.eye(2), np.array([[0, 0]]))
