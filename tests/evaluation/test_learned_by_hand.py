@@ -30,16 +30,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:the best strength", "ignore:.*di
 
 NAMES = ("blue", "green", "grey")
 SIZES = {"train": 60, "validation": 45, "test": 90}
+WRONG = 20  # images of the test split that a zero-shot classifier is made to miss
 CENTRES_CD = np.random.default_rng(9).normal(size=(3, 40))
 
 
 class Listed:
     """A source of labels alone."""
 
-    class_names, templates = NAMES, None
+    templates = None
 
-    def __init__(self, name: str, labels: list[int]) -> None:
-        self.name, self.labels = name, labels
+    def __init__(self, name: str, labels: list[int], class_names: tuple[str, ...] = NAMES) -> None:
+        self.name, self.labels, self.class_names = name, labels, class_names
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -138,6 +139,23 @@ def test_few_shots_from_zero_shot_weights(clip: Clip) -> None:
     whole = probes.search(PARTS["train"], PARTS["validation"], recall, **told)
     full = recall(whole.probe.scores(PARTS["test"].features_ND), TRUTH["test"])
     assert scores.metrics["lp_mean_per_class_recall"] == pytest.approx(full)
+
+
+def test_a_zero_shot_classifier_is_matched_by_the_whole_probe_where_no_shots_do(clip: Clip) -> None:
+    names = (*NAMES, "red")  # of which there is no image, so that it gives no example either
+    sources = [Listed(split, TRUTH[split].tolist(), names) for split in ("test", "train", "validation")]
+    plan = shot_tasks.plan_few_shot(clip, Splits(*sources), Options(shots=(1, 2), draws=2))
+    weights_CE = clip.classifier(names).weights_CE
+    wrong_N = np.arange(90) < WRONG
+    answers_N = np.where(wrong_N, (TRUTH["test"] + 1) % 3, TRUTH["test"])
+    test = dataclasses.replace(FEATURES["test"], embeddings_NE=weights_CE[answers_N])
+    details = plan.score(FEATURES | {"test": test}).details
+    assert details["zero_shot"] == 1 - WRONG / 90
+    means, full = np.mean(details["accuracies"], axis=1), details["full"]
+    assert means.max() < details["zero_shot"] < full["accuracy"]
+    assert full["examples"] == 105 / 3
+    share = (details["zero_shot"] - means[1]) / (full["accuracy"] - means[1])
+    assert details["shots_to_match"] == {"shots": pytest.approx(2 * (35 / 2) ** share), "kind": "between"}
 
 
 @pytest.mark.parametrize("validation", [True, False])
