@@ -101,7 +101,7 @@ def clip() -> Clip:
 @pytest.mark.parametrize("validation", [True, False])
 @pytest.mark.parametrize("seed", [0, 4])
 def test_few_shots(clip: Clip, validation: bool, seed: int) -> None:
-    options = Options(shots=(2, 5), draws=3, seed=seed)
+    options = Options(shots=(2, 5), draws=3, seed=seed, templates="{}")
     scores = shot_tasks.plan_few_shot(clip, data(validation=validation), options).score(FEATURES)
     few, tune = learned(PARTS, validation=validation, seed=seed)
     points = few_shot.few_shot(few, PARTS["test"], tune, recall, classes=3, shots=(2, 5), draws=3, seed=seed)
@@ -117,11 +117,16 @@ def test_few_shots(clip: Clip, validation: bool, seed: int) -> None:
     whole = probes.search(PARTS["train"], PARTS["validation"] if validation else None, recall, classes=3, seed=seed)
     full = recall(whole.probe.scores(PARTS["test"].features_ND), TRUTH["test"])
     assert scores.details["full"] == {"examples": (105 if validation else 60) / 3, "accuracy": pytest.approx(full)}
-    zero_NC = FEATURES["test"].embeddings_NE @ clip.classifier(NAMES).weights_CE.T
+    zero_NC = FEATURES["test"].embeddings_NE @ clip.classifier(NAMES, "{}").weights_CE.T
     assert scores.metrics["mean_per_class_recall"] == pytest.approx(recall(zero_NC, TRUTH["test"]))
     curve = [*((point.examples, point.mean) for point in points), (scores.details["full"]["examples"], full)]
     match = few_shot.shots_to_match(curve, scores.metrics["mean_per_class_recall"])
     assert scores.details["shots_to_match"]["shots"] == pytest.approx(match.shots)
+
+
+def test_a_mean_over_draws_is_between_nothing_and_one() -> None:
+    assert shot_tasks._of_draws((0.9, 1.0, 1.0)) == (pytest.approx(0.9667 - 4.3027 * 0.05774 / 3**0.5, abs=1e-4), 1)
+    assert shot_tasks._of_draws((0.0, 0.1, 0.0))[0] == 0
 
 
 def test_few_shots_from_zero_shot_weights(clip: Clip) -> None:
@@ -136,6 +141,8 @@ def test_few_shots_from_zero_shot_weights(clip: Clip) -> None:
     )
     assert scores.details["strengths"] == [list(point.strengths)]
     assert scores.details["accuracies"] == [pytest.approx(point.metrics)]
+    assert point.spread > 0
+    assert "fs2_mean_per_class_recall" not in scores.intervals  # two draws tell nothing of their mean
     whole = probes.search(PARTS["train"], PARTS["validation"], recall, **told)
     full = recall(whole.probe.scores(PARTS["test"].features_ND), TRUTH["test"])
     assert scores.metrics["lp_mean_per_class_recall"] == pytest.approx(full)
