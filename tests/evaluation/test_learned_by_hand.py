@@ -17,7 +17,8 @@ from diptych.data.sources import Sample
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
 from diptych.evaluation import few_shot, neighbours, probes, probing, shot_tasks
-from diptych.evaluation.datasets import Row
+from diptych.evaluation.binary import roc_auc
+from diptych.evaluation.datasets import Metric, Row
 from diptych.evaluation.features import Features
 from diptych.evaluation.judging import Judge
 from diptych.evaluation.linear import Linear, approximating
@@ -124,6 +125,24 @@ def test_few_shots(clip: Clip, validation: bool, seed: int) -> None:
     assert scores.details["shots_to_match"]["shots"] == pytest.approx(match.shots)
 
 
+def test_few_shots_of_a_class_that_is_looked_for_tell_its_scores(clip: Clip) -> None:
+    truth = {split: np.minimum(own, 1) for split, own in TRUTH.items()}
+    splits = {split: dataclasses.replace(own, labels=tuple(truth[split].tolist())) for split, own in FEATURES.items()}
+    sources = [Listed(split, truth[split].tolist(), ("no", "yes")) for split in ("test", "train", "validation")]
+    row = Row(name="own", title="Own", metric="roc_auc", kind="binary")
+    options = Options(shots=(3,), draws=2)
+    scores = shot_tasks.plan_few_shot(clip, Splits(*sources, row=row), options).score(splits)
+    parts = {split: Labelled(own.features_ND, truth[split]) for split, own in splits.items()}
+
+    def area(scores_N2: np.ndarray, truth_N: np.ndarray) -> float:
+        return roc_auc(scores_N2[:, 1] - scores_N2[:, 0], truth_N == 1)[0]
+
+    (point,) = few_shot.few_shot(parts["train"], parts["test"], parts["validation"], area, shots=(3,), draws=2)
+    assert scores.metrics["fs3_roc_auc"] == pytest.approx(point.mean)
+    expected_N2 = np.stack([answers.more_N for answers in point.answers], axis=1)
+    np.testing.assert_allclose(scores.predictions["fs3_score"], expected_N2)
+
+
 def test_a_mean_over_draws_is_between_nothing_and_one() -> None:
     assert shot_tasks._of_draws((0.9, 1.0, 1.0)) == (pytest.approx(0.9667 - 4.3027 * 0.05774 / 3**0.5, abs=1e-4), 1)
     assert shot_tasks._of_draws((0.0, 0.1, 0.0))[0] == 0
@@ -161,6 +180,8 @@ def test_a_zero_shot_classifier_is_matched_by_the_whole_probe_where_no_shots_do(
     means, full = np.mean(details["accuracies"], axis=1), details["full"]
     assert means.max() < details["zero_shot"] < full["accuracy"]
     assert full["examples"] == 105 / 3
+    perfect = dataclasses.replace(FEATURES["test"], embeddings_NE=weights_CE[TRUTH["test"]])
+    assert plan.score(FEATURES | {"test": perfect}).details["shots_to_match"] == {"shots": None, "kind": "never"}
     share = (details["zero_shot"] - means[1]) / (full["accuracy"] - means[1])
     assert details["shots_to_match"] == {"shots": pytest.approx(2 * (35 / 2) ** share), "kind": "between"}
 
@@ -203,6 +224,24 @@ def test_probes_and_neighbours(clip: Clip, validation: bool, seed: int) -> None:
     assert near.metrics["knn_mean_per_class_recall"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("metric", "told"), [("acc1", False), ("mean_acc1_acc5", True)])
+def test_votes_of_few_tell_of_the_first_five_only_what_their_metric_is_made_of(
+    clip: Clip, metric: Metric, told: bool
+) -> None:
+    names, row = (*NAMES, "red", "white", "black"), Row(name="own", title="Own", metric=metric)
+    train = dataclasses.replace(
+        seen(7, 6), features_ND=FEATURES["train"].features_ND[:4], labels=(0, 1, 2, 0), keys=tuple("abcd")
+    )
+    train = dataclasses.replace(train, label_sets=(None,) * 4, unjudged=((),) * 4)
+    sources = [Listed("test", TRUTH["test"].tolist(), names), Listed("train", [0, 1, 2, 0], names)]
+    sources.append(Listed("validation", TRUTH["validation"].tolist(), names))
+    scores = probing.plan_neighbours(clip, Splits(*sources, row=row), Options()).score(FEATURES | {"train": train})
+    assert scores.details["neighbours"] < 5
+    assert ("knn_acc5" in scores.metrics) == told
+    assert f"knn_{metric}" in scores.metrics
+
+
+LACKS_REFERENCE = "scikit-learn, the reference, is not installed (extra `eval`)"
 KEPT = {split: dataclasses.replace(own, folder=Path(split)) for split, own in FEATURES.items()}
 OTHER_LABELS = (*KEPT["train"].labels[:6], *KEPT["train"].labels[:5:-1])
 CHANGES: dict[str, dict[str, Any]] = {
@@ -232,7 +271,7 @@ def fitted(folder: Path, **changed: Any) -> probing.Fitted:
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_probe_is_found_again_by_all_that_it_depends_on(change: dict[str, Any], tmp_path: Path) -> None:
     if change == CHANGES["solver"]:
-        pytest.importorskip("sklearn", reason="scikit-learn, the reference, is not installed (extra `eval`)")
+        pytest.importorskip("sklearn", reason=LACKS_REFERENCE)
     first = fitted(tmp_path)
     (file,) = tmp_path.iterdir()
     kept = file.read_bytes()
@@ -242,6 +281,14 @@ def test_a_probe_is_found_again_by_all_that_it_depends_on(change: dict[str, Any]
     fitted(tmp_path, **change)
     assert len(list(tmp_path.iterdir())) == 2
     assert file.read_bytes() == kept
+
+
+def test_the_solver_that_is_asked_for_searches(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason=LACKS_REFERENCE)
+    told = fitted(tmp_path, options=Options(solver="scikit-learn")).told["tried"]
+    theirs = probes.search(PARTS["train"], PARTS["validation"], classes=3, solver="scikit-learn").selection.trials
+    assert [trial["iterations"] for trial in told] == [trial.iterations for trial in theirs]
+    assert [trial["iterations"] for trial in fitted(tmp_path).told["tried"]] != [trial.iterations for trial in theirs]
 
 
 def test_a_kept_probe_of_another_shape_is_fitted_anew(tmp_path: Path) -> None:
