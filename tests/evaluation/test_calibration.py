@@ -97,10 +97,10 @@ def test_the_error_of_one_bin_has_the_exact_interval_of_its_accuracy(level: floa
 
 
 def test_how_many_answers_a_bin_has_varies_too() -> None:
-    """Half of the answers have an error of 0.8 and half have none: of 200, half may as well have been 85."""
-    binned = Binned(np.array([100, 100]), np.array([0, 50]), np.array([0.8, 0.5]))
-    (low, _), _ = error_interval(binned, expected, 0)
-    assert low == pytest.approx(0.4 - 0.8 * 1.96 * (0.25 / 200) ** 0.5, abs=0.015)
+    """Half of the answers say 0.8 and are never right, half are sure and right: of 200, half may as well be 86."""
+    (low, high), _ = error_interval(Binned(np.array([100, 100]), np.array([0, 100]), np.array([0.8, 1.0])), expected, 0)
+    reach = 0.8 * 1.96 * (0.25 / 200) ** 0.5
+    assert (low, high) == pytest.approx((0.4 - reach, 0.4 + reach), abs=0.01)
 
 
 def test_scores_of_all_classes_by_hand() -> None:

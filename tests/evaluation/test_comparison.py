@@ -44,6 +44,8 @@ def test_numbers_that_are_no_fractions() -> None:
     assert "points" not in str(found)
     assert str(found).endswith("p < 0.001, 200 samples")
     assert compare(*two(b, b[::-1])).p > 0.5
+    assert "points" not in str(compare(*two(-b, -b - 1)))
+    assert "points" in str(compare(*two(1 / b, 1 / b / 2)))
 
 
 def test_models_that_agree_everywhere_are_not_surely_equal() -> None:
@@ -85,6 +87,11 @@ def test_clusters_that_agree_are_as_unsure_as_so_many_samples() -> None:
     alone = compare(Measured("A", range(20), hits_K), Measured("B", range(20), hits_K))
     assert whole.interval == pytest.approx(alone.interval)
     assert whole.interval[1] > 0.1
+    values_K = np.random.default_rng(0).normal(size=20)
+    of_numbers = compare(
+        Measured("A", range(100), np.repeat(values_K, 5)), Measured("B", range(100), 0 * hits, clusters)
+    )
+    assert of_numbers.interval == pytest.approx(compare(*two(values_K, 0 * values_K)).interval)
     assert whole.p == alone.p == 1
 
 

@@ -57,6 +57,27 @@ def test_two_baselines_are_as_uncertain_as_their_counts() -> None:
     assert np.ptp(wide) > 20 * np.ptp(narrow)
 
 
+@pytest.mark.parametrize("shifted", [(30, 62, 80), (30, 90, 60)])
+def test_scatter_is_that_of_the_baselines_or_of_their_counts_whichever_is_more(shifted: tuple[int, ...]) -> None:
+    baselines = [
+        Counts(f"model-{i}", hits, 100, own, 100)
+        for i, (hits, own) in enumerate(zip((50, 75, 90), shifted, strict=True))
+    ]
+    line = fit(baselines)
+    x_B, y_B = (np.log((np.array(hits) + 0.5) / (100.5 - np.array(hits))) for hits in ((50, 75, 90), shifted))
+    expected = stats.linregress(x_B, y_B)
+    residual = ((y_B - expected.intercept - expected.slope * x_B) ** 2).sum()  # over one degree of freedom
+    x_variance, y_variance = (
+        np.mean([1 / (h + 0.5) + 1 / (100.5 - h) for h in hits]) for hits in ((50, 75, 90), shifted)
+    )
+    counted = y_variance + expected.slope**2 * x_variance
+    assert (counted > residual) == (shifted[1] < shifted[2])
+    assert line.deviation == pytest.approx(max(counted, residual) ** 0.5)
+    spread = ((x_B - x_B.mean()) ** 2).sum()
+    assert line.covariance[1][1] == pytest.approx(max(counted, residual) / spread)
+    assert line.covariance[0][1] == pytest.approx(-x_B.mean() * max(counted, residual) / spread)
+
+
 @pytest.mark.parametrize("freedom", [0, 3, 30])
 def test_what_a_line_expects_is_as_unsure_as_its_few_baselines(freedom: int) -> None:
     """At even odds only the intercept counts: its error, 0.1, times Student's quantile; the normal one of two alone."""
