@@ -13,7 +13,9 @@ from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
 from diptych.errors import ConfigError, DataError, TokenizerError, TooManyFailures
 from diptych.evaluation import multilabel
+from diptych.evaluation.datasets import Row
 from diptych.evaluation.features import embed
+from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Result
 from diptych.evaluation.tasks import evaluate
 from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
@@ -300,6 +302,35 @@ def test_a_result_of_clip_benchmark_loads(tmp_path: Path) -> None:
     }
     path.write_text(json.dumps(published))
     assert Result.load(path).metrics["acc5"] == 0.9
+
+
+def test_names_of_classes_count_and_are_those_of_the_row(clip: Clip) -> None:
+    plain, other = (evaluate(clip, Colours(0), class_names=names) for names in (None, [*COLOURS[:5], "silver"]))
+    assert plain.fingerprints["templates"] != other.fingerprints["templates"]
+    names = (("crimson", "red"), *((colour,) for colour in COLOURS[1:]))
+    row = Row(name="own", title="Own", class_names=names, templates=("one {}", "two {}"))
+    by_row = evaluate(clip, Splits(Colours(0), row=row))
+    assert by_row.class_names == ("crimson|red", *COLOURS[1:])
+    assert by_row.templates == ("one {}", "two {}")
+    for given in (COLOURS[:5], (*COLOURS, "silver")):
+        with pytest.raises(ConfigError, match=f"{len(given)} class names are given, and colours has 6 classes"):
+            evaluate(clip, Colours(0), class_names=given)
+
+
+def test_prompts_are_ablated_with_the_hint_of_the_row(clip: Clip) -> None:
+    pets = Row(name="own", title="Own", prompts="pets")
+    study = evaluate(clip, Splits(Colours(0), row=pets), ablate_prompts=True).details["ablation"]
+    assert study["hint"]["templates"] == ["a photo of a {}, a breed of pet."]
+    assert "pet" not in str(evaluate(clip, Colours(0), ablate_prompts=True).details["ablation"]["hint"]["templates"])
+
+
+def test_none_of_these_is_a_probability_of_one_class_among_others(clip: Clip) -> None:
+    for value in (0.0, 1.0):
+        with pytest.raises(ConfigError, match="a probability between 0 and 1, not"):
+            evaluate(clip, Colours(0), none_of_these=value)
+    for asked in ({"none_of_these": 0.5}, {"ablate_prompts": True}):
+        with pytest.raises(ConfigError, match=f"{next(iter(asked))} is for images of one class each"):
+            evaluate(clip, Several(0), **asked)
 
 
 class Unread(Colours):

@@ -79,6 +79,7 @@ def test_a_class_that_only_images_show_that_are_not_judged_by_it_does_not_occur(
     found = scored([[1, 3], [2, 1]], [[0, 1], [1, 0]], judged_NC=[[1, 0], [1, 1]], class_names="ab")
     assert set(found.metrics) == {"map11", "mean_average_precision", "ap11 a"}
     assert (found.metrics["map11"], found.chance["map11"]) == (1, 1 / 2)
+    assert (found.predictions["labels"], found.predictions["unjudged"]) == (((1,), (0,)), ((1,), ()))
 
 
 def test_a_perfect_ranking_is_as_sure_as_the_images_that_show_a_class_and_are_judged_by_it() -> None:

@@ -218,6 +218,7 @@ def test_few_shots_learn_and_are_reproducible() -> None:
     assert points == few_shot.few_shot(train, test, 1.0, shots=(1, 4, 64), draws=3)
     assert [point.examples for point in points] == [1, 4, 30]
     assert [point.short for point in points] == [0, 0, 3]
+    assert few_shot.few_shot(train, test, 1.0, shots=(30,), draws=1)[0].short == 0  # all that they have, and no less
     assert points[0].mean < points[1].mean < points[2].mean
     assert points[2].spread == 0  # every draw has all there are
     for point in points:
@@ -304,6 +305,7 @@ def test_examples_to_match() -> None:
         (0.81, math.inf, "never"),
     ):
         found = few_shot.shots_to_match(curve, target)
+        assert few_shot.shots_to_match(curve[::-1], target) == found
         assert (found.shots, found.kind) == (pytest.approx(shots), kind)
     assert few_shot.shots_to_match([(1, 0.5), (2, 0.4), (4, 0.7)], 0.4).shots == pytest.approx(0.5)
     assert few_shot.shots_to_match([(1, 0.5), (2, 0.4)], 0.3) == few_shot.Match(0.0, "extrapolated")
