@@ -52,6 +52,19 @@ def test_weights_count_by_what_they_are(evaluate: Callable[..., Outcome], tmp_pa
     assert after.result.fingerprints["weights"] != before.result.fingerprints["weights"]
 
 
+def test_what_a_model_and_data_are_told_counts(evaluate: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert evaluate().made
+    model, place = str(tmp_path / "clip"), str(tmp_path / "colours")
+    for asked, data in (
+        (Model(model, precision="fast"), Data(place)),
+        (Model(model), Data(place, language="de")),
+        (Model(model), Data(place, shifted_from=Data(place))),
+    ):
+        made = [next(run([asked], [data], ["zero-shot"], tmp_path / "out")) for _ in range(2)]
+        assert [outcome.problem for outcome in made] == [None, None]
+        assert [outcome.made for outcome in made] == [True, False], (asked, data)
+
+
 def test_a_model_that_was_moved_is_the_same(
     evaluate: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
