@@ -120,11 +120,60 @@ def test_long_options_and_names_are_no_names_of_files(evaluate: Callable[..., Ou
     assert evaluate(templates="a " + "very " * 100 + "red {}").made
     long = "颜" * 64
     (tmp_path / "colours").rename(tmp_path / long)
-    outcome = evaluate(data=long)
+    (tmp_path / "clip").rename(tmp_path / ("m" * 99))
+    outcome = evaluate("m" * 99, data=long)
     assert outcome.problem is None
     assert outcome.file
     assert len(os.fsencode(outcome.file.name)) <= 240
-    assert not evaluate(data=long).made
+    assert not evaluate("m" * 99, data=long).made
+
+
+@pytest.mark.filterwarnings("ignore:.* captions of colours are those of")
+@pytest.mark.parametrize(("task", "suffix"), [("retrieval", ".texts.parquet"), ("zero-shot", ".source.parquet")])
+def test_a_result_that_lost_a_table_of_its_task_is_made_again(
+    evaluate: Callable[..., Outcome], tmp_path: Path, task: str, suffix: str
+) -> None:
+    place = str(tmp_path / "colours")
+    data = Data(place, shifted_from=Data(place) if task == "zero-shot" else None)
+
+    def one() -> Outcome:
+        (outcome,) = run([Model(str(tmp_path / "clip"))], [data], [task], tmp_path / "out")
+        assert outcome.result is not None, outcome.problem
+        return outcome
+
+    file = one().file
+    assert file
+    assert not one().made
+    file.with_suffix(suffix).unlink()
+    assert one().made
+
+
+@pytest.mark.filterwarnings("ignore:the best strength", "ignore:.*did not reach the tolerance")
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_what_is_learned_from_counts_too(evaluate: Callable[..., Outcome], tmp_path: Path, split: str) -> None:
+    for shade, part in enumerate(("train", "val", "test")):
+        for name in ("red", "green"):
+            (tmp_path / "own" / part / name).mkdir(parents=True)
+            for i in range(2):
+                Image.new("RGB", (16, 16), (60 * shade, len(name), 9 * i)).save(
+                    tmp_path / "own" / part / name / f"{i}.png"
+                )
+
+    def made() -> bool:
+        models, data = [Model(str(tmp_path / "clip"))], [Data(str(tmp_path / "own"))]
+        (outcome,) = run(models, data, ["nearest-neighbours"], tmp_path / "out")
+        assert outcome.result is not None, outcome.problem
+        return outcome.made
+
+    assert [made(), made()] == [True, False]
+    Image.new("RGB", (16, 16), "white").save(tmp_path / "own" / split / "red" / "2.png")
+    assert made()
+
+
+def test_what_describes_a_model_is_no_part_of_it(evaluate: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert evaluate().made
+    (tmp_path / "clip" / "README.md").write_text("mine")
+    assert not evaluate().made
 
 
 @pytest.mark.parametrize("harm", ["emptied", "cut", "predictions cut", "predictions gone"])
