@@ -22,6 +22,9 @@ def test_an_identity_is_of_all_that_outputs_depend_on() -> None:
     found = [of(SPEC), of(SPEC, seed=1), of(SPEC, precision="fast"), of(squashed), of(bent)]
     assert len(set(found)) == len(found)
     assert of(SPEC) == found[0]
+    towers = [identity(ImageSubject.of(create(spec, seed=0))) for spec in (SPEC, squashed)]
+    assert towers[0]["weights"] == towers[1]["weights"]
+    assert towers[0] != towers[1]
 
 
 @pytest.mark.parametrize("alone", [False, True])
