@@ -9,6 +9,7 @@ import pytest
 from making import jpeg
 from pyarrow import parquet
 
+from diptych.data.fingerprint import fingerprint
 from diptych.data.label_tables import LabelTable
 from diptych.data.sources import labels_of, open_source, read
 from diptych.errors import DataError, UnknownClass
@@ -72,6 +73,42 @@ def test_one_class_an_image_by_name(folder: Path) -> None:
     assert [read(source, i).label for i in range(4)] == [1, 0, 0, 1]
     assert read(source, 0).captions == ("a drawn owl",)
     assert open_splits(str(folder / "ml.jsonl")).test.class_names == ("cat", "owl")
+
+
+def test_names_and_numbers_beside_one_another_are_names(folder: Path) -> None:
+    source = open_source(write(folder, "jsonl", [7, "cat", " cat ", "7"], "label"))
+    assert source.class_names == ("7", "cat")
+    assert [read(source, i).label for i in range(4)] == [0, 1, 1, 0]
+    write(folder, "jsonl", ["cat", "", "cat", "cat"], "label")
+    source = open_source(folder / "ml.jsonl")
+    assert (len(source), source.class_names) == (3, ("cat",))
+    assert "row 2 has in its column 'label' ''" in source.problems[0]
+
+
+def test_a_name_of_several_classes_is_the_first_of_them(folder: Path) -> None:
+    (folder / "classnames.txt").write_text("dog\ncrane\ncrane\n")
+    source = open_source(write(folder, "jsonl", ["crane", "dog", "crane", 2], "label"))
+    assert [read(source, i).label for i in range(4)] == [1, 0, 1, 2]
+
+
+def test_a_table_with_both_columns_shows_several(folder: Path) -> None:
+    path = folder / "both.csv"
+    path.write_text("image,label,labels\n0.jpg,0,0|1\n1.jpg,1,1\n")
+    source = open_source(path)
+    assert [labels_of(source, i) for i in range(2)] == [(0, 1), (1,)]
+
+
+def test_names_and_templates_beside_a_table_count(folder: Path) -> None:
+    path, known = write(folder, "jsonl", [0, 1, 2, 0], "label"), []
+    for file, content in (
+        ("none.txt", ""),
+        ("classnames.txt", "cat\ndog\nowl\n"),
+        ("classnames.txt", "cat\ndog\nfox\n"),
+        ("zeroshot_classification_templates.txt", "a drawn {c}\n"),
+    ):
+        (folder / file).write_text(content)
+        known.append(fingerprint(open_source(path)))
+    assert len(set(known)) == 4
 
 
 def test_rows_of_one_image_show_all_their_classes(folder: Path) -> None:

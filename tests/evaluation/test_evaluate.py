@@ -13,7 +13,9 @@ from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
 from diptych.errors import Caution, ConfigError, DataError, TokenizerError, TooManyFailures
 from diptych.evaluation import multilabel
+from diptych.evaluation.datasets import Row
 from diptych.evaluation.features import embed
+from diptych.evaluation.plan import Splits
 from diptych.evaluation.result import Result
 from diptych.evaluation.runner import Data, Model, run
 from diptych.evaluation.tasks import evaluate
@@ -233,6 +235,48 @@ def test_a_few_samples_without_what_the_task_needs_are_listed_and_left_out(clip:
         assert result.predictions["key"][0] == "sample-2"
 
 
+def test_what_cannot_be_used_is_listed_in_the_order_of_the_samples(clip: Clip) -> None:
+    source = Unlabelled(2)
+    source.broken = 1  # the last
+    skipped = evaluate(clip, source).skipped
+    assert [reason.partition(" ")[0] for reason in skipped] == ["sample-0", "sample-1", "sample-79"]
+
+
+class Changed(Colours):
+    """The same images in another order, or with something else than their bytes changed."""
+
+    def __init__(self, change: str) -> None:
+        super().__init__(0)
+        self.change = change
+
+    def read(self, i: int) -> Sample:
+        sample = super().read(79 - i if self.change == "order" else i)
+        if self.change == "label" and i == 7:
+            return sample._replace(label=2)
+        return sample._replace(captions=("another",)) if self.change == "caption" and i == 7 else sample
+
+
+def test_data_count_by_order_labels_and_captions_too(clip: Clip) -> None:
+    changes = ("nothing", "order", "label", "caption")
+    assert embed(clip, Changed("nothing")).fingerprint == embed(clip, Colours(0)).fingerprint
+    assert len({embed(clip, Changed(change)).fingerprint for change in changes}) == 4
+
+
+def test_no_more_is_read_once_too_much_has_failed(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diptych.evaluation.embedding.BATCH", 2)
+    monkeypatch.setattr("diptych.evaluation.embedding.BATCHES", 2)
+    read: list[int] = []
+
+    class Counted(Colours):
+        def read(self, i: int) -> Sample:
+            read.append(i)
+            return super().read(i)
+
+    with pytest.raises(TooManyFailures):
+        embed(clip, Counted(200))
+    assert len(read) <= 12 + 2 * 2  # nine are more than a tenth, in the third part; a batch or two are read ahead
+
+
 class Alike(Colours):
     """Classes 1 and 4 are both called green, though not written alike."""
 
@@ -308,6 +352,35 @@ def test_a_result_of_clip_benchmark_loads(tmp_path: Path) -> None:
     }
     path.write_text(json.dumps(published))
     assert Result.load(path).metrics["acc5"] == 0.9
+
+
+def test_names_of_classes_count_and_are_those_of_the_row(clip: Clip) -> None:
+    plain, other = (evaluate(clip, Colours(0), class_names=names) for names in (None, [*COLOURS[:5], "silver"]))
+    assert plain.fingerprints["templates"] != other.fingerprints["templates"]
+    names = (("crimson", "red"), *((colour,) for colour in COLOURS[1:]))
+    row = Row(name="own", title="Own", class_names=names, templates=("one {}", "two {}"))
+    by_row = evaluate(clip, Splits(Colours(0), row=row))
+    assert by_row.class_names == ("crimson|red", *COLOURS[1:])
+    assert by_row.templates == ("one {}", "two {}")
+    for given in (COLOURS[:5], (*COLOURS, "silver")):
+        with pytest.raises(ConfigError, match=f"{len(given)} class names are given, and colours has 6 classes"):
+            evaluate(clip, Colours(0), class_names=given)
+
+
+def test_prompts_are_ablated_with_the_hint_of_the_row(clip: Clip) -> None:
+    pets = Row(name="own", title="Own", prompts="pets")
+    study = evaluate(clip, Splits(Colours(0), row=pets), ablate_prompts=True).details["ablation"]
+    assert study["hint"]["templates"] == ["a photo of a {}, a breed of pet."]
+    assert "pet" not in str(evaluate(clip, Colours(0), ablate_prompts=True).details["ablation"]["hint"]["templates"])
+
+
+def test_none_of_these_is_a_probability_of_one_class_among_others(clip: Clip) -> None:
+    for value in (0.0, 1.0):
+        with pytest.raises(ConfigError, match="a probability between 0 and 1, not"):
+            evaluate(clip, Colours(0), none_of_these=value)
+    for asked in ({"none_of_these": 0.5}, {"ablate_prompts": True}):
+        with pytest.raises(ConfigError, match=f"{next(iter(asked))} is for images of one class each"):
+            evaluate(clip, Several(0), **asked)
 
 
 class Unread(Colours):
