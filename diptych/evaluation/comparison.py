@@ -110,7 +110,7 @@ def compare(a: Measured, b: Measured, *, lower_is_better: bool = False, seed: in
         samples=len(difference_N),
         difference=mean,
         interval=intervals.percentiles(drawn, len(sizes_K), mean),
-        p=mcnemar_of_hits.p if mcnemar_of_hits else _bootstrap_p(drawn),
+        p=mcnemar_of_hits.p if mcnemar_of_hits else _bootstrap_p(drawn, len(sizes_K)),
         mcnemar=mcnemar_of_hits,
         lower_is_better=lower_is_better,
         points=all(values.min() >= 0 and values.max() <= 1 for values in (values_a, values_b)),
@@ -150,10 +150,19 @@ def _drawn(sums_K: np.ndarray, sizes_K: np.ndarray, hits: bool, seed: int, draws
     return intervals.resampled_means(sums_K, sizes_K, seed, draws) - sums_K.sum() / sizes_K.sum()
 
 
-def _bootstrap_p(draws: np.ndarray) -> float:
-    """Twice the smaller share of draws on one side of no difference; a draw there is counted in, so it is never 0."""
+def _bootstrap_p(draws: np.ndarray, members: int) -> float:
+    """Twice the smaller share of draws on one side of no difference; a draw there is counted in, so it is never 0.
+
+    What few members do to the tails is taken back as `intervals.percentiles` takes it back, so that p is 5 % where the
+    interval of 95 % ends at no difference.
+    """
+    from scipy.stats import norm, t
+
     side = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return min(1.0, 2 * (side + 1) / (len(draws) + 1))
+    share = min(0.5, (side + 1) / (len(draws) + 1))
+    if members < 2:
+        return 1.0
+    return 2 * float(t.cdf(np.sqrt((members - 1) / members) * norm.ppf(share), members - 1))
 
 
 def _matched(a: Measured, b: Measured) -> np.ndarray:
