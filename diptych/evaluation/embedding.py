@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from diptych.data.sources import Sample, Source
 
 BATCH = 64
-BATCHES = 64  # in a part: what is lost at most where a process is killed
+BATCHES = 8  # in a part: what is lost at most where a process is killed, and what each of several makes at a time
 # What says that a file is not there, or is no file. Decoders, which call damage an OSError too, give no number.
 _LASTING = (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL)
 

@@ -16,8 +16,8 @@ from diptych import distributed
 from diptych.data.fingerprint import stamp
 from diptych.data.sources import damage_of
 from diptych.errors import DataError, TooManyFailures, UnknownClass
-from diptych.evaluation import feature_files
-from diptych.evaluation.embedding import BATCH, made, parts_of
+from diptych.evaluation import embedding, feature_files
+from diptych.evaluation.embedding import made, parts_of
 from diptych.evaluation.feature_files import Part, Wanted
 from diptych.evaluation.subjects import Subject, identity
 from diptych.progress import say
@@ -141,7 +141,8 @@ class _Place:
         data = stamp(source)
         if not data:
             return None
-        known = {**identity(subject), "data": data, "torch": torch.__version__, "batch": BATCH}
+        sizes = [embedding.BATCH, embedding.BATCHES]
+        known = {**identity(subject), "data": data, "torch": torch.__version__, "batch": sizes}
         name = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
         return cls(folder / name, {"source": source.name, "samples": len(source), **known})
 

@@ -151,13 +151,13 @@ def test_what_was_seen_of_other_data_or_by_another_model_is_not_taken(
     assert not same(before, after)
 
 
-@pytest.mark.parametrize("place", ["torch.__version__", "diptych.evaluation.features.BATCH"])
+@pytest.mark.parametrize(("place", "other"), [("torch.__version__", "3"), ("diptych.evaluation.embedding.BATCHES", 3)])
 def test_what_another_version_saw_or_in_other_batches_is_not_taken(
-    place: str, clip: Clip, data: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
+    place: str, other: object, clip: Clip, data: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Either may change the last digits."""
+    """One may change the last digits, the other which images are in a file."""
     embed(clip, open_source(data), folder=tmp_path / "kept")
-    monkeypatch.setattr(place, "3")
+    monkeypatch.setattr(place, other)
     embed(clip, open_source(data), folder=tmp_path / "kept")
     assert sum(seen) == 28
     assert len(list((tmp_path / "kept").iterdir())) == 2
