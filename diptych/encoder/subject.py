@@ -133,7 +133,9 @@ def _timm(config: Mapping[str, Any], weights: Path) -> tuple[nn.Module, Preproce
     with torch.device("meta"):
         check_size(timm_model(name, options, num_classes=0), tensors)
     module = timm_model(name, options, num_classes=0)
-    heads = (told if isinstance(told, Mapping) else {}).get("classifier", "head")
+    of_architecture: Any = getattr(module, "default_cfg", None) or {}
+    known = told if isinstance(told, Mapping) and "classifier" in told else of_architecture
+    heads = known.get("classifier", "head")
     heads = tuple(f"{head}." for head in (heads if isinstance(heads, list) else [heads]) if head)
     try:
         missing, others = module.load_state_dict(tensors, strict=False)

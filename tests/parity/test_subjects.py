@@ -23,11 +23,14 @@ def image() -> Image.Image:
     return Image.fromarray(pixels).resize((400, 300), Image.Resampling.BICUBIC)
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_efficientnet"])
-def test_models_of_timm(name: str, image: Image.Image, tmp_path: Path) -> None:
+def test_models_of_timm(name: str, told: bool, image: Image.Image, tmp_path: Path) -> None:
+    """The file tells which weights are the head's, or does not."""
     torch.manual_seed(0)
     whole = timm.create_model(name, num_classes=7).eval()
-    config = {"architecture": name, "num_classes": 7, "pretrained_cfg": whole.pretrained_cfg}
+    known = {key: value for key, value in whole.pretrained_cfg.items() if told or key != "classifier"}
+    config = {"architecture": name, "num_classes": 7, "pretrained_cfg": known}
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file(whole.state_dict(), tmp_path / "model.safetensors")
     subject = ImageSubject.load(tmp_path)
