@@ -10,7 +10,7 @@ from pathlib import Path
 from diptych.data.files import printable
 from diptych.data.label_tables import LabelTable, label_column
 from diptych.data.published import layouts as published
-from diptych.data.relabelled import Renamed, shows_several
+from diptych.data.relabelled import Renamed, own_names, shows_several
 from diptych.data.source_spec import CacheSpec
 from diptych.data.sources import Source, damage_of, is_remote, labels_of, open_source, read
 from diptych.data.tables import TableSource
@@ -72,13 +72,14 @@ def remote_location(location: str) -> str:
 
 def names_of(row: Row, source: Source) -> tuple[tuple[str, ...], ...]:
     """The names, one or several, of each class of a source: the row's own, else those that come with Diptych for
-    it, else the source's. Raises DataError where there are none, or not as many as the source has classes."""
+    it, else the source's. Raises DataError where there are none, not as many as the source has classes, or in an order
+    that is none of theirs (see ``class_names.in_order``)."""
     known = row.class_names or (class_names.packaged(row.names) if row.names else ())
-    own = source.class_names
+    own = own_names(source)
     if row.class_names:
         if own is not None and len(own) != len(known):
             raise DataError(f"{source.name} has {len(own)} classes, but the row of {row.name} names {len(known)}")
-        return known
+        return known if own is None else class_names.in_order(known, own, f"the row of {row.name}")
     if own is None and not known:
         raise DataError(
             f"{source.name} only numbers its classes; put their names into classnames.txt beside the data, a line each"

@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import shutil
 import struct
 import tracemalloc
 from pathlib import Path
@@ -14,9 +15,13 @@ from PIL import Image
 from scipy.io import savemat
 
 from diptych.data.published import layouts as published
+from diptych.data.published.image_folders import COUNTRIES
 from diptych.data.published.layouts import LAYOUTS, found, open_layout
 from diptych.data.sources import labels_of, read
 from diptych.errors import DataError
+from diptych.evaluation.datasets import find
+from diptych.evaluation.opening import open_dataset
+from diptych.text import class_names
 
 RNG = np.random.default_rng(0)
 
@@ -434,6 +439,7 @@ def test_no_layout_is_taken_for_another(layout, tmp_path):
             "class 1 is Beagle here and Abyssinian before",
         ),
         ("pets", "annotations/test.txt", "Abyssinian_1 1\nBeagle_1 3\n", "none with the number 2"),
+        ("pets", "annotations/test.txt", "Abyssinian_1 1\nBeagle100 2\n", "line 2: 'Beagle100' is not called by its"),
         ("aircraft", "data/images_variant_test.txt", "0034309 Falcon 90\n", "did you mean 'Falcon 900'"),
         ("gtsrb", "GT-final_test.csv", "Filename;Width\n0.ppm;3\n", "no 'ClassId'"),
         ("hateful-memes", "test.jsonl", '{"img": "img/1.png"}\n', "has no label"),
@@ -441,6 +447,8 @@ def test_no_layout_is_taken_for_another(layout, tmp_path):
         ("hateful-memes", "test.jsonl", '{"img": "img/1.png", "lab', "line 1 is no object"),
         ("hateful-memes", "test.jsonl", '{"img": "/etc/passwd", "label": 1}\n', "leads out of it"),
         ("synsets", "LOC_synset_mapping.txt", "n01440764 tench\n", "does not name the synset n01443537"),
+        ("synsets", "classnames.txt", "tench\n", "has 1 lines for 2 folders of synsets"),
+        ("country-codes", "test/AA/a.jpg", "", "folder 'AA' among those .* the code of a country, AD to ZW"),
         ("numbered-folders", "x/a.jpg", "", "folder 'x' among those"),
     ],
 )
@@ -471,6 +479,31 @@ def test_synsets_are_named_by_what_lies_beside_them(tmp_path):
     assert open_layout("synsets", folder, "test").class_names == ("tench", "goldfish")
     (folder / "classnames.txt").write_text("a fish\na golden fish\n")
     assert open_layout("synsets", folder, "test").class_names == ("a fish", "a golden fish")
+
+
+def test_a_synset_that_a_split_lacks_moves_no_other_one(tmp_path):
+    tops = ("n01440764", "n01443537", "n01484850")
+    files = {f"{split}/{top}/a.JPEG": "" for split in ("train", "val") for top in tops}
+    folder = write(tmp_path, files | {"classnames.txt": "tench\ngoldfish\nshark\n"})
+    for split, lost in (("train", tops[0]), ("val", tops[1])):
+        shutil.rmtree(folder / split / lost)
+        source = open_layout("synsets", folder, split)
+        assert source.class_names == ("tench", "goldfish", "shark")
+        assert source.class_ids == tops
+        there = [tops.index(top) for top in tops if top != lost]
+        assert [read(source, i).label for i in range(len(source))] == there
+
+
+def test_a_country_that_a_split_lacks_moves_no_other_one(tmp_path):
+    assert list(COUNTRIES) == sorted(set(COUNTRIES))
+    names = class_names.packaged("country211")
+    files = {f"test/{code}/1.jpg": "" for code in COUNTRIES if code not in ("AE", "UG")}
+    source = open_dataset(find("country211"), write(tmp_path, files), "test")
+    told = {read(source, i).key[:2]: (read(source, i).label, read(source, i).captions[0]) for i in range(len(source))}
+    assert len(told) == 209
+    assert all(told[code] == (COUNTRIES.index(code), names[COUNTRIES.index(code)][0]) for code in told)
+    known = {"AD": "Andorra", "DE": "Germany", "JP": "Japan", "US": "United States", "XK": "Kosovo", "ZW": "Zimbabwe"}
+    assert {code: told[code][1] for code in known} == known
 
 
 def test_gtsrb_training_images_and_country_codes_have_numbers(tmp_path):

@@ -372,6 +372,18 @@ def test_a_data_set_of_ones_own(tmp_path):
     assert check(plain, open_dataset(plain, plain.location, "test"), "test").layouts == ()
 
 
+def test_names_of_ones_own_are_given_to_the_classes_of_that_name(tmp_path):
+    class_folders(tmp_path / "things", "bird", "gnat", "tower_crane")
+    text = "[[dataset]]\nname = 'x'\nlocation = 'things'\nclasses = ['crane|tower crane', 'gnat|fly', 'crane|bird']"
+    (row,) = own(tmp_path, text)
+    source = open_dataset(row, row.location, None)
+    assert source.class_names == ("crane", "gnat", "crane")
+    assert names_of(row, source) == (("crane", "bird"), ("gnat", "fly"), ("crane", "tower crane"))
+    (row,) = own(tmp_path, text.replace("crane|bird", "thing"))
+    with pytest.raises(DataError, match=r"the row of x: the class 'tower crane' is number 3, .* is number 1"):
+        open_dataset(row, row.location, None)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
