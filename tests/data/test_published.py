@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from making import jpeg
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from diptych.data.published import layouts as published
 from diptych.data.published.image_folders import COUNTRIES
 from diptych.data.published.layouts import LAYOUTS, found, open_layout
+from diptych.data.published.mat_file import read_mat
 from diptych.data.sources import labels_of, read
 from diptych.errors import DataError
 from diptych.evaluation.datasets import find
@@ -564,9 +565,38 @@ def test_fer2013(tmp_path):
             open_layout("fer2013-csv", tmp_path, "test")
 
 
-def mat(path: Path, **entries) -> None:
+def mat(path: Path, packed: bool = False, **entries) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    savemat(path, entries)
+    savemat(path, entries, do_compression=packed)
+
+
+def test_matlab_files_hold_what_scipy_reads_of_them(tmp_path):
+    entries = {
+        **{kind: np.arange(6).astype(kind).reshape(2, 3) - (kind[0] != "u") for kind in KINDS_OF_NUMBERS},
+        "fraction": np.array([[1.5, -0.25]]),
+        "no_numbers": np.zeros((0, 3)),
+        "text": "Škoda Octavia",
+        "cells": np.array([["one", np.array([[1, 2]]), np.array([["two"]], object)]], object),
+        "table": np.array([[(3, "x.jpg"), (4, "")]], [("class", "O"), ("fname", "O")]),
+        "wave": np.array([[1j]]),
+    }
+    for packed in (False, True):
+        mat(tmp_path / "x.mat", packed, **entries)
+        content = (tmp_path / "x.mat").read_bytes()
+        found, scipys = read_mat(content), loadmat(tmp_path / "x.mat")
+        for name in (*KINDS_OF_NUMBERS, "fraction", "no_numbers"):
+            assert found[name] == scipys[name].ravel(order="F").tolist()
+        assert found["text"] == scipys["text"].item() == "Škoda Octavia"
+        assert found["cells"] == ["one", [1, 2], ["two"]]
+        assert found["table"] == [{"class": [3], "fname": "x.jpg"}, {"class": [4], "fname": ""}]
+        assert found["wave"] is None
+    other = struct.pack(">HH", 0x0100, 0x4D49) + struct.pack(">II", 14, 48)  # as other processors have it
+    other += struct.pack(">IIIIIIii", 6, 8, 12, 0, 5, 8, 1, 2) + struct.pack(">HHssxx", 1, 1, b"a", b"\0")
+    other += struct.pack(">HHhh", 4, 3, -2, 300)
+    assert read_mat(bytes(124) + other) == {"a": [-2, 300]}
+
+
+KINDS_OF_NUMBERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
 
 
 def test_flowers(tmp_path):
@@ -579,7 +609,7 @@ def test_flowers(tmp_path):
     ]
     assert read(source, 1).image.is_file()
     assert read(open_layout("flowers", tmp_path, "train"), 0).label == 0  # of a single image
-    with pytest.raises(DataError, match=r"setid\.mat has no 'valid'; it has trnid, tstid"):
+    with pytest.raises(DataError, match=r"setid\.mat has no 'valid'; it has 'trnid', 'tstid'"):
         open_layout("flowers", tmp_path, "val")
     mat(tmp_path / "setid.mat", tstid=np.array([[4]]))
     with pytest.raises(DataError, match="names image 4 of 3"):
