@@ -267,11 +267,10 @@ def _tars_of_split(tars: list[Path], split: str | None, folder: Path) -> list[Pa
         if not int(number):
             raise DataError(f"{count} holds {number[:40]!r}, but there are {len(tars)} tars")
         there, tars = tars, [folder / f"{i}.tar" for i in range(int(number))]
-        if others := [tar.name for tar in there if not re.fullmatch(r"\d+", tar.stem) or int(tar.stem) >= len(tars)]:
-            listed = (
-                f"{others[0]} is not read" if len(others) == 1 else f"{len(others)} are not read, {others[0]} first"
-            )
-            say(f"warning: {count} says {int(number):,}, but there are {len(there):,} tars; {listed}")
+        counted = set(tars)
+        if others := [tar.name for tar in there if tar not in counted]:
+            left = f"{others[0]} is not read" if len(others) == 1 else f"{len(others)} are not read, {others[0]} first"
+            say(f"warning: {count} says {int(number):,}, but there are {len(there):,} tars; {left}")
     splits = _splits_of_tars(tars)
     if split is None and len(splits) < 2:
         return tars

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diptych.data.fields import class_captions
 from diptych.data.files import printable
 from diptych.data.label_tables import LabelTable, label_column
 from diptych.data.published import layouts as published
@@ -125,6 +126,11 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
             raise DataError(f"no sample of {source.name} has a label{_why(source)}")
     elif not read(source, 0).captions:
         raise DataError(f"{read(source, 0).key} of {source.name} has no caption, which {row.title} is about")
+    elif _is_of_classes(source):
+        raise DataError(
+            f"{source.name} has {len(source.class_names or ()):,} classes and no captions, but {row.title} is of "
+            f"{row.metric}, which is about captions; a metric for classes is acc1"
+        )
     if lost := damage_of(source):
         more = f", and {len(lost) - 1} more like it" if len(lost) > 1 else ""
         raise DataError(f"{row.title} {split or ''} is damaged, so its numbers would be of a part: {lost[0]}{more}")
@@ -132,6 +138,13 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
         layout for layout in LAYOUTS if _size(row, layout, split) == len(source) and _fits(row, layout, source)
     )
     return Verdict(layouts, "" if "paper" in layouts else _note(row, source, split, layouts))
+
+
+def _is_of_classes(source: Source) -> bool:
+    """Whether captions are but what templates make of the names of classes."""
+    sample = read(source, 0)
+    made = class_captions(source.class_names or (), source.templates)
+    return sample.label is not None and sample.label in range(len(made)) and sample.captions == made[sample.label]
 
 
 def _check_classes(row: Row, source: Source) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from diptych.data.label_tables import LabelTable
-from diptych.data.overlap import overlap
+from diptych.data.overlap import overlap, read_twice
 from diptych.data.published.layouts import LAYOUTS
 from diptych.data.relabelled import own_names, shows_several
 from diptych.data.sources import Source, damage_of, is_remote, labels_of, open_source, splits_of
@@ -69,7 +69,7 @@ def open_splits(
     captions, where: which fields and samples are taken: see ``diptych.data.sources.open_source``.
 
     Raises DataError for a split that is not there, tars that are cut off, labels of what is measured that are none of
-    its classes, and captions or a filter that the data have no fields for.
+    its classes, and captions or a filter that the data have no fields for. Files that are measured twice are told.
     """
     place = _Place(remote_location(location), row)
 
@@ -87,6 +87,12 @@ def open_splits(
         raise DataError(f"{test.name} only numbers its classes; put their names into classnames.txt beside it")
     if row is None and test.class_names and not is_remote(place.location):  # whose labels all its shards would tell
         check_labels(test, len(test.class_names))
+    again, first = read_twice(test)
+    if again:
+        say(
+            f"warning: {test.name} names {again:,} {'file' if again == 1 else 'files'} again that it has named before, "
+            f"{first} first; what is in them counts each time, and intervals are too narrow"
+        )
     found = Splits(test, name=split or "", row=row, note=check(row, test, split).note if row else "")
     return distinct(_learning(found, place, opened)) if training else found
 

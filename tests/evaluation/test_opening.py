@@ -384,6 +384,19 @@ def test_names_of_ones_own_are_given_to_the_classes_of_that_name(tmp_path):
         open_dataset(row, row.location, None)
 
 
+def test_classes_are_no_captions_to_retrieve_by(tmp_path):
+    class_folders(tmp_path / "things/test", "cat", "dog")
+    benchmark(tmp_path / "tars")
+    for location in ("things", "tars"):
+        text = f"[[dataset]]\nname = 'x'\nlocation = '{location}'\nmetric = 'image_retrieval_recall@1'"
+        (row,) = own(tmp_path, text)
+        with pytest.raises(DataError, match=r"has [23] classes and no captions, .*; a metric for classes is acc1"):
+            open_splits(row.location, row)
+    samples = {"s": {"jpg": jpeg(0), "cls": b"0", "txt": b"a cat on a mat"}}
+    tar(tmp_path / "tars/test/0.tar", samples)
+    assert read(open_splits(row.location, row).test, 0).captions == ("a cat on a mat",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -237,3 +237,25 @@ def test_a_row_has_no_splits_where_the_data_have_none(tmp_path: Path) -> None:
     """Not even one that also comes in a published form, which these folders are not."""
     images(tmp_path / "pets", [f"breed {number}" for number in range(37)], 1, 0)
     assert open_splits(str(tmp_path / "pets"), find("pets")).name == ""
+
+
+def test_what_is_measured_twice_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lists/labels").mkdir(parents=True)
+    lines = "banded/1.jpg\n" * 3 + "banded/2.jpg\ndotted/1.jpg\ndotted/1.jpg\n"
+    (tmp_path / "lists/labels/test1.txt").write_text(lines)
+    images(tmp_path / "lists/images", ("banded", "dotted"), 3, 0)
+    row = dataclasses.replace(find("dtd"), classes=2)
+    assert len(open_splits(str(tmp_path / "lists"), row).test) == 6
+    assert "lists names 3 files again" in capsys.readouterr().err.replace("DTD", "lists")
+    for shard in range(3):
+        tar(tmp_path / f"tars/test/{shard}.tar", {f"s{i}": THING | {"txt": b"%d" % (shard % 2)} for i in range(2)})
+    (tmp_path / "tars/classnames.txt").write_text("cat\ndog\n")
+    open_splits(str(tmp_path / "tars"))
+    said = capsys.readouterr().err
+    assert "tars names 1 file again" in said
+    assert "2.tar first" in said
+    (tmp_path / "tars/test/2.tar").unlink()
+    images(tmp_path / "folders", ("cat", "dog"), 3, 0)
+    for whole in ("tars", "folders"):
+        open_splits(str(tmp_path / whole))
+    assert capsys.readouterr().err == ""
