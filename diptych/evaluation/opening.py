@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diptych.data.described import TEMPLATES
 from diptych.data.fields import class_captions
 from diptych.data.files import printable
 from diptych.data.label_tables import LabelTable, label_column
@@ -15,8 +16,8 @@ from diptych.data.relabelled import Renamed, own_names, shows_several
 from diptych.data.source_spec import CacheSpec
 from diptych.data.sources import Source, damage_of, is_remote, labels_of, open_source, read
 from diptych.data.tables import TableSource
-from diptych.errors import DataError, UnknownClass
-from diptych.evaluation.datasets import LAYOUTS, Row
+from diptych.errors import ConfigError, DataError, UnknownClass
+from diptych.evaluation.datasets import LAYOUTS, Row, metric_misfit
 from diptych.progress import progress
 from diptych.text import class_names, prompts
 
@@ -100,7 +101,12 @@ def templates_of(row: Row | None, source: Source | None = None) -> tuple[str, ..
     a photo."""
     if row is not None and (row.templates or row.prompts):
         return row.templates or prompts.templates(row.prompts)
-    return prompts.templates((source.templates if source else None) or "photo")
+    if source is None or not source.templates:
+        return prompts.templates("photo")
+    try:
+        return prompts.templates(source.templates)
+    except ConfigError as problem:
+        raise ConfigError(f"{TEMPLATES} of {source.name}: {problem}") from problem
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,8 @@ def _check_classes(row: Row, source: Source) -> None:
     classes = len(source.class_names or row.class_names)
     if not classes:
         raise DataError(f"{source.name} has no class names; put them into classnames.txt beside the data, a line each")
+    if not known and (misfit := metric_misfit(row.metric, classes)):
+        raise DataError(f"{source.name}, which is measured on as {row.title}: {misfit}")
     if known and classes not in known:
         expected = " or ".join(f"{number:,}" for number in sorted(known))
         raise DataError(

@@ -26,7 +26,7 @@ def read(path: str | Path) -> tuple[Names, ...]:
     """
     try:
         text = read_bounded(Path(path), _LARGEST).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError) as problem:  # the latter of what is no text, or no path
         raise DataError(f"cannot read the class names {path}: {problem}") from problem
     # Not splitlines: it also breaks at characters that a name may hold.
     lines = re.split("\r\n|\r|\n", text.rstrip()) if text.strip() else []

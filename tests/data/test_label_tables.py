@@ -123,6 +123,16 @@ def test_a_row_without_labels_does_not_show_nothing(folder: Path, kind: str) -> 
     assert source.rows_lost == 1
 
 
+def test_a_table_of_a_header_alone_has_no_rows(folder: Path) -> None:
+    for name, header in (("a.csv", "image,label\n"), ("a.tsv", "\n\nimage\tlabels\n")):
+        (folder / name).write_text(header)
+        with pytest.raises(DataError, match=rf"{name} has no usable rows"):
+            open_source(folder / name)
+    (folder / "a.csv").write_text("")
+    with pytest.raises(DataError, match=r"a\.csv has no usable rows"):
+        open_source(folder / "a.csv")
+
+
 def test_captions_beside_labels(folder: Path) -> None:
     """A source has captions where a table has; a data set of classes has its labels."""
     path = folder / "both.csv"

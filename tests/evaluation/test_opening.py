@@ -384,6 +384,23 @@ def test_names_of_ones_own_are_given_to_the_classes_of_that_name(tmp_path):
         open_dataset(row, row.location, None)
 
 
+@pytest.mark.parametrize(("metric", "classes"), [("mean_acc1_acc5", "abcd"), ("roc_auc", "abc"), ("roc_auc", "a")])
+def test_a_metric_that_says_nothing_of_so_many_classes(metric, classes, tmp_path):
+    class_folders(tmp_path / "things/test", *classes)
+    (row,) = own(tmp_path, f"[[dataset]]\nname = 'x'\nlocation = 'things'\nmetric = '{metric}'")
+    with pytest.raises(
+        DataError, match=rf"things, which is measured on as x: .*{len(classes)}.* a metric for it is acc1"
+    ):
+        open_splits(row.location, row)
+
+
+def test_templates_of_the_data_that_are_none_name_their_file(tmp_path):
+    (benchmark(tmp_path / "tars") / "zeroshot_classification_templates.txt").write_text("a photo\n")
+    (row,) = own(tmp_path, "[[dataset]]\nname = 'x'\nlocation = 'tars'")
+    with pytest.raises(ConfigError, match=r"zeroshot_classification_templates\.txt of tars: .*has no '{}'"):
+        templates_of(row, open_splits(row.location, row).test)
+
+
 def test_classes_are_no_captions_to_retrieve_by(tmp_path):
     class_folders(tmp_path / "things/test", "cat", "dog")
     benchmark(tmp_path / "tars")
@@ -418,6 +435,18 @@ def test_classes_are_no_captions_to_retrieve_by(tmp_path):
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\nclasses = []", "classes must be a file or a list"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\nclasses = ['a', '']", "classes: number 2: '' has a blank name"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\nclasses = 'no.txt'", "cannot read the class names"),
+        ('[[dataset]]\nname = "x"\nlocation = "a"\nclasses = "\\u0000"', "cannot read the class names"),
+        ('[[dataset]]\nname = "x"\nlocation = "a"\ntemplates = "\\u0000"', "neither a set of templates"),
+        ('[[dataset]]\nname = "x\\u0000"\nlocation = "a"', r"name is 'x\\x00', with the control character '\\x00'"),
+        ('[[dataset]]\nname = "x"\nlocation = "a\\u001b"', "location is .* with the control character"),
+        (
+            "[[dataset]]\nname = 'x'\nlocation = 'a'\nmetric = 'mean_acc1_acc5'\nclasses = ['a', 'b', 'c', 'd']",
+            r"row 1 \(x\): of 4 classes all are among the first five, .* a metric for it is acc1",
+        ),
+        (
+            "[[dataset]]\nname = 'x'\nlocation = 'a'\nmetric = 'roc_auc'\nclasses = ['a', 'b', 'c']",
+            r"row 1 \(x\): roc_auc is of two classes, not 3",
+        ),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\ntemplates = ['a']", "templates: .* has no '{}'"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\ntemplates = 'pest'", "did you mean 'pets'"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\ntemplates = 3", "templates must be"),
