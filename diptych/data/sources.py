@@ -265,7 +265,7 @@ def _tars_of_split(tars: list[Path], split: str | None, folder: Path) -> list[Pa
         if not number.isdecimal():
             raise DataError(f"{count} holds {number[:40]!r}, not the number of tars")
         if not int(number):
-            raise DataError(f"{count} holds {number[:40]!r}, but there are {len(tars)} tars")
+            raise DataError(f"{count} holds {number[:40]!r}, but {tars[0].name} is there")
         there, tars = tars, [folder / f"{i}.tar" for i in range(int(number))]
         counted = set(tars)
         if others := [tar.name for tar in there if tar not in counted]:

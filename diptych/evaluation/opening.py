@@ -98,7 +98,7 @@ def names_of(row: Row, source: Source) -> tuple[tuple[str, ...], ...]:
 
 def templates_of(row: Row | None, source: Source | None = None) -> tuple[str, ...]:
     """The templates of data: the row's own, or the ensemble of its prompt set; else those that the source brings, else
-    a photo."""
+    a photo. Raises DataError for those of the source that are none."""
     if row is not None and (row.templates or row.prompts):
         return row.templates or prompts.templates(row.prompts)
     if source is None or not source.templates:
@@ -106,7 +106,7 @@ def templates_of(row: Row | None, source: Source | None = None) -> tuple[str, ..
     try:
         return prompts.templates(source.templates)
     except ConfigError as problem:
-        raise ConfigError(f"{TEMPLATES} of {source.name}: {problem}") from problem
+        raise DataError(f"{TEMPLATES} of {source.name}: {problem}") from problem
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def test_nshards_that_are_not_the_tars_there_are_told(tmp_path, capsys):
     assert keys(open_source(tmp_path)) == ["s0"]
     assert "nshards.txt says 1, but there are 2 tars; 1.tar is not read" in capsys.readouterr().err
     (tmp_path / "test/nshards.txt").write_text("0\n")
-    with pytest.raises(DataError, match=r"nshards\.txt holds '0', but there are 2 tars"):
+    with pytest.raises(DataError, match=r"nshards\.txt holds '0', but 0\.tar is there"):
         open_source(tmp_path)
     (tmp_path / "test/nshards.txt").write_text("2\n")
     assert keys(open_source(tmp_path)) == ["s0", "s1"]

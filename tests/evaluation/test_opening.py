@@ -397,7 +397,7 @@ def test_a_metric_that_says_nothing_of_so_many_classes(metric, classes, tmp_path
 def test_templates_of_the_data_that_are_none_name_their_file(tmp_path):
     (benchmark(tmp_path / "tars") / "zeroshot_classification_templates.txt").write_text("a photo\n")
     (row,) = own(tmp_path, "[[dataset]]\nname = 'x'\nlocation = 'tars'")
-    with pytest.raises(ConfigError, match=r"zeroshot_classification_templates\.txt of tars: .*has no '{}'"):
+    with pytest.raises(DataError, match=r"zeroshot_classification_templates\.txt of tars: .*has no '{}'"):
         templates_of(row, open_splits(row.location, row).test)
 
 
