@@ -54,7 +54,8 @@ class LabelTable(TableSource):
                 odd = next(value for value in sorted(map(str, found)) if not value.isdecimal())
                 raise DataError(
                     f"{name} has the label {odd!r} in its column {column!r}, which neither numbers a class nor names "
-                    "one; classes are whole numbers from 0 with a classnames.txt beside the table, or names"
+                    "one; classes are whole numbers from 0 with a classnames.txt beside the table, or names, which may "
+                    "be numbers where they are lines of that file"
                 )
         self._numbers = {known: number for number, known in reversed(list(enumerate(self.class_names or ())))}
         self._by_name = says.class_names is None and self.class_names is not None

@@ -113,6 +113,9 @@ def test_labels_that_are_no_numbers_of_classes_are_not_their_names(folder: Path,
         open_source(path)
     write(folder, "tsv", [*cells[:3], "cat"], "label")
     assert len(open_source(path).class_names or ()) == 4  # a name among them: so may others be
+    write(folder, "tsv", ["0.5", "1.5", "1.5", "0.5"], "label")
+    (folder / "classnames.txt").write_text("0.5\n1.5\n")
+    assert [labels_of(open_source(path), i) for i in range(4)] == [(0,), (1,), (1,), (0,)]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
