@@ -32,10 +32,10 @@ class LabelTable(TableSource):
     A class is told by its number or its name: numbers by the lines of a ``classnames.txt`` beside the tables, or in
     the folder above. Without it names are numbered as they are sorted, and numbers have no names. ``labels`` is a list
     (JSON lines, Parquet), or a text (CSV, TSV): a list in JSON, or numbers or names between ``|``, or numbers between
-    commas; an empty one shows no class. ``where``: as in `TableSource`.
+    commas; an empty one shows no class, and a row with none at all is left out. ``where``: as in `TableSource`.
 
-    Raises DataError for a name that is none of the classes, and for an image with two rows that do not agree on its
-    only class.
+    Raises DataError for a name that is none of the classes, for names that are all numbers (``0.0``, ``-1``, ``nan``),
+    and for an image with two rows that do not agree on its only class.
     """
 
     def __init__(self, name: str, paths: Sequence[Path], column: str, *, where: str | None = None) -> None:
@@ -50,6 +50,13 @@ class LabelTable(TableSource):
         self.class_names: tuple[str, ...] | None = says.class_names
         if self.class_names is None and any(isinstance(value, str) for value in found):
             self.class_names = tuple(sorted(map(str, found)))
+            if all(map(_is_number, self.class_names)):
+                odd = next(value for value in sorted(map(str, found)) if not value.isdecimal())
+                raise DataError(
+                    f"{name} has the label {odd!r} in its column {column!r}, which neither numbers a class nor names "
+                    "one; classes are whole numbers from 0 with a classnames.txt beside the table, or names, which may "
+                    "be numbers where they are lines of that file"
+                )
         self._numbers = {known: number for number, known in reversed(list(enumerate(self.class_names or ())))}
         self._by_name = says.class_names is None and self.class_names is not None
         self._captions = fields.class_captions(self.class_names or (), self.templates)
@@ -94,6 +101,8 @@ class LabelTable(TableSource):
     def _texts(self, row: Mapping[str, Any], where: str) -> list[Any]:
         """The labels of a row, numbers or names."""
         value = value_at(row, self._column)
+        if value is None:
+            raise DataError(f"{where} has nothing in its column {self._column!r}; an empty list shows no class")
         cells = _listed(value) if self.multilabel else [value]
         found = [int(cell) if isinstance(cell, str) and cell.strip().isdecimal() else cell for cell in cells]
         for label in found:
@@ -108,8 +117,8 @@ def _listed(value: Any) -> list[Any]:
     """The labels in a cell."""
     if isinstance(value, list):
         return value
-    if value is None or not isinstance(value, str):
-        return [] if value is None else [value]
+    if not isinstance(value, str):
+        return [value]
     text = value.strip()
     if text.startswith("["):
         try:
@@ -121,3 +130,11 @@ def _listed(value: Any) -> list[Any]:
     if "|" not in text and all(number.strip().isdecimal() for number in numbers):
         return numbers
     return [part.strip() for part in text.split("|")] if text else []
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True

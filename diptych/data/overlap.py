@@ -1,11 +1,13 @@
-"""Whether two sources are the same data, or share some: what is measured must not be learned from."""
+"""Whether two sources are the same data, or share some: what is measured must not be learned from; and what one reads
+twice."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from diptych.data.fingerprint import fingerprint
+from diptych.data.fingerprint import fingerprint, glances, size_of
 from diptych.data.sources import Source, is_remote
 
 
@@ -25,6 +27,26 @@ def overlap(first: Source, second: Source) -> bool:
         return False
     known = fingerprint(first)
     return known != "" and known == fingerprint(second)
+
+
+def read_twice(source: Source) -> tuple[int, str]:
+    """How many of the files that a source reads it has read before, under whatever name, and the first of these; of
+    tars copies count too, by their size and what is at their ends."""
+    seen, again = Counter[object](), list[str]()
+    tars: dict[int, list[Path]] = defaultdict(list)
+    for file in getattr(source, "files", tuple)():
+        seen[which := _which(file)] += 1
+        if seen[which] > 1:
+            again.append(str(file))
+        elif isinstance(file, Path) and file.suffix == ".tar":
+            tars[size_of(file)].append(file)
+    for alike in tars.values():
+        ends = Counter[str]()
+        for file, told in zip(alike, glances(alike), strict=True) if len(alike) > 1 else ():
+            ends[told] += 1
+            if ends[told] > 1:
+                again.append(str(file))
+    return len(again), again[0] if again else ""
 
 
 def _which(file: Path | str) -> str | tuple[int, int]:

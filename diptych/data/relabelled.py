@@ -92,6 +92,13 @@ class Renamed(_Relabelled):
         return sample._replace(captions=self._captions[label])
 
 
+def own_names(source: Source) -> tuple[str, ...] | None:
+    """The names that the data themselves have for their classes."""
+    while isinstance(source, Renamed):
+        source = source.source
+    return source.class_names
+
+
 class Labelled(_Relabelled):
     """For training a classifier: the only caption of an image is the number, in ``classes``, of its class's name.
 

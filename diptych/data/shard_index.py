@@ -22,7 +22,7 @@ import numpy as np
 from diptych.data.tar_members import Member, Unmarked, members
 from diptych.errors import DataError
 
-_SCAN = 2  # changes with what a scan finds: what was kept before is then found anew
+_SCAN = 3  # changes with what a scan finds: what was kept before is then found anew
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from diptych.data.files import printable, read_lines
 from diptych.data.locations import expanded, natural
 from diptych.data.source_spec import CacheSpec
 from diptych.errors import DataError, nearest
+from diptych.progress import say
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm", "ico")
 SPLITS = ("train", "val", "valid", "validation", "dev", "test")
@@ -263,7 +264,13 @@ def _tars_of_split(tars: list[Path], split: str | None, folder: Path) -> list[Pa
         number = "\n".join(lines)
         if not number.isdecimal():
             raise DataError(f"{count} holds {number[:40]!r}, not the number of tars")
-        tars = [folder / f"{i}.tar" for i in range(int(number))]
+        if not int(number):
+            raise DataError(f"{count} holds {number[:40]!r}, but {tars[0].name} is there")
+        there, tars = tars, [folder / f"{i}.tar" for i in range(int(number))]
+        counted = set(tars)
+        if others := [tar.name for tar in there if tar not in counted]:
+            left = f"{others[0]} is not read" if len(others) == 1 else f"{len(others)} are not read, {others[0]} first"
+            say(f"warning: {count} says {int(number):,}, but there are {len(there):,} tars; {left}")
     splits = _splits_of_tars(tars)
     if split is None and len(splits) < 2:
         return tars

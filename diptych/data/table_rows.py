@@ -6,9 +6,10 @@ import csv
 import itertools
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from diptych.data.files import check_regular
 from diptych.errors import DataError, nearest
@@ -46,10 +47,14 @@ def rows(path: Path, asked: Asked) -> Iterator[Row]:
 
 
 def columns(path: Path) -> tuple[str, ...]:
-    """The columns of one table, by its schema, its header or its first object; none where there is no row."""
+    """The columns of one table, by its schema, its header or its first object; none where there is none."""
     check_regular(path)
-    if path.suffix.lower() == ".parquet":
+    kind = path.suffix.lower()
+    if kind == ".parquet":
         return tuple(parquet_file(path).schema_arrow.names)
+    if kind != ".jsonl":
+        with _lines_of(path) as lines:
+            return tuple(_header(_records(lines, "\t" if kind == ".tsv" else ","), path))
     objects = (row for row in rows(path, Asked(captions=(), images=False)) if isinstance(row, Mapping))
     return tuple(next(objects, {}))
 
@@ -91,25 +96,38 @@ def _json_rows(path: Path, asked: Asked) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, asked: Asked, delimiter: str) -> Iterator[Row]:
-    with open(path, "rb") as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{path} is UTF-16; save it as UTF-8")
-    # A cell that is not UTF-8 must not spoil the others: it is kept as it is, and refused when it is read.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        records = filter(None, _records(file, delimiter))
-        header = next(records, None)
-        if header is None:
+    with _lines_of(path) as lines:
+        records = _records(lines, delimiter)
+        header = _header(records, path)
+        if not header:
             return
-        if isinstance(header, str):
-            raise DataError(f"{path} is not a table; its header is {header}")
         _check_columns(header, path, asked)
-        for cells in records:
+        for cells in filter(None, records):
             if isinstance(cells, str):
                 yield cells
             elif any(cells[len(header) :]):
                 yield f"wider than the header, {len(cells)} cells to {len(header)}; does a cell need quotes?"
             else:
                 yield dict(itertools.zip_longest(header, cells[: len(header)]))
+
+
+@contextmanager
+def _lines_of(path: Path) -> Generator[TextIO]:
+    """The lines of a table that is text. Raises DataError for UTF-16."""
+    with open(path, "rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError(f"{path} is UTF-16; save it as UTF-8")
+    # A cell that is not UTF-8 must not spoil the others: it is kept as it is, and refused when it is read.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        yield file
+
+
+def _header(records: Iterator[list[str] | str], path: Path) -> list[str]:
+    """The first record that is not blank; nothing where there is none."""
+    header = next(filter(None, records), [])
+    if isinstance(header, str):
+        raise DataError(f"{path} is not a table; its header is {header}")
+    return header
 
 
 def _records(lines: Iterable[str], delimiter: str) -> Iterator[list[str] | str]:

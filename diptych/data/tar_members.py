@@ -9,7 +9,7 @@ from diptych.errors import DataError
 
 _BLOCK = 512
 _LONGEST_END = 65_536  # zeros; more is the hole of a download that was not finished
-_LARGE_RECORD = 262_144  # to which some tars are filled up (tar -b 512)
+_LARGEST_RECORD = 1 << 26  # to a power of two some tars are filled up (tar -b 512, -b 2048)
 _LINK = b"1"
 _WITHOUT_BYTES = b"123456"  # links, devices and folders, whatever their header says
 
@@ -44,9 +44,7 @@ def members(read: Callable[[int, int], bytes], length: int, *, whole: bool = Fal
     while offset + _BLOCK <= length:
         header = read(offset, _BLOCK)
         if not header.strip(b"\0"):
-            longest = _LONGEST_END if length % _LARGE_RECORD else _LARGE_RECORD + 2 * _BLOCK
-            if length - offset > longest or read(offset, length - offset).strip(b"\0"):
-                raise DataError(f"{length - offset:,} bytes follow the end of the archive at byte {offset:,}")
+            _check_end(read, offset, length)
             return
         try:
             size, kind = _number(header[124:136]), header[156:157]
@@ -85,6 +83,16 @@ def members(read: Callable[[int, int], bytes], length: int, *, whole: bool = Fal
         raise DataError(f"the file ends at byte {length:,}, inside a header")
     if whole:
         raise Unmarked(f"nothing marks its end at byte {length:,}")
+
+
+def _check_end(read: Callable[[int, int], bytes], offset: int, length: int) -> None:
+    """Raise DataError unless nothing but zeros follows an end, and no more of them than fill up a record."""
+    record = min(length & -length, _LARGEST_RECORD)  # the largest power of two that divides the length
+    said = f"{length - offset:,} bytes follow the end of the archive at byte {offset:,}"
+    if length - offset > max(_LONGEST_END, record + 2 * _BLOCK):
+        raise DataError(f"{said}; if it ought to end there, 'truncate -s {offset + 2 * _BLOCK}' of it takes them away")
+    if read(offset, length - offset).strip(b"\0"):
+        raise DataError(f"{said}, and are no zeros")
 
 
 def _header_name(header: bytes) -> str:

@@ -23,6 +23,7 @@ Metric = Literal[
 ]  # fmt: skip
 Kind = Literal["single label", "multi-label", "binary", "retrieval"]
 LAYOUTS = ("paper", "clip_benchmark", "published")
+_FIVE = 5  # of mean_acc1_acc5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,17 @@ class Row:
     location: str = ""
     templates: tuple[str, ...] = ()
     class_names: tuple[tuple[str, ...], ...] = ()
+
+
+def metric_misfit(metric: Metric, classes: int) -> str:
+    """Empty, or why a metric says nothing of so many classes."""
+    if metric == "mean_acc1_acc5" and classes < _FIVE:
+        return f"of {classes} classes all are among the first five, so {metric} means nothing; a metric for it is acc1"
+    if metric == "roc_auc" and classes != 2:
+        return (
+            f"{metric} is of two classes, not {classes}; a metric for it is acc1, or map11 of several labels an image"
+        )
+    return ""
 
 
 def _two(train: int, test: int) -> dict[str, int]:

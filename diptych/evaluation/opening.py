@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diptych.data.described import TEMPLATES
+from diptych.data.fields import class_captions
 from diptych.data.files import printable
 from diptych.data.label_tables import LabelTable, label_column
 from diptych.data.published import layouts as published
-from diptych.data.relabelled import Renamed, shows_several
+from diptych.data.relabelled import Renamed, own_names, shows_several
 from diptych.data.source_spec import CacheSpec
 from diptych.data.sources import Source, damage_of, is_remote, labels_of, open_source, read
 from diptych.data.tables import TableSource
-from diptych.errors import DataError, UnknownClass
-from diptych.evaluation.datasets import LAYOUTS, Row
+from diptych.errors import ConfigError, DataError, UnknownClass
+from diptych.evaluation.datasets import LAYOUTS, Row, metric_misfit
 from diptych.progress import progress
 from diptych.text import class_names, prompts
 
@@ -72,13 +74,14 @@ def remote_location(location: str) -> str:
 
 def names_of(row: Row, source: Source) -> tuple[tuple[str, ...], ...]:
     """The names, one or several, of each class of a source: the row's own, else those that come with Diptych for
-    it, else the source's. Raises DataError where there are none, or not as many as the source has classes."""
+    it, else the source's. Raises DataError where there are none, not as many as the source has classes, or in an order
+    that is none of theirs (see ``class_names.in_order``)."""
     known = row.class_names or (class_names.packaged(row.names) if row.names else ())
-    own = source.class_names
+    own = own_names(source)
     if row.class_names:
         if own is not None and len(own) != len(known):
             raise DataError(f"{source.name} has {len(own)} classes, but the row of {row.name} names {len(known)}")
-        return known
+        return known if own is None else class_names.in_order(known, own, f"the row of {row.name}")
     if own is None and not known:
         raise DataError(
             f"{source.name} only numbers its classes; put their names into classnames.txt beside the data, a line each"
@@ -95,10 +98,15 @@ def names_of(row: Row, source: Source) -> tuple[tuple[str, ...], ...]:
 
 def templates_of(row: Row | None, source: Source | None = None) -> tuple[str, ...]:
     """The templates of data: the row's own, or the ensemble of its prompt set; else those that the source brings, else
-    a photo."""
+    a photo. Raises DataError for those of the source that are none."""
     if row is not None and (row.templates or row.prompts):
         return row.templates or prompts.templates(row.prompts)
-    return prompts.templates((source.templates if source else None) or "photo")
+    if source is None or not source.templates:
+        return prompts.templates("photo")
+    try:
+        return prompts.templates(source.templates)
+    except ConfigError as problem:
+        raise DataError(f"{TEMPLATES} of {source.name}: {problem}") from problem
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,11 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
             raise DataError(f"no sample of {source.name} has a label{_why(source)}")
     elif not read(source, 0).captions:
         raise DataError(f"{read(source, 0).key} of {source.name} has no caption, which {row.title} is about")
+    elif _is_of_classes(source):
+        raise DataError(
+            f"{source.name} has {len(source.class_names or ()):,} classes and no captions, but {row.title} is of "
+            f"{row.metric}, which is about captions; a metric for classes is acc1"
+        )
     if lost := damage_of(source):
         more = f", and {len(lost) - 1} more like it" if len(lost) > 1 else ""
         raise DataError(f"{row.title} {split or ''} is damaged, so its numbers would be of a part: {lost[0]}{more}")
@@ -133,11 +146,20 @@ def check(row: Row, source: Source, split: str | None) -> Verdict:
     return Verdict(layouts, "" if "paper" in layouts else _note(row, source, split, layouts))
 
 
+def _is_of_classes(source: Source) -> bool:
+    """Whether captions are but what templates make of the names of classes."""
+    sample = read(source, 0)
+    made = class_captions(source.class_names or (), source.templates)
+    return sample.label is not None and sample.label in range(len(made)) and sample.captions == made[sample.label]
+
+
 def _check_classes(row: Row, source: Source) -> None:
     known = {number for number in (row.classes, *row.classes_in.values()) if number is not None}
     classes = len(source.class_names or row.class_names)
     if not classes:
         raise DataError(f"{source.name} has no class names; put them into classnames.txt beside the data, a line each")
+    if not known and (misfit := metric_misfit(row.metric, classes)):
+        raise DataError(f"{source.name}, which is measured on as {row.title}: {misfit}")
     if known and classes not in known:
         expected = " or ".join(f"{number:,}" for number in sorted(known))
         raise DataError(

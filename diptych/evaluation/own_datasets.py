@@ -13,13 +13,14 @@ classes_of = "pets"              # whose classes it has, for accuracy under shif
 from __future__ import annotations
 
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from diptych.bounded import read_bounded
 from diptych.errors import ConfigError, DataError, nearest
-from diptych.evaluation.datasets import DATASETS, Kind, Metric, Row
+from diptych.evaluation.datasets import DATASETS, Kind, Metric, Row, metric_misfit
 from diptych.text import class_names, prompts
 
 KEYS = ("name", "location", "metric", "split", "templates", "classes", "classes_of")
@@ -61,6 +62,8 @@ def _row(data: Mapping[str, Any], where: str, folder: Path) -> Row:
         raise ConfigError(f"{where}: {name!r} is the name of a data set that is known; take another")
     metric = _choice(data, "metric", get_args(Metric), "acc1", where)
     names = _classes(data.get("classes"), f"{where}: classes", folder)
+    if names and (misfit := metric_misfit(metric, len(names))):
+        raise ConfigError(f"{where}: {misfit}")
     return Row(
         name=name,
         title=name,
@@ -80,6 +83,8 @@ def _text(data: Mapping[str, Any], key: str, where: str, *, needed: bool = False
     value = data.get(key, "")
     if not isinstance(value, str) or (needed and not value.strip()):
         raise ConfigError(f"{where}: {key} must be a text{' and be there' if needed else ''}, not {value!r:.80}")
+    if wrong := [character for character in value if unicodedata.category(character) == "Cc"]:
+        raise ConfigError(f"{where}: {key} is {value!r:.80}, with the control character {wrong[0]!r}")
     return value
 
 

@@ -82,7 +82,8 @@ class Splits:
     """A data set to evaluate on: what is measured, and, for tasks that learn, what is learned from and chosen by.
 
     name: of the split that is measured; "" where the data have none.
-    row:  of the table of data sets, where it is one of them; ``note``: why this is not the paper's split.
+    row:  of the table of data sets, where it is one of them.
+    note: what is to be said of it: why this is not the paper's split, that files are named twice.
     captions, where: which fields texts are taken from, and which samples are; nothing where none were named.
     shifted_from: the data set of whose classes these are all, some or groups, in other pictures; with its own splits.
     """

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from diptych.data.label_tables import LabelTable
-from diptych.data.overlap import overlap
+from diptych.data.overlap import overlap, read_twice
 from diptych.data.published.layouts import LAYOUTS
-from diptych.data.relabelled import shows_several
+from diptych.data.relabelled import own_names, shows_several
 from diptych.data.sources import Source, damage_of, is_remote, labels_of, open_source, splits_of
 from diptych.errors import ConfigError, DataError, nearest
 from diptych.evaluation.datasets import Row, find
@@ -69,7 +69,7 @@ def open_splits(
     captions, where: which fields and samples are taken: see ``diptych.data.sources.open_source``.
 
     Raises DataError for a split that is not there, tars that are cut off, labels of what is measured that are none of
-    its classes, and captions or a filter that the data have no fields for.
+    its classes, and captions or a filter that the data have no fields for. Files that are measured twice are told.
     """
     place = _Place(remote_location(location), row)
 
@@ -87,9 +87,28 @@ def open_splits(
         raise DataError(f"{test.name} only numbers its classes; put their names into classnames.txt beside it")
     if row is None and test.class_names and not is_remote(place.location):  # whose labels all its shards would tell
         check_labels(test, len(test.class_names))
-    note = check(row, test, split).note if row else ""
-    found = Splits(test, name=split or "", row=row, note=note, captions=tuple(captions or ()), where=where or "")
+    notes = [check(row, test, split).note if row else "", _twice(test)]
+    found = Splits(
+        test,
+        name=split or "",
+        row=row,
+        note="; ".join(filter(None, notes)),
+        captions=tuple(captions or ()),
+        where=where or "",
+    )
     return distinct(_learning(found, place, opened)) if training else found
+
+
+def _twice(test: Source) -> str:
+    """What is to be said of files that a source names again."""
+    again, first = read_twice(test)
+    if not again:
+        return ""
+    files = "1 file" if again == 1 else f"{again:,} files"
+    return (
+        f"{test.name} names {files} again that it has named before, {first} first; what is in them counts each time, "
+        "and intervals are too narrow"
+    )
 
 
 def distinct(data: Splits) -> Splits:
@@ -149,21 +168,39 @@ def _learning(data: Splits, place: _Place, opened: Callable[[str | None], Source
             if name in place.there and place.form is None:
                 raise  # it is there, and damaged
             say(f"{data.title} has no split {name!r} here: {problem}")
-    train = opened("train")
+    try:
+        train = opened("train")
+    except DataError as problem:
+        raise type(problem)(f"the split 'train' of {data.title}: {problem}") from problem
     for source, name in ((train, "train"), (validation, "val")):
         _check_classes(data.test, source, name, data)
     return replace(data, train=train, validation=validation)
 
 
 def _check_classes(test: Source, source: Source | None, name: str, data: Splits) -> None:
-    """Whether the classes of a split are among those of the split that is measured, which are answered."""
-    if source is None or not (known := set(test.class_names or ())):
+    """Whether the classes of a split are among those of the split that is measured, which are answered, by the names
+    that the data themselves have, where others are given for them."""
+    if source is None or not test.class_names or not source.class_names:
         return
-    if other := next((own for own in source.class_names or () if own not in known), None):
+    before = own_names(test), own_names(source)
+    given = bool(data.row and data.row.class_names and before[0] and before[1])
+    own, others = before if given else (test.class_names, source.class_names)
+    answered = dict(zip(own or (), test.class_names, strict=True))
+    lacking = [other for other in others or () if other not in answered]
+    if lacking:
         raise DataError(
-            f"the split {name!r} of {data.title} has a class {other!r}, and {data.name!r}, that is measured, has not; "
-            f"{nearest(other, sorted(known))} (an empty folder, or a line of classnames.txt, is a class without images)"
+            f"{data.title}: to measure on {data.name!r} what is learned from {name!r}, give {data.name!r} the class "
+            f"{lacking[0]!r}{f' and {len(lacking) - 1} more' if len(lacking) > 1 else ''}, which only {name!r} has: "
+            f"class folders an empty folder of that name, tables a classnames.txt beside {name}/ and {data.name}/ with "
+            "a line for each class (then mean_per_class_recall is over those that have images); or take such a class "
+            f"out of {name!r}; {nearest(lacking[0], sorted(answered))}"
         )
+    for other, called in zip(others or (), source.class_names, strict=True):
+        if answered[other] != called:
+            raise DataError(
+                f"{data.title}: the class {other!r} would be {called!r} in {name!r} and {answered[other]!r} in "
+                f"{data.name!r}, whose classes stand in another order"
+            )
 
 
 @dataclass(frozen=True)

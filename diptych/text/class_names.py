@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from diptych.bounded import read_bounded
-from diptych.errors import DataError, nearest
+from diptych.errors import Caution, DataError, nearest
 
 Names = tuple[str, ...]  # of one class
 
@@ -24,7 +26,7 @@ def read(path: str | Path) -> tuple[Names, ...]:
     """
     try:
         text = read_bounded(Path(path), _LARGEST).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError) as problem:  # the latter of what is no text, or no path
         raise DataError(f"cannot read the class names {path}: {problem}") from problem
     # Not splitlines: it also breaks at characters that a name may hold.
     lines = re.split("\r\n|\r|\n", text.rstrip()) if text.strip() else []
@@ -67,6 +69,39 @@ def matched(own: Sequence[str], known: Sequence[Names]) -> tuple[Names, ...]:
     return tuple(places.get(letters(name), (name,)) for name in own)
 
 
+def in_order(given: Sequence[Names], own: Sequence[str], where: str) -> tuple[Names, ...]:
+    """The names that are given for as many classes, called ``own`` by the data, in the order of these.
+
+    Names of which each class has one, in whatever order, are found by it; classes that are numbered have names in the
+    order of their numbers; others in the order of the classes. Case, and ``_`` for a space, do not matter. Raises
+    DataError, naming ``where`` they are of, for names of which at least half are those of other classes, and
+    warns of fewer.
+
+    >>> in_order([("tom", "tomcat"), ("puss",)], ["puss", "tom"], "cats")
+    (('puss',), ('tom', 'tomcat'))
+    """
+    read, spelled = (_places(given, own, how) for how in (_words, letters))
+    places = [first if first is not None else second for first, second in zip(read, spelled, strict=True)]
+    if sorted(place for place in places if place is not None) == list(range(len(given))):
+        return tuple(given[place] for place in places if place is not None)
+    if all(name.isdecimal() for name in own) and len(set(map(int, own))) == len(own):
+        ranks = {number: rank for rank, number in enumerate(sorted(map(int, own)))}
+        return tuple(given[ranks[int(name)]] for name in own)
+    # A class that is called by a number may have another number for a name: how many things it shows.
+    told = {i: place for i, place in enumerate(places) if place is not None and not own[i].isdecimal()}
+    elsewhere = [i for i, place in told.items() if place != i]
+    if elsewhere:
+        first = elsewhere[0]
+        said = (
+            f"{where}: the class {own[first]!r} is number {first + 1}, and of the names given for its classes "
+            f"{own[first]!r} is number {told[first] + 1}; they go in the order of the classes, {', '.join(own)}"
+        )
+        if 2 * len(elsewhere) >= len(told):
+            raise DataError(f"{said:.800}")
+        warnings.warn(f"{said:.800}", Caution, stacklevel=2)
+    return tuple(given)
+
+
 def averaged(names_ME: np.ndarray, classes: Sequence[Names]) -> np.ndarray:
     """One unit-norm vector a class (C, E): the mean of those of its names, M in all, in the order of the classes.
 
@@ -87,3 +122,21 @@ def letters(name: str) -> str:
     True
     """
     return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _words(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _places(given: Sequence[Names], own: Sequence[str], how: Callable[[str], str]) -> list[int | None]:
+    """For each class where among those given is one of its name, read so: its own place before others; None where there
+    is none, or another class of the data is called alike."""
+    classes, found = Counter(map(how, own)), list[int | None]()
+    places: dict[str, list[int]] = {}
+    for place, names in enumerate(given):
+        for name in names:
+            places.setdefault(how(name), []).append(place)
+    for i, name in enumerate(own):
+        known = places.get(how(name), []) if how(name) and classes[how(name)] == 1 else []
+        found.append(i if i in known else known[0] if known else None)
+    return found

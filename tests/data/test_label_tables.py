@@ -138,6 +138,41 @@ def test_classes_that_are_none(folder: Path) -> None:
     assert "row 2 has in its column 'label' True" in source.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("cells", "odd"),
+    [(["0.0", "1.0", "2.0", "0.0"], "0.0"), (["-1", "0", "1", "0"], "-1"), (["nan", "0", "1", "1"], "nan")],
+)
+def test_labels_that_are_no_numbers_of_classes_are_not_their_names(folder: Path, cells: list, odd: str) -> None:
+    path = write(folder, "tsv", cells, "label")
+    with pytest.raises(
+        DataError, match=rf"ml has the label '{odd}' in its column 'label', which neither .* from 0 with"
+    ):
+        open_source(path)
+    write(folder, "tsv", [*cells[:3], "cat"], "label")
+    assert len(open_source(path).class_names or ()) == 4  # a name among them: so may others be
+    write(folder, "tsv", ["0.5", "1.5", "1.5", "0.5"], "label")
+    (folder / "classnames.txt").write_text("0.5\n1.5\n")
+    assert [labels_of(open_source(path), i) for i in range(4)] == [(0,), (1,), (1,), (0,)]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_row_without_labels_does_not_show_nothing(folder: Path, kind: str) -> None:
+    source = open_source(write(folder, kind, [["cat"], None, [], ["cat", "owl"]]))
+    assert [labels_of(source, i) for i in range(len(source))] == [(0,), (), (0, 1)]
+    assert "row 2 has nothing in its column 'labels'; an empty list" in source.problems[0]
+    assert source.rows_lost == 1
+
+
+def test_a_table_of_a_header_alone_has_no_rows(folder: Path) -> None:
+    for name, header in (("a.csv", "image,label\n"), ("a.tsv", "\n\nimage\tlabels\n")):
+        (folder / name).write_text(header)
+        with pytest.raises(DataError, match=rf"{name} has no usable rows"):
+            open_source(folder / name)
+    (folder / "a.csv").write_text("")
+    with pytest.raises(DataError, match=r"a\.csv has no usable rows"):
+        open_source(folder / "a.csv")
+
+
 def test_captions_beside_labels(folder: Path) -> None:
     """A source has captions where a table has; a data set of classes has its labels."""
     path = folder / "both.csv"

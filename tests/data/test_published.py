@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import shutil
 import struct
 import tracemalloc
 from pathlib import Path
@@ -11,12 +12,17 @@ import numpy as np
 import pytest
 from making import jpeg
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from diptych.data.published import layouts as published
+from diptych.data.published.image_folders import COUNTRIES
 from diptych.data.published.layouts import LAYOUTS, found, open_layout
+from diptych.data.published.mat_file import read_mat
 from diptych.data.sources import labels_of, read
 from diptych.errors import DataError
+from diptych.evaluation.datasets import find
+from diptych.evaluation.opening import open_dataset
+from diptych.text import class_names
 
 RNG = np.random.default_rng(0)
 
@@ -434,6 +440,7 @@ def test_no_layout_is_taken_for_another(layout, tmp_path):
             "class 1 is Beagle here and Abyssinian before",
         ),
         ("pets", "annotations/test.txt", "Abyssinian_1 1\nBeagle_1 3\n", "none with the number 2"),
+        ("pets", "annotations/test.txt", "Abyssinian_1 1\nBeagle100 2\n", "line 2: 'Beagle100' is not called by its"),
         ("aircraft", "data/images_variant_test.txt", "0034309 Falcon 90\n", "did you mean 'Falcon 900'"),
         ("gtsrb", "GT-final_test.csv", "Filename;Width\n0.ppm;3\n", "no 'ClassId'"),
         ("hateful-memes", "test.jsonl", '{"img": "img/1.png"}\n', "has no label"),
@@ -441,6 +448,8 @@ def test_no_layout_is_taken_for_another(layout, tmp_path):
         ("hateful-memes", "test.jsonl", '{"img": "img/1.png", "lab', "line 1 is no object"),
         ("hateful-memes", "test.jsonl", '{"img": "/etc/passwd", "label": 1}\n', "leads out of it"),
         ("synsets", "LOC_synset_mapping.txt", "n01440764 tench\n", "does not name the synset n01443537"),
+        ("synsets", "classnames.txt", "tench\n", "has 1 lines for 2 folders of synsets"),
+        ("country-codes", "test/AA/a.jpg", "", "folder 'AA' among those .* the code of a country, AD to ZW"),
         ("numbered-folders", "x/a.jpg", "", "folder 'x' among those"),
     ],
 )
@@ -471,6 +480,31 @@ def test_synsets_are_named_by_what_lies_beside_them(tmp_path):
     assert open_layout("synsets", folder, "test").class_names == ("tench", "goldfish")
     (folder / "classnames.txt").write_text("a fish\na golden fish\n")
     assert open_layout("synsets", folder, "test").class_names == ("a fish", "a golden fish")
+
+
+def test_a_synset_that_a_split_lacks_moves_no_other_one(tmp_path):
+    tops = ("n01440764", "n01443537", "n01484850")
+    files = {f"{split}/{top}/a.JPEG": "" for split in ("train", "val") for top in tops}
+    folder = write(tmp_path, files | {"classnames.txt": "tench\ngoldfish\nshark\n"})
+    for split, lost in (("train", tops[0]), ("val", tops[1])):
+        shutil.rmtree(folder / split / lost)
+        source = open_layout("synsets", folder, split)
+        assert source.class_names == ("tench", "goldfish", "shark")
+        assert source.class_ids == tops
+        there = [tops.index(top) for top in tops if top != lost]
+        assert [read(source, i).label for i in range(len(source))] == there
+
+
+def test_a_country_that_a_split_lacks_moves_no_other_one(tmp_path):
+    assert list(COUNTRIES) == sorted(set(COUNTRIES))
+    names = class_names.packaged("country211")
+    files = {f"test/{code}/1.jpg": "" for code in COUNTRIES if code not in ("AE", "UG")}
+    source = open_dataset(find("country211"), write(tmp_path, files), "test")
+    told = {read(source, i).key[:2]: (read(source, i).label, read(source, i).captions[0]) for i in range(len(source))}
+    assert len(told) == 209
+    assert all(told[code] == (COUNTRIES.index(code), names[COUNTRIES.index(code)][0]) for code in told)
+    known = {"AD": "Andorra", "DE": "Germany", "JP": "Japan", "US": "United States", "XK": "Kosovo", "ZW": "Zimbabwe"}
+    assert {code: told[code][1] for code in known} == known
 
 
 def test_gtsrb_training_images_and_country_codes_have_numbers(tmp_path):
@@ -531,9 +565,38 @@ def test_fer2013(tmp_path):
             open_layout("fer2013-csv", tmp_path, "test")
 
 
-def mat(path: Path, **entries) -> None:
+def mat(path: Path, packed: bool = False, **entries) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    savemat(path, entries)
+    savemat(path, entries, do_compression=packed)
+
+
+def test_matlab_files_hold_what_scipy_reads_of_them(tmp_path):
+    entries = {
+        **{kind: np.arange(6).astype(kind).reshape(2, 3) - (kind[0] != "u") for kind in KINDS_OF_NUMBERS},
+        "fraction": np.array([[1.5, -0.25]]),
+        "no_numbers": np.zeros((0, 3)),
+        "text": "Škoda Octavia",
+        "cells": np.array([["one", np.array([[1, 2]]), np.array([["two"]], object)]], object),
+        "table": np.array([[(3, "x.jpg"), (4, "")]], [("class", "O"), ("fname", "O")]),
+        "wave": np.array([[1j]]),
+    }
+    for packed in (False, True):
+        mat(tmp_path / "x.mat", packed, **entries)
+        content = (tmp_path / "x.mat").read_bytes()
+        found, scipys = read_mat(content), loadmat(tmp_path / "x.mat")
+        for name in (*KINDS_OF_NUMBERS, "fraction", "no_numbers"):
+            assert found[name] == scipys[name].ravel(order="F").tolist()
+        assert found["text"] == scipys["text"].item() == "Škoda Octavia"
+        assert found["cells"] == ["one", [1, 2], ["two"]]
+        assert found["table"] == [{"class": [3], "fname": "x.jpg"}, {"class": [4], "fname": ""}]
+        assert found["wave"] is None
+    other = struct.pack(">HH", 0x0100, 0x4D49) + struct.pack(">II", 14, 48)  # as other processors have it
+    other += struct.pack(">IIIIIIii", 6, 8, 12, 0, 5, 8, 1, 2) + struct.pack(">HHssxx", 1, 1, b"a", b"\0")
+    other += struct.pack(">HHhh", 4, 3, -2, 300)
+    assert read_mat(bytes(124) + other) == {"a": [-2, 300]}
+
+
+KINDS_OF_NUMBERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
 
 
 def test_flowers(tmp_path):
@@ -546,7 +609,7 @@ def test_flowers(tmp_path):
     ]
     assert read(source, 1).image.is_file()
     assert read(open_layout("flowers", tmp_path, "train"), 0).label == 0  # of a single image
-    with pytest.raises(DataError, match=r"setid\.mat has no 'valid'; it has trnid, tstid"):
+    with pytest.raises(DataError, match=r"setid\.mat has no 'valid'; it has 'trnid', 'tstid'"):
         open_layout("flowers", tmp_path, "val")
     mat(tmp_path / "setid.mat", tstid=np.array([[4]]))
     with pytest.raises(DataError, match="names image 4 of 3"):

@@ -3,11 +3,14 @@
 import gzip
 import json
 import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import loadmat
 from test_published import LISTED, idx, mat, pickled, pixels, write
 
 from diptych.data.preprocess import decode_image
@@ -163,6 +166,56 @@ def test_bytes_that_are_no_text_and_no_archive_are_data_errors(layout, tmp_path)
             said = complaint(layout, folder)
             assert not said or any(name in said for name in names), (file.name, said)
         file.write_bytes(content)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layout", ["flowers", "cars"])
+def test_any_byte_of_a_matlab_file_may_be_another_one(layout, packed, tmp_path):
+    """SciPy's reader ends the process where some are, such as a 16 at byte 185 of labels."""
+    folder = made(layout, tmp_path / "data")
+    for file in folder.rglob("*.mat"):
+        mat(file, packed, **{name: value for name, value in loadmat(file).items() if name[0] != "_"})
+        content = file.read_bytes()
+        assert complaint(layout, folder) == ""
+        for place in range(124, len(content)):
+            for change in (16, 255):
+                file.write_bytes(content[:place] + bytes([content[place] ^ change]) + content[place + 1 :])
+                said = complaint(layout, folder)
+                assert not said or str(folder) in said or "is of class" in said, (file.name, place, change, said)
+        file.write_bytes(content)
+
+
+def test_what_a_matlab_file_says_of_its_size_is_not_believed(tmp_path):
+    """A hundred million structures without a field, numbers that are not there, cells in cells, and zeros, packed."""
+
+    def part(kind: int, data: bytes) -> bytes:
+        return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    def array(kind: int, count: int, inner: bytes, name: bytes = b"labels") -> bytes:
+        flags, shape = struct.pack("<II", kind, 0), struct.pack("<ii", 1, count)
+        return part(14, part(6, flags) + part(5, shape) + part(1, name) + inner)
+
+    cells = array(6, 1, part(9, bytes(8)), b"")
+    for _ in range(5000):
+        cells = array(1, 1, cells, b"")
+    fieldless = part(5, struct.pack("<i", 32)) + part(1, b"")
+    flowers(tmp_path)
+    file = tmp_path / "imagelabels.mat"
+    header = file.read_bytes()[:128]
+    for hostile, message in (
+        (array(2, 10**8, fieldless), "are no whole numbers"),
+        (array(9, 2**31 - 1, part(2, bytes(16))), "'labels' is to have 2,147,483,647 entries, but 16 are there"),
+        (array(1, 2**31 - 1, b""), "ends inside the head of a part"),
+        (array(1, 1, cells), "more than 4 deep in each other"),
+        (part(15, zlib.compress(bytes(10**8))), "more than 16 MB"),
+    ):
+        file.write_bytes(header + hostile)
+        tracemalloc.start()
+        with pytest.raises(DataError, match=message):
+            open_layout("flowers", tmp_path, "test")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100_000_000
 
 
 @pytest.mark.parametrize("layout", sorted({*MADE} - {"karpathy", "fer2013-csv", "voc2007"}))

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import pickle
+import re
 import tarfile
 
 import numpy as np
@@ -93,9 +94,10 @@ def test_what_is_no_tar_is_named(tmp_path, content):
         open_source(path)
 
 
-def test_a_tar_may_be_filled_up_to_a_large_record(tmp_path):
+@pytest.mark.parametrize("blocks", [512, 2048, 16_384])
+def test_a_tar_may_be_filled_up_to_a_large_record(tmp_path, blocks):
     path = tar(tmp_path / "a.tar", {f"s{i}": {"jpg": jpeg(i)} for i in range(3)})
-    os.truncate(path, 262_144)  # as tar -b 512 does
+    os.truncate(path, 512 * blocks)  # as tar -b does
     source = open_source(path)
     assert (len(source), source.problems) == (3, ())
 
@@ -107,6 +109,24 @@ def test_a_hole_in_a_tar_is_found(tmp_path):
     source = open_source(path)
     assert len(source) == 4
     assert "damaged after" in source.problems[0]
+    way_out = re.search(r"'truncate -s (\d+)' of it takes them away", source.problems[0])
+    assert way_out
+    os.truncate(path, int(way_out[1]))
+    assert (len(open_source(path)), open_source(path).problems) == (5, ())
+
+
+def test_nshards_that_are_not_the_tars_there_are_told(tmp_path, capsys):
+    for shard in range(2):
+        tar(tmp_path / f"test/{shard}.tar", {f"s{shard}": {"jpg": jpeg(shard)}})
+    (tmp_path / "test/nshards.txt").write_text("1\n")
+    assert keys(open_source(tmp_path)) == ["s0"]
+    assert "nshards.txt says 1, but there are 2 tars; 1.tar is not read" in capsys.readouterr().err
+    (tmp_path / "test/nshards.txt").write_text("0\n")
+    with pytest.raises(DataError, match=r"nshards\.txt holds '0', but 0\.tar is there"):
+        open_source(tmp_path)
+    (tmp_path / "test/nshards.txt").write_text("2\n")
+    assert keys(open_source(tmp_path)) == ["s0", "s1"]
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

@@ -372,6 +372,48 @@ def test_a_data_set_of_ones_own(tmp_path):
     assert check(plain, open_dataset(plain, plain.location, "test"), "test").layouts == ()
 
 
+def test_names_of_ones_own_are_given_to_the_classes_of_that_name(tmp_path):
+    class_folders(tmp_path / "things", "bird", "gnat", "tower_crane")
+    text = "[[dataset]]\nname = 'x'\nlocation = 'things'\nclasses = ['crane|tower crane', 'gnat|fly', 'crane|bird']"
+    (row,) = own(tmp_path, text)
+    source = open_dataset(row, row.location, None)
+    assert source.class_names == ("crane", "gnat", "crane")
+    assert names_of(row, source) == (("crane", "bird"), ("gnat", "fly"), ("crane", "tower crane"))
+    (row,) = own(tmp_path, text.replace("crane|bird", "thing"))
+    with pytest.raises(DataError, match=r"the row of x: the class 'tower crane' is number 3, .* is number 1"):
+        open_dataset(row, row.location, None)
+
+
+@pytest.mark.parametrize(("metric", "classes"), [("mean_acc1_acc5", "abcd"), ("roc_auc", "abc"), ("roc_auc", "a")])
+def test_a_metric_that_says_nothing_of_so_many_classes(metric, classes, tmp_path):
+    class_folders(tmp_path / "things/test", *classes)
+    (row,) = own(tmp_path, f"[[dataset]]\nname = 'x'\nlocation = 'things'\nmetric = '{metric}'")
+    with pytest.raises(
+        DataError, match=rf"things, which is measured on as x: .*{len(classes)}.* a metric for it is acc1"
+    ):
+        open_splits(row.location, row)
+
+
+def test_templates_of_the_data_that_are_none_name_their_file(tmp_path):
+    (benchmark(tmp_path / "tars") / "zeroshot_classification_templates.txt").write_text("a photo\n")
+    (row,) = own(tmp_path, "[[dataset]]\nname = 'x'\nlocation = 'tars'")
+    with pytest.raises(DataError, match=r"zeroshot_classification_templates\.txt of tars: .*has no '{}'"):
+        templates_of(row, open_splits(row.location, row).test)
+
+
+def test_classes_are_no_captions_to_retrieve_by(tmp_path):
+    class_folders(tmp_path / "things/test", "cat", "dog")
+    benchmark(tmp_path / "tars")
+    for location in ("things", "tars"):
+        text = f"[[dataset]]\nname = 'x'\nlocation = '{location}'\nmetric = 'image_retrieval_recall@1'"
+        (row,) = own(tmp_path, text)
+        with pytest.raises(DataError, match=r"has [23] classes and no captions, .*; a metric for classes is acc1"):
+            open_splits(row.location, row)
+    samples = {"s": {"jpg": jpeg(0), "cls": b"0", "txt": b"a cat on a mat"}}
+    tar(tmp_path / "tars/test/0.tar", samples)
+    assert read(open_splits(row.location, row).test, 0).captions == ("a cat on a mat",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -393,6 +435,18 @@ def test_a_data_set_of_ones_own(tmp_path):
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\nclasses = []", "classes must be a file or a list"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\nclasses = ['a', '']", "classes: number 2: '' has a blank name"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\nclasses = 'no.txt'", "cannot read the class names"),
+        ('[[dataset]]\nname = "x"\nlocation = "a"\nclasses = "\\u0000"', "cannot read the class names"),
+        ('[[dataset]]\nname = "x"\nlocation = "a"\ntemplates = "\\u0000"', "neither a set of templates"),
+        ('[[dataset]]\nname = "x\\u0000"\nlocation = "a"', r"name is 'x\\x00', with the control character '\\x00'"),
+        ('[[dataset]]\nname = "x"\nlocation = "a\\u001b"', "location is .* with the control character"),
+        (
+            "[[dataset]]\nname = 'x'\nlocation = 'a'\nmetric = 'mean_acc1_acc5'\nclasses = ['a', 'b', 'c', 'd']",
+            r"row 1 \(x\): of 4 classes all are among the first five, .* a metric for it is acc1",
+        ),
+        (
+            "[[dataset]]\nname = 'x'\nlocation = 'a'\nmetric = 'roc_auc'\nclasses = ['a', 'b', 'c']",
+            r"row 1 \(x\): roc_auc is of two classes, not 3",
+        ),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\ntemplates = ['a']", "templates: .* has no '{}'"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\ntemplates = 'pest'", "did you mean 'pets'"),
         ("[[dataset]]\nname = 'x'\nlocation = 'a'\ntemplates = 3", "templates must be"),

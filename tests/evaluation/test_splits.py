@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from diptych.data.fingerprint import stamp
+from diptych.data.published.image_folders import COUNTRIES
 from diptych.data.published.layouts import LAYOUTS
 from diptych.data.sources import Source, open_source
 from diptych.errors import DataError
 from diptych.evaluation.datasets import Row, find
 from diptych.evaluation.plan import Splits
 from diptych.evaluation.splits import distinct, open_splits
-from diptych.text import class_names
 from tests.data.making import jpeg, tar
 
 THING = {"jpg": jpeg(0), "cls": b"1"}
@@ -71,9 +71,8 @@ def test_folders_of_synsets_without_splits_have_nothing_to_learn_from(tmp_path: 
 
 @pytest.mark.parametrize(("split", "chosen_by"), [(None, "valid"), ("test", "valid"), ("val", None), ("valid", None)])
 def test_two_names_of_a_split_are_one(split: str | None, chosen_by: str | None, tmp_path: Path) -> None:
-    codes = ["AD", *(f"{number:03}" for number in range(len(class_names.packaged("country211")) - 1))]
     for shade, name in enumerate(("train", "valid", "test")):
-        images(tmp_path / name, codes, 2 if name == "train" else 1, shade)
+        images(tmp_path / name, COUNTRIES, 2 if name == "train" else 1, shade)
     data = open_splits(str(tmp_path), find("country211"), split=split, training=True)
     measured = tmp_path / ("test" if split in (None, "test") else "valid")
     assert read_by(data.test) == {str(file) for file in measured.glob("*/*")}
@@ -145,10 +144,38 @@ def test_splits_put_together_by_hand_are_held_to_it(tmp_path: Path) -> None:
 def test_a_class_to_learn_that_is_not_measured_is_told_of_splits(tmp_path: Path) -> None:
     images(tmp_path / "train", ("cat", "dog", "grey"), 2, 0)
     images(tmp_path / "test", ("cat", "dog"), 2, 1)
-    with pytest.raises(DataError, match=r"'train' of .* has a class 'grey', and 'test', that is measured, has"):
+    with pytest.raises(DataError, match=r"give 'test' the class 'grey', which only 'train' has: .* an empty folder"):
         open_splits(str(tmp_path), training=True)
     (tmp_path / "test" / "grey").mkdir()
     assert open_splits(str(tmp_path), training=True).test.class_names == ("cat", "dog", "grey")
+
+
+def test_names_that_are_given_hide_no_class_that_is_not_measured(tmp_path: Path) -> None:
+    images(tmp_path / "train", ("black", "blue", "red"), 2, 0)
+    images(tmp_path / "test", ("blue", "grey", "red"), 2, 1)
+    told = (
+        (("blue", "grey", "red"), r"split 'train' of d: .* class 'blue' is number 2, .* 'blue' is number 1"),
+        (("sea", "fog", "fire"), "give 'test' the class 'black', which only 'train' has"),
+    )
+    for names, message in told:
+        row = Row(name="d", title="d", location=str(tmp_path), class_names=tuple((name,) for name in names))
+        assert open_splits(row.location, row).test.class_names == names
+        with pytest.raises(DataError, match=message):
+            open_splits(row.location, row, training=True)
+    (tmp_path / "train" / "black").rename(tmp_path / "train" / "grey")
+    data = open_splits(row.location, row, training=True)
+    assert data.train is not None
+    assert data.train.class_names == ("sea", "fog", "fire")
+
+
+def test_classes_in_another_order_are_not_named_by_their_places(tmp_path: Path) -> None:
+    for split, names in (("train", "cat\ndog\n"), ("test", "dog\ncat\n")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "t.csv").write_text(f"image,label\n{split}1.jpg,cat\n{split}2.jpg,dog\n{split}3.jpg,cat\n")
+        (tmp_path / split / "classnames.txt").write_text(names)
+    row = Row(name="d", title="d", location=str(tmp_path), class_names=(("Katze",), ("Hund",)))
+    with pytest.raises(DataError, match="the class 'cat' would be 'Katze' in 'train' and 'Hund' in 'test'"):
+        open_splits(row.location, row, training=True)
 
 
 def test_one_example_a_class_is_too_few_to_choose_by(tmp_path: Path) -> None:
@@ -210,3 +237,25 @@ def test_a_row_has_no_splits_where_the_data_have_none(tmp_path: Path) -> None:
     """Not even one that also comes in a published form, which these folders are not."""
     images(tmp_path / "pets", [f"breed {number}" for number in range(37)], 1, 0)
     assert open_splits(str(tmp_path / "pets"), find("pets")).name == ""
+
+
+def test_what_is_measured_twice_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lists/labels").mkdir(parents=True)
+    lines = "banded/1.jpg\n" * 3 + "banded/2.jpg\ndotted/1.jpg\ndotted/1.jpg\n"
+    (tmp_path / "lists/labels/test1.txt").write_text(lines)
+    images(tmp_path / "lists/images", ("banded", "dotted"), 3, 0)
+    row = dataclasses.replace(find("dtd"), classes=2)
+    twice = open_splits(str(tmp_path / "lists"), row)
+    assert len(twice.test) == 6
+    assert "DTD names 3 files again" in twice.note
+    assert twice.note.startswith("not the paper's split")
+    for shard in range(3):
+        tar(tmp_path / f"tars/test/{shard}.tar", {f"s{i}": THING | {"txt": b"%d" % (shard % 2)} for i in range(2)})
+    (tmp_path / "tars/classnames.txt").write_text("cat\ndog\n")
+    said = open_splits(str(tmp_path / "tars")).note
+    assert "tars names 1 file again" in said
+    assert "2.tar first" in said
+    (tmp_path / "tars/test/2.tar").unlink()
+    images(tmp_path / "folders", ("cat", "dog"), 3, 0)
+    for whole in ("tars", "folders"):
+        assert open_splits(str(tmp_path / whole)).note == ""

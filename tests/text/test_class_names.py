@@ -66,3 +66,41 @@ def test_several_names_are_averaged_class_by_class():
     np.testing.assert_allclose(means_CE, [[0.5**0.5, 0.5**0.5], [0, 1], [0, 0]], atol=1e-7)
     with pytest.raises(ValueError, match="5 vectors"):
         class_names.averaged(names_ME, [("a",)])
+
+
+ALONE = [("red",), ("green",), ("blue",)]
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "found"),
+    [
+        (["blue", "green", "red"], ALONE, ["blue", "green", "red"]),
+        (["Blue", "Green", "Red_"], ALONE, ["blue", "green", "red"]),
+        (["blau", "grün", "rot"], ALONE, ["red", "green", "blue"]),  # others than the data's: in their order
+        (["C", "C#", "C++"], [("C++",), ("C#",), ("C",)], ["C", "C#", "C++"]),
+        (["C", "C#", "C++"], [("c lang",), ("C++",), ("C#",)], DataError),  # by letters all are one
+        (["puss", "tom"], [("tomcat", "tom"), ("kitty", "puss")], ["kitty", "tomcat"]),
+        (["crane", "crane"], [("crane", "bird"), ("crane", "machine")], ["crane", "crane"]),
+        (["a", "b", "c"], [("b",), ("a",), ("z",)], DataError),
+        (["black", "blue", "green", "red"], [("red",), ("green",), ("canary",), ("blue",)], DataError),
+        (["0", "1", "10", "2"], [("zero",), ("one",), ("two",), ("ten",)], ["zero", "one", "ten", "two"]),
+        (["0", "1", "10", "2"], [("0",), ("1",), ("2",), ("10",)], ["0", "1", "10", "2"]),
+        (["0", "1", "2"], [("1",), ("2",), ("3",)], ["1", "2", "3"]),  # how many things a class shows
+        (["1", "x", "y"], [("2",), ("1",), ("ypsilon",)], ["2", "1", "ypsilon"]),
+        (["\U0001f600", "\U0001f640"], [("\U0001f640",), ("\U0001f600",)], ["\U0001f600", "\U0001f640"]),
+    ],
+)
+def test_names_are_given_to_the_classes_that_they_are_of(own, given, found):
+    if isinstance(found, list):
+        assert [names[0] for names in class_names.in_order(given, own, "x")] == found
+    else:
+        with pytest.raises(found, match=r"x: the class .* is number .* go in the order of the classes"):
+            class_names.in_order(given, own, "x")
+
+
+def test_a_name_of_another_class_among_many_that_stand_right_is_a_warning():
+    own, given = ["ant", "bee", "crane", "lift"], [("ant",), ("bee",), ("crane bird",), ("crane",)]
+    with pytest.warns(
+        UserWarning, match=r"the class 'crane' is number 3, and of the names given .* 'crane' is number 4"
+    ):
+        assert class_names.in_order(given, own, "x") == tuple(given)

@@ -47,6 +47,8 @@ def pets(base: Path, split: str) -> ListedSource:
     for number, line in numbered_lines(file):
         image, label, *_ = fields_of(file, number, line, 2)
         breed = image.rpartition("_")[0]
+        if not breed:
+            raise DataError(f"{file}, line {number}: {image!r:.80} is not called by its breed, as Abyssinian_100 is")
         if names.setdefault(class_number(file, number, label) - 1, breed) != breed:
             raise DataError(f"{file}, line {number}: class {label} is {breed} here and {names[int(label) - 1]} before")
         items.append(Item(f"{image}.jpg", int(label) - 1))

@@ -1,16 +1,16 @@
-"""Oxford Flowers 102 and Stanford Cars, whose lists are MATLAB's files (version 5), read by SciPy."""
+"""Oxford Flowers 102 and Stanford Cars, whose lists are MATLAB's files (version 5)."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 from diptych.data.files import printable, read_bytes
 from diptych.data.published.list_source import Item, ListedSource
+from diptych.data.published.mat_file import read_mat
 from diptych.errors import DataError
 
-_LARGEST = 64 << 20  # those published have less than 1 MB
+_LARGEST = 16 << 20  # those published have less than 1 MB
 
 
 def flowers(base: Path, split: str) -> ListedSource:
@@ -33,7 +33,8 @@ def cars(base: Path, split: str) -> ListedSource:
     file = next((path for path in files if path.is_file()), files[0])
     items = []
     for number, row in enumerate(_entry(file, "annotations"), 1):
-        image, label = (row.get(name) if isinstance(row, dict) else None for name in ("fname", "class"))
+        image, labels = (row.get(name) if isinstance(row, dict) else None for name in ("fname", "class"))
+        label = labels[0] if isinstance(labels, list) and len(labels) == 1 else None
         if not isinstance(image, str) or not isinstance(label, int) or label < 1:
             raise DataError(f"{file}: annotation {number} has no 'fname' or no 'class' from 1")
         items.append(Item(image, label - 1))
@@ -53,17 +54,15 @@ def _whole_numbers(file: Path, name: str) -> list[int]:
 
 def _entry(file: Path, name: str) -> list[Any]:
     """A row of numbers, of texts or of structures, as a list. Raises DataError where the file has none of that name."""
-    from scipy.io import loadmat
-
     content = read_bytes(file)
     if len(content) > _LARGEST:
         raise DataError(f"{printable(file)} has {len(content) >> 20} MB, more than any list")
     try:
-        found = loadmat(io.BytesIO(content), simplify_cells=True)
-    except Exception as error:  # the reader meets damaged files with every kind of exception
-        raise DataError(f"{printable(file)} is no MATLAB file of version 5: {type(error).__name__}: {error}") from error
+        found = read_mat(content)
+    except DataError as problem:
+        raise DataError(f"{printable(file)} is no MATLAB file of version 5: {problem}") from problem
     if name not in found:
-        has = ", ".join(sorted(key for key in found if not key.startswith("__")))
-        raise DataError(f"{printable(file)} has no {name!r}; it has {has or 'nothing'}")
+        has = ", ".join(map(repr, sorted(found)))
+        raise DataError(f"{printable(file)} has no {name!r}; it has {printable(has)[:200] or 'nothing'}")
     value = found[name]
-    return value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, list) else [value]
+    return value if isinstance(value, list) else [value]
