@@ -42,7 +42,8 @@ class RiskCoverage:
 
     thresholds: T confidences that occur; all samples at or above one are answered.
     coverage:   share of samples answered; risk: share of wrong ones among these.
-    area:       mean risk over all coverages, samples of one confidence in any order; ``interval`` is a bootstrap.
+    area:       mean risk over all coverages, samples of one confidence in any order; ``interval`` is a bootstrap, or,
+                where all are right or all wrong and nothing varies, the exact one of the share of wrong answers.
     best:       the area if all right answers were the more confident ones; random: if confidence said nothing.
     """
 
@@ -96,13 +97,14 @@ def risk_coverage(confidence_N: np.ndarray, correct_N: np.ndarray, *, seed: int 
         for chosen_DN in intervals.resamples(samples, seed, draws)
         for chosen_N in np.sort(chosen_DN, axis=1)
     ]
-    everyone_N, area = np.arange(samples), _area(wrong_N, group_N)
+    everyone_N, area, wrong = np.arange(samples), _area(wrong_N, group_N), int(wrong_N.sum())
+    limits = intervals.percentiles(np.array(areas), samples, area)
     return RiskCoverage(
         thresholds=tuple(confidence_N[order_N][last_T].tolist()),
         coverage=tuple(((last_T + 1) / samples).tolist()),
         risk=tuple((np.cumsum(wrong_N)[last_T] / (last_T + 1)).tolist()),
         area=area,
-        interval=intervals.percentiles(np.array(areas), samples, area),
+        interval=intervals.exact(wrong, samples) if wrong in (0, samples) else limits,
         best=_area(np.sort(wrong_N), everyone_N),
         random=float(wrong_N.mean()),
     )

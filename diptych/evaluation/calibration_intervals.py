@@ -79,6 +79,8 @@ def error_interval(binned: Binned, statistic: Statistic, seed: int, level: float
         low = family.halved(lambda errors: bool(np.mean(errors >= least) >= tail), beyond)
     if np.mean(family.drawn(beyond) <= most) < tail:
         high = family.halved(lambda errors: bool(np.mean(errors <= most) < tail), beyond)
+    else:  # no rate can move further, yet other samples may have more of the confidences that are furthest off
+        high = min(1.0, 2 * high - float(np.quantile(family.drawn(beyond), tail)))
     return (min(low, observed), max(high, observed)), float(calibrated.mean())
 
 

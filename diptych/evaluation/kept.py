@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,7 @@ def file_of(model: Known, data: Data, splits: Splits, task: str, options: dict[s
     """
     sources = _stamps(splits)
     asked = {name: _contents(value) for name, value in options.items()}
-    told = asdict(data) | ({"location": ""} if all(sources.values()) else {})
-    known = [model.state, told, sources, task, asked]
+    known = [model.state, _told(data, sources), sources, task, asked]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     words = [model.name, splits.title, splits.name, data.language, task, digest[:8]]
     return "__".join(filter(None, map(_word, words))) + ".json"
@@ -77,6 +76,14 @@ def _stamps(splits: Splits) -> dict[str, Any]:
         part: stamp(source) for part in ("test", "train", "validation") if (source := getattr(splits, part))
     }
     return found | ({"shifted_from": _stamps(splits.shifted_from)} if splits.shifted_from else {})
+
+
+def _told(data: Data, sources: dict[str, Any]) -> dict[str, Any]:
+    """How data are asked for, but for the place of those, and of what they are shifted from, that stamps know."""
+    if all(sources.values()):
+        data = replace(data, location="", row=data.row and replace(data.row, location=""))
+    shifted_from = data.shifted_from and _told(data.shifted_from, sources["shifted_from"])
+    return asdict(data) | {"shifted_from": shifted_from}
 
 
 def _contents(value: Any) -> str:

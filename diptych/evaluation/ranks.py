@@ -39,7 +39,7 @@ def ranks_both_ways(images_NE: np.ndarray, texts_ME: np.ndarray, pairs_P2: np.nd
 
 def ranks_of_scores(scores_QG: np.ndarray, right_P2: np.ndarray) -> np.ndarray:
     """``ranks`` by scores that are there already, which may be infinite: equal infinities are ties."""
-    rows_P, columns_P = np.unique(right_P2, axis=0).T
+    rows_P, columns_P = right_P2.T
     wrong_QG = np.ones(scores_QG.shape, bool)
     wrong_QG[rows_P, columns_P] = False
     best_Q = np.full(len(scores_QG), np.nan)

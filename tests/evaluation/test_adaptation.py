@@ -15,6 +15,8 @@ from diptych.encoder.loading import create
 from diptych.encoder.subject import ImageSubject
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation import probing
+from diptych.evaluation.datasets import Row
+from diptych.evaluation.plan import Splits
 from diptych.evaluation.probes import search
 from diptych.evaluation.result import Result
 from diptych.evaluation.runner import Data, Model, run
@@ -130,6 +132,7 @@ def test_names_of_the_source_are_pooled_and_its_own_compared_with_them(clip: Cli
     plain = evaluate(clip, shifted)
     result = evaluate(clip, shifted, shifted_from=folder / "photos", mapping=MAPPING)
     assert plain.metrics.items() <= result.metrics.items()
+    assert plain.fingerprints["templates"] != result.fingerprints["templates"]  # the source's prompts count too
     weights_CE = clip.classifier(list(COLOURS)).weights_CE
     images_NE, labels_N, keys = read(shifted, clip, "embeddings")
     place = {key: number for number, key in enumerate(result.predictions["key"])}
@@ -137,14 +140,35 @@ def test_names_of_the_source_are_pooled_and_its_own_compared_with_them(clip: Cli
     answers, accuracy = by_hand(images_NE @ weights_CE.T, labels_N)
     assert [result.predictions["source_names_predicted"][i] for i in order] == answers
     assert result.metrics["source_names_acc1"] == pytest.approx(accuracy)
-    images_NE, labels_N, _ = read(folder / "photos" / "test", clip, "embeddings")
+    images_NE, labels_N, keys = read(folder / "photos" / "test", clip, "embeddings")
     ours_N = np.array([1, 1, -1, 0])[labels_N]
-    _, accuracy = by_hand((images_NE @ weights_CE.T)[ours_N >= 0], ours_N[ours_N >= 0])
+    scores_NC = (images_NE @ weights_CE.T)[ours_N >= 0]
+    answers, accuracy = by_hand(scores_NC, ours_N[ours_N >= 0])
+    of_these = [key for key, own in zip(keys, ours_N, strict=True) if own >= 0]
+    told = zip(result.source_predictions["key"], result.source_predictions["predicted"], strict=True)
+    assert dict(told) == dict(zip(of_these, answers, strict=True))
     assert result.metrics["in_distribution_acc1"] == pytest.approx(accuracy)
+    pooled_N2 = clip.similarity_scale * np.stack([scores_NC[:, rows].max(axis=1) for rows in ROWS], axis=1)
+    confidence_N = np.exp(pooled_N2.max(axis=1)) / np.exp(pooled_N2).sum(axis=1)
+    assert sorted(result.source_predictions["confidence"]) == pytest.approx(sorted(confidence_N), rel=1e-3)
     shift = result.details["shift"]
     assert shift["own_prompts"]
     assert shift["gain"]["difference"] == pytest.approx(plain.metrics["acc1"] - result.metrics["source_names_acc1"])
     assert "shifted from photos, of 4 classes; among 2 here" in str(result)
+
+
+def test_templates_are_of_both_names_and_class_names_of_its_own_alone(clip: Clip, folder: Path) -> None:
+    shifted, asked = folder / "sketches", {"templates": "{}", "class_names": ["crimson", "chilly"]}
+    result = evaluate(clip, shifted, shifted_from=folder / "photos", mapping=MAPPING, **asked)
+    images_NE, labels_N, keys = read(shifted, clip, "embeddings")
+    place = {key: number for number, key in enumerate(result.predictions["key"])}
+    order = [place[key] for key in keys]
+    answers, accuracy = by_hand(images_NE @ clip.classifier(list(COLOURS), "{}").weights_CE.T, labels_N)
+    assert [result.predictions["source_names_predicted"][i] for i in order] == answers
+    assert result.metrics["source_names_acc1"] == pytest.approx(accuracy)
+    own_N = (images_NE @ clip.classifier(asked["class_names"], "{}").weights_CE.T).argmax(axis=1)
+    assert [result.predictions["predicted"][i] for i in order] == own_N.tolist()
+    assert result.class_names == ("crimson", "chilly")
 
 
 def test_a_subset_by_the_same_names_gains_nothing(clip: Clip, folder: Path, tmp_path: Path) -> None:
@@ -272,6 +296,7 @@ def test_a_probe_may_begin_from_zero_shot(clip: Clip, folder: Path) -> None:
         clip, folder / "sketches", "supervised-adaptation", shifted_from=photos, mapping=MAPPING, start="zero-shot"
     )
     assert learned.details["probe"] == zero_shot.details["probe"]
+    assert "templates" in learned.fingerprints
     with pytest.raises(ConfigError, match="embeds no texts, so a probe of it begins from zeros"):
         evaluate(ImageSubject.of(clip), photos, "linear-probe", start="zero-shot")
     with pytest.raises(ConfigError, match=r"there is no start 'zero'; .*zeros"):
@@ -295,6 +320,21 @@ def test_classes_are_found_by_wordnets_numbers_where_their_names_are_others(clip
     assert result.details["shift"]["mapping"] == {"Red": ["red"], "crane": ["crane"]}
 
 
+@pytest.mark.filterwarnings("ignore:.* has several classes of one name")
+def test_classes_that_the_source_calls_alike_are_ranked_in_their_order(clip: Clip, folder: Path) -> None:
+    """No model tells the two cranes apart by the source's name: the first is answered, the second is a rank behind."""
+    source = Drawn("photos", ("crane", "red", "crane"), samples([0, 1, 2, 0, 1], folder))
+    shifted = Drawn("sketches", ("bird", "machine", "red"), samples([0, 1, 2] * 6, folder))
+    source.class_ids, shifted.class_ids = ("n1", "n2", "n3"), ("n1", "n3", "n2")
+    result = evaluate(clip, shifted, shifted_from=source)
+    weights_CE = clip.classifier(["crane", "red"]).weights_CE
+    scores_N2 = clip.encode_images([sample.image for sample in shifted.samples]) @ weights_CE.T
+    crane_N = scores_N2[:, 0] > scores_N2[:, 1]
+    assert result.predictions["source_names_predicted"] == tuple(np.where(crane_N, 0, 2).tolist())
+    by_label = [np.where(crane_N, 1, 2), np.where(crane_N, 2, 3), np.where(crane_N, 3, 1)]
+    assert result.predictions["source_names_rank"] == tuple(int(by_label[i % 3][i]) for i in range(18))
+
+
 def test_classes_that_files_group_are_pooled_and_what_has_none_is_never_answered(clip: Clip, folder: Path) -> None:
     names = tuple(f"class {number}" for number in range(1000))
     source = Drawn("photos", names, samples([7, 8, 900, 3], folder))
@@ -309,3 +349,33 @@ def test_classes_that_files_group_are_pooled_and_what_has_none_is_never_answered
     cold_N = scores_N3[:, :2].max(axis=1) > scores_N3[:, 2]
     assert result.predictions["source_names_predicted"] == tuple(np.where(cold_N, 0, 2).tolist())
     assert result.metrics["source_names_acc1"] == np.mean([cold_N[0], False, not cold_N[2], cold_N[3], False])
+    asked = {name: ("class 3",) if name == "plant" else ("class 7",) for name in ("cold", "plant")}
+    said = evaluate(clip, shifted, shifted_from=source, mapping=asked | {"Red": ("class 8", "class 9")})
+    assert said.details["shift"]["mapping"] == {
+        "cold": ["class 7"],
+        "plant": ["class 3"],
+        "Red": ["class 8", "class 9"],
+    }
+
+
+def test_whether_prompts_are_its_own(clip: Clip, folder: Path) -> None:
+    """They are where a template is another, a name is, or a name of the source is one of several that a class has."""
+    source = Drawn("photos", ("blue", "green", "red"), samples([0, 1, 2], folder))
+
+    def own(names: tuple[str, ...], theirs: tuple[str, ...] | None = None, **asked: object) -> bool:
+        shifted = Drawn("sketches", names, samples([0, 1], folder))
+        shifted.templates = theirs
+        return evaluate(clip, shifted, shifted_from=source, **asked).details["shift"]["own_prompts"]
+
+    assert not own(("red", "blue"))
+    assert own(("red", "blue"), ("a sketch of {c}",))
+    assert not own(("red", "blue"), ("a sketch of {c}",), templates="{}")
+    assert own(("red", "blue"), mapping={"blue": ("blue", "green")})
+    assert own(("red", "blue"), class_names=["red", "navy"])
+
+
+def test_data_in_which_one_class_is_looked_for_are_not_compared(clip: Clip, folder: Path) -> None:
+    row = Row(name="own", title="Own", kind="binary", metric="roc_auc")
+    source = Drawn("photos", ("no", "yes"), samples([0, 1, 0], folder))
+    with pytest.raises(ConfigError, match="images of one class each, and own is binary"):
+        evaluate(clip, Splits(source, row=row), shifted_from=source)

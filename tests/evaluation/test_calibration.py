@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from diptych.errors import DataError
 from diptych.evaluation import intervals, zero_shot
 from diptych.evaluation.abstention import at_threshold, risk_coverage, threshold_for
 from diptych.evaluation.analyses import with_confidence
 from diptych.evaluation.calibration import calibration, calibration_of_answers
+from diptych.evaluation.calibration_intervals import Binned, error_interval, expected, largest
 from diptych.evaluation.temperature import fit_temperature, scaled, softmax
 
 
@@ -68,6 +70,37 @@ def test_a_case_by_hand() -> None:
     nll = -(math.log(0.55) + math.log(0.4) + math.log(0.9) + math.log(0.95) + math.log(1e-12)) / 5
     assert found.metrics["answer_nll"] == pytest.approx(nll)
     assert not {"brier", "nll"} & set(found.metrics)  # of classes that are not told apart there are none
+
+
+def test_narrow_bins_show_errors_that_cancel_in_a_wide_one() -> None:
+    confidence, correct = np.array([0.91, 0.92, 0.97, 0.98]), np.array([1, 1, 1, 0])
+    found = calibration_of_answers(confidence, correct, bins=2)
+    assert found.metrics["ece"] == found.metrics["mce"] == pytest.approx(0.945 - 3 / 4)
+    assert found.metrics["ece_equal_mass"] == pytest.approx((0.085 + 0.475) / 2)
+
+
+def test_the_largest_error_is_of_a_bin_with_samples() -> None:
+    gap_2B, share_2B = np.array([[0.9, -0.2, 0.1], [0.9, -0.2, 0.3]]), np.array([[0, 0.5, 0.5], [0.2, 0.4, 0.4]])
+    assert largest(gap_2B, share_2B).tolist() == [0.2, 0.9]
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_the_error_of_one_bin_has_the_exact_interval_of_its_accuracy(level: float) -> None:
+    binned = Binned(np.array([1000]), np.array([700]), np.array([0.5]))
+    (low, high), calibrated = error_interval(binned, expected, 0, level)
+    limits = intervals.exact(700, 1000, level)
+    # A thousand draws place a limit within a tenth of a deviation, 0.0145 / 10.
+    assert (low + 0.5, high + 0.5) == pytest.approx(limits, abs=0.003)
+    hits = np.arange(1001)
+    mean = (stats.binom.pmf(hits, 1000, 0.5) * np.abs(hits / 1000 - 0.5)).sum()
+    assert calibrated == pytest.approx(mean, rel=0.06)  # a standard error of 2.4 %
+
+
+def test_how_many_answers_a_bin_has_varies_too() -> None:
+    """Half of the answers say 0.8 and are never right, half are sure and right: of 200, half may as well be 86."""
+    (low, high), _ = error_interval(Binned(np.array([100, 100]), np.array([0, 100]), np.array([0.8, 1.0])), expected, 0)
+    reach = 0.8 * 1.96 * (0.25 / 200) ** 0.5
+    assert (low, high) == pytest.approx((0.4 - reach, 0.4 + reach), abs=0.01)
 
 
 def test_scores_of_all_classes_by_hand() -> None:
@@ -141,8 +174,14 @@ def test_what_is_no_confidence(confidence: list[float], correct: list[int], mess
 def test_what_is_no_probability() -> None:
     with pytest.raises(DataError, match=r"1 of 2 rows .* row 1 sums to 1\.4.*calibration_of_answers"):
         calibration(np.array([[0.5, 0.5], [0.7, 0.7]]), np.array([0, 1]))
-    with pytest.raises(DataError, match="labels from 0 to 1"):
-        calibration(np.full((2, 2), 0.5), np.array([0, 2]))
+    for row in ([1.5, -0.5], [0.5, 0.6]):
+        with pytest.raises(DataError, match="1 of 2 rows are no probabilities"):
+            calibration(np.array([[0.5, 0.5], row]), np.array([0, 1]))
+    for label in (2, -1):
+        with pytest.raises(DataError, match="labels from 0 to 1"):
+            calibration(np.full((2, 2), 0.5), np.array([0, label]))
+    rounded = calibration(np.array([[0.7, 0.3015], [0.2, 0.7985]]), np.array([0, 1]))  # as half precision may sum
+    assert rounded.metrics["ece"] == pytest.approx((0.3015 / 1.0015 + 0.2 / 0.9985) / 2)
     with pytest.raises(DataError, match="at least one"):
         calibration_of_answers(np.ones(2), np.ones(2), bins=0)
 
@@ -172,6 +211,19 @@ def test_scaling_mends_calibration_and_changes_no_answer() -> None:
         scaled(logits_NC, labels_N, held_out=1)
 
 
+def test_a_temperature_is_fitted_on_some_samples_and_measured_on_the_others() -> None:
+    logits_NC, labels_N = drawn(300, 4, 5)
+    found, order_N = scaled(logits_NC, labels_N, held_out=0.3, seed=2), np.random.default_rng(2).permutation(300)
+    fit_N, rest_N = order_N[:90], order_N[90:]
+    assert found.temperature == fit_temperature(logits_NC[fit_N], labels_N[fit_N])
+    for measured, temperature in ((found.before, 1.0), (found.after, found.temperature)):
+        assert measured == calibration(softmax(logits_NC[rest_N], temperature), labels_N[rest_N], seed=2)
+
+
+def test_logits_of_any_size_have_probabilities() -> None:
+    assert softmax(np.array([[1e4, 0.0, 1e4], [-1e4, -1e4, -2e4]])).tolist() == [[0.5, 0, 0.5], [0.5, 0.5, 0]]
+
+
 def test_temperatures_that_are_none() -> None:
     with pytest.raises(DataError, match="every answer is right"):
         fit_temperature(np.eye(3), np.arange(3))
@@ -194,6 +246,8 @@ def test_a_threshold_by_hand() -> None:
     assert (found.missed, found.refused) == (1, 0.5)
     assert found.coverage_interval == intervals.exact(3, 6)
     assert found.accuracy_interval == intervals.exact(2, 3)
+    most = at_threshold(CONFIDENCE, CORRECT, 0.6, np.array([1, 1, 0, 1, 0, 0]))
+    assert (most.refused, most.refused_interval) == (2 / 3, intervals.exact(2, 3))
     nothing = at_threshold(CONFIDENCE, CORRECT, 0.95)
     assert (nothing.answered, nothing.accuracy, nothing.accuracy_interval, nothing.refused) == (0, None, (0, 1), None)
     with pytest.raises(DataError, match="1 samples that belong to no class count as right"):
@@ -211,6 +265,22 @@ def test_a_curve_by_hand() -> None:
     assert found.best == pytest.approx((1 / 4 + 2 / 5 + 3 / 6) / 6)
     assert found.random == 0.5
     assert found.interval[0] <= found.area <= found.interval[1]
+
+
+def test_the_interval_of_a_curve_is_of_samples_in_the_order_of_their_confidence() -> None:
+    found = risk_coverage(np.linspace(1, 0, 90), np.arange(90) < 60)
+    assert found.area == found.best
+    assert 0.02 < found.interval[0] < found.area < found.interval[1] < 0.15 < found.random
+
+
+def test_a_curve_of_answers_that_are_all_right_is_not_certain() -> None:
+    confidence_N = np.linspace(1, 0, 50)
+    for correct_N, area, limits in (
+        (np.ones(50), 0, intervals.exact(0, 50)),
+        (np.zeros(50), 1, intervals.exact(50, 50)),
+    ):
+        found = risk_coverage(confidence_N, correct_N)
+        assert (found.area, found.interval) == (area, limits)
 
 
 @settings(max_examples=30, deadline=None)

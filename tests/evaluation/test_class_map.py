@@ -50,6 +50,7 @@ def test_a_mapping_says_what_names_do_not() -> None:
         ("cat", "cat, dog", {"cat": ("dgo",)}, ConfigError, "'dgo', which is no class of photos; did you mean 'dog'"),
         ("cat", "cat, dog", {"cat": ()}, ConfigError, "says of 'cat' nothing"),
         ("a, b", "x, y", {"a": ("x", "y"), "b": ("y",)}, DataError, "'a' and 'b' of drawings are one class"),
+        ("a, b", "x, y", {"a": ("y",), "b": ("x", "y")}, DataError, "'a' and 'b' of drawings are one class"),
     ],
 )  # fmt: skip
 def test_classes_that_cannot_be_matched_are_named(

@@ -44,6 +44,8 @@ def test_numbers_that_are_no_fractions() -> None:
     assert "points" not in str(found)
     assert str(found).endswith("p < 0.001, 200 samples")
     assert compare(*two(b, b[::-1])).p > 0.5
+    assert "points" not in str(compare(*two(-b, -b - 1)))
+    assert "points" in str(compare(*two(1 / b, 1 / b / 2)))
 
 
 def test_models_that_agree_everywhere_are_not_surely_equal() -> None:
@@ -63,6 +65,34 @@ def test_a_difference_that_may_be_luck_is_not_called_better() -> None:
     assert found.p > 0.05
     assert str(found).startswith("no difference is shown: A is ahead of B by 2.4 points (-")
     assert str(compare(*reversed(two(a, b)))).startswith("no difference is shown: A is ahead of B by 2.4 points (-")
+
+
+def test_a_sentence_needs_both_interval_and_p() -> None:
+    five_more = compare(*two(np.arange(100) < 55, np.arange(100) < 50))
+    assert five_more.interval[0] > 0
+    assert five_more.p == pytest.approx(2 / 2**5)
+    assert str(five_more).startswith("no difference is shown: A is ahead of B by 5.0 points (0.1 to ")
+    six_values = np.array([5.1, 1.2, 3.3, -1.2, 1.2, 6.9])
+    few = compare(*two(six_values, 0 * six_values))
+    assert few.interval[0] < 0 < few.interval[1]
+    assert few.p < 0.05
+    assert str(few).startswith("no difference is shown: A is ahead of B by")
+
+
+def test_clusters_that_agree_are_as_unsure_as_so_many_samples() -> None:
+    """Two models that hit the same in twenty clusters of five know no more of a difference than of twenty samples."""
+    hits_K = np.arange(20) % 3 == 0
+    hits, clusters = np.repeat(hits_K, 5), np.repeat(np.arange(20), 5).tolist()
+    whole = compare(Measured("A", range(100), hits, clusters), Measured("B", range(100), hits))
+    alone = compare(Measured("A", range(20), hits_K), Measured("B", range(20), hits_K))
+    assert whole.interval == pytest.approx(alone.interval)
+    assert whole.interval[1] > 0.1
+    values_K = np.random.default_rng(0).normal(size=20)
+    of_numbers = compare(
+        Measured("A", range(100), np.repeat(values_K, 5)), Measured("B", range(100), 0 * hits, clusters)
+    )
+    assert of_numbers.interval == pytest.approx(compare(*two(values_K, 0 * values_K)).interval)
+    assert whole.p == alone.p == 1
 
 
 def test_as_small_a_p_is_told_as_draws_allow() -> None:

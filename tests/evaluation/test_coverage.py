@@ -192,6 +192,18 @@ def test_an_error_that_cannot_grow_much_is_not_said_to_be_as_large_as_it_can_be(
     assert 1.5 * deviation < high - error < 2.5 * deviation
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.002, 1.0])
+def test_errors_that_cannot_grow(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where answers are never or always right, an error varies by how sure the answers of a data set happen to be."""
+    monkeypatch.setattr(calibration_intervals, "DRAWS", 200)
+
+    def case(generator: np.random.Generator, seed: int) -> Interval:
+        confidence_N = 0.3 + 0.6 * generator.beta(4, 4, 300)
+        return error_interval(Binned.of(confidence_N, generator.random(300) < rate, EDGES), expected, seed)[0]
+
+    check(abs(0.6 - rate), case, 60, careful=True)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("confident", list(CONFIDENT))
 @pytest.mark.parametrize("right", list(RIGHT))

@@ -183,6 +183,48 @@ def test_a_few_samples_without_what_the_task_needs_are_listed_and_left_out(clip:
         assert result.predictions["key"][0] == "sample-2"
 
 
+def test_what_cannot_be_used_is_listed_in_the_order_of_the_samples(clip: Clip) -> None:
+    source = Unlabelled(2)
+    source.broken = 1  # the last
+    skipped = evaluate(clip, source).skipped
+    assert [reason.partition(" ")[0] for reason in skipped] == ["sample-0", "sample-1", "sample-79"]
+
+
+class Changed(Colours):
+    """The same images in another order, or with something else than their bytes changed."""
+
+    def __init__(self, change: str) -> None:
+        super().__init__(0)
+        self.change = change
+
+    def read(self, i: int) -> Sample:
+        sample = super().read(79 - i if self.change == "order" else i)
+        if self.change == "label" and i == 7:
+            return sample._replace(label=2)
+        return sample._replace(captions=("another",)) if self.change == "caption" and i == 7 else sample
+
+
+def test_data_count_by_order_labels_and_captions_too(clip: Clip) -> None:
+    changes = ("nothing", "order", "label", "caption")
+    assert embed(clip, Changed("nothing")).fingerprint == embed(clip, Colours(0)).fingerprint
+    assert len({embed(clip, Changed(change)).fingerprint for change in changes}) == 4
+
+
+def test_no_more_is_read_once_too_much_has_failed(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diptych.evaluation.embedding.BATCH", 2)
+    monkeypatch.setattr("diptych.evaluation.embedding.BATCHES", 2)
+    read: list[int] = []
+
+    class Counted(Colours):
+        def read(self, i: int) -> Sample:
+            read.append(i)
+            return super().read(i)
+
+    with pytest.raises(TooManyFailures):
+        embed(clip, Counted(200))
+    assert len(read) <= 12 + 2 * 2  # nine are more than a tenth, in the third part; a batch or two are read ahead
+
+
 class Alike(Colours):
     """Classes 1 and 4 are both called green, though not written alike."""
 

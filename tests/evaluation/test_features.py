@@ -61,7 +61,9 @@ def same(a: Features, b: Features) -> bool:
     return all(np.array_equal(*pair) for pair in arrays) and rest[0] == rest[1]
 
 
-def test_a_second_pass_reads_what_the_first_one_kept(clip: Clip, data: Path, tmp_path: Path, seen: list[int]) -> None:
+def test_a_second_pass_reads_what_the_first_one_kept(
+    clip: Clip, data: Path, tmp_path: Path, seen: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     kept, source = tmp_path / "kept", open_source(data)
     plain = embed(clip, source, "label", wanted=BOTH)
     assert plain.embeddings_NE.shape == (14, 16)
@@ -69,6 +71,7 @@ def test_a_second_pass_reads_what_the_first_one_kept(clip: Clip, data: Path, tmp
     seen.clear()
     first = embed(clip, source, "label", wanted=BOTH, folder=kept)
     assert sum(seen) == 14
+    assert capsys.readouterr().err == ""  # nothing is damaged where nothing was
     again = embed(clip, open_source(data), "label", wanted=BOTH, folder=kept)
     assert sum(seen) == 14
     assert same(plain, first)
@@ -146,6 +149,38 @@ def test_what_was_seen_of_other_data_or_by_another_model_is_not_taken(
     assert sum(seen) >= 13
     assert len(list(kept.iterdir())) == 2
     assert not same(before, after)
+
+
+@pytest.mark.parametrize("place", ["torch.__version__", "diptych.evaluation.features.BATCH"])
+def test_what_another_version_saw_or_in_other_batches_is_not_taken(
+    place: str, clip: Clip, data: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either may change the last digits."""
+    embed(clip, open_source(data), folder=tmp_path / "kept")
+    monkeypatch.setattr(place, "3")
+    embed(clip, open_source(data), folder=tmp_path / "kept")
+    assert sum(seen) == 28
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_what_was_kept_is_held_to_the_failures_that_are_allowed_now(clip: Clip, data: Path, tmp_path: Path) -> None:
+    embed(clip, open_source(data), folder=tmp_path / "kept", allowed_failures=0.1)
+    with pytest.raises(TooManyFailures, match="1 samples of data cannot be used, more than 1% of its 15; the first"):
+        embed(clip, open_source(data), folder=tmp_path / "kept", allowed_failures=0.01)
+    assert len(embed(clip, open_source(data), allowed_failures=1 / 15).keys) == 14  # as many as are allowed
+
+
+def test_what_is_not_looked_at_may_be_no_number(clip: Clip, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = embedding.outputs
+
+    def damaged(*arguments: object) -> tuple[np.ndarray, np.ndarray]:
+        embeddings_BE, features_BD = outputs(*arguments)
+        return embeddings_BE, features_BD * np.nan
+
+    monkeypatch.setattr("diptych.evaluation.embedding.outputs", damaged)
+    assert len(embed(clip, open_source(data), wanted=("embeddings",)).keys) == 14
+    with pytest.raises(TooManyFailures, match="no finite number"):
+        embed(clip, open_source(data), wanted=BOTH)
 
 
 def test_drawn_data_are_not_kept(clip: Clip, tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def test_objectnet_has_the_classes_that_imagenet_has_and_no_border(tmp_path):
     assert members(source, Classes(1000)) == ((409, 530), (851,))
     with pytest.raises(DataError, match="groups of ImageNet's 1,000, but photographs has 200"):
         members(source, Classes(200, name="photographs"))
+    with pytest.raises(DataError, match="groups of ImageNet's 1,000, but all of ImageNet has 21,841"):
+        members(source, Classes(21_841, name="all of ImageNet"))
 
 
 def test_the_row_of_objectnet_opens_it(tmp_path):
@@ -217,5 +219,6 @@ def test_classes_are_found_by_their_wordnet_numbers(tmp_path):
     assert shifted.class_ids == ("n01443537", "n02012849")
     source = Classes(4, ("n01440764", "n01443537", "n02012849", "n03126707"))
     assert members(shifted, source) == ((1,), (2,))
+    assert members(Classes(2, ("n03126707", "n01440764")), source) == ((3,), (0,))  # in the order of their own
     with pytest.raises(DataError, match=r"1 of the 2 classes of .* are none of the 2 of classes: n02012849"):
         members(shifted, Classes(2, ("n01440764", "n01443537")))

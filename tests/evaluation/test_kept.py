@@ -11,7 +11,7 @@ from tiny import SPEC
 
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
-from diptych.evaluation.runner import Data, Model, Outcome, run
+from diptych.evaluation.runner import Data, Model, Outcome, data_at, run
 from diptych.text.tokenizer import Tokenizer
 
 TEXT = "a photo of a red green blue"
@@ -65,6 +65,29 @@ def test_a_model_that_was_moved_is_the_same(
     monkeypatch.chdir(tmp_path / "mine" / "run")
     (outcome,) = run([Model("model")], [Data("../../colours")], ["zero-shot"], tmp_path / "out")
     assert (outcome.made, outcome.file) == (False, first.file)
+
+
+def test_data_that_were_moved_are_the_same(evaluate: Callable[..., Outcome], tmp_path: Path) -> None:
+    """Those that others are shifted from too, and those of a row of one's own, whose file tells where they are."""
+    row = '[[dataset]]\nname = "ours"\nlocation = "colours"\n'
+    shutil.copytree(tmp_path / "colours", tmp_path / "one" / "colours")
+    (tmp_path / "one" / "own.toml").write_text(row)
+
+    def made(folder: str) -> tuple[bool, bool]:
+        (ours,) = data_at(str(tmp_path / folder / "own.toml"))
+        shifted = Data(str(tmp_path / "colours"), shifted_from=Data(str(tmp_path / folder / "colours")))
+        first, second = run([Model(str(tmp_path / "clip"))], [ours, shifted], ["zero-shot"], tmp_path / "out")
+        assert first.result is not None
+        assert second.result is not None
+        return first.made, second.made
+
+    assert made("one") == (True, True)
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert made("two") == (False, False)
+    Image.new("RGB", (16, 16), "white").save(tmp_path / "two" / "colours" / "red" / "1.png")
+    assert made("two") == (True, True)
+    (tmp_path / "two" / "own.toml").write_text(row + 'metric = "mean_per_class_recall"\n')
+    assert made("two") == (True, False)
 
 
 def test_a_tokenizer_counts_by_what_its_files_hold(evaluate: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import torch
 from scipy import optimize
 
 from diptych.errors import ConfigError, DataError
+from diptych.evaluation.lbfgs import Point, minimise
 from diptych.evaluation.linear import Linear
 from diptych.evaluation.logistic import Probe, _minimum, fit, solve
 from diptych.evaluation.logistic_problem import prepare
@@ -91,12 +92,26 @@ def test_blocks_of_samples_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rotation_changes_nothing_but_the_axes() -> None:
     for samples, dimensions in ((40, 7), (7, 40)):
         features_ND, _ = drawn(samples, dimensions, 3)
+        features_ND[:, 1] = features_ND[:, 0]  # an axis of no variance
         found = rotate(features_ND)
         basis_DR = found.basis_DR.numpy()
+        assert basis_DR.shape == (dimensions, min(samples, dimensions))
+        variances_R = ((features_ND - features_ND.mean(axis=0)) @ basis_DR).var(axis=0)
+        np.testing.assert_allclose(found.variances_R.numpy(), variances_R, atol=1e-9)
+        assert (found.variances_R.numpy() >= 0).all()
         np.testing.assert_allclose(basis_DR.T @ basis_DR, np.eye(basis_DR.shape[1]), atol=1e-12)
         back_ND = found.features_NR.numpy() @ basis_DR.T + found.mean_D.numpy()
         np.testing.assert_allclose(back_ND, features_ND, atol=1e-10)
         assert (np.diff(found.variances_R.numpy()) <= 1e-9).all()
+
+
+def test_features_keep_the_precision_that_they_came_in() -> None:
+    features_ND, labels_N = drawn(40, 6, 3)
+    probe = fit(features_ND, labels_N, 1.0)
+    for given, kept in ((np.float64, np.float64), (np.float32, np.float32), (np.float16, np.float32)):
+        cast_ND = features_ND.astype(given)
+        assert rotate(cast_ND).features_NR.numpy().dtype == kept
+        assert probe.scores(cast_ND).dtype == kept
 
 
 @pytest.mark.parametrize("strength", [1e4, 1.0, 1e-2])
@@ -155,6 +170,73 @@ def test_beyond_fp32_the_fit_goes_on_in_fp64() -> None:
     probe = solve(problem, 1.0, tolerance=1e-9)
     assert probe.converged
     assert probe.gradient <= 1e-9
+    cut = solve(problem, 1.0, tolerance=1e-9, most_iterations=in_fp32.iterations + 1)  # of both precisions together
+    assert (cut.iterations, cut.converged) == (in_fp32.iterations + 1, False)
+    assert not solve(problem, 1.0, tolerance=0).converged  # where fp64 stalls too
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_gradients_keep_their_digits_where_probabilities_near_one(exclusive: bool) -> None:
+    """In fp32, 1 - p of a sample that is right by 20 is 2e-9, and p - 1 would be 0."""
+    features_ND, labels_N = np.eye(4, dtype=np.float32), np.arange(4)
+    problem = prepare(features_ND, labels_N if exclusive else np.eye(4, dtype=int)[labels_N])
+    parameters = problem.start(Linear(40 * np.eye(4), np.full(4, -20.0)))
+    single, double = (problem.evaluate(1e-12, dtype, parameters) for dtype in (torch.float32, torch.float64))
+    assert 0 < double.gradient_CP.abs().max() < 1e-7
+    torch.testing.assert_close(single.gradient_CP, double.gradient_CP, rtol=1e-4, atol=1e-14)
+    assert single.objective == pytest.approx(double.objective, rel=1e-4)
+
+
+def test_a_search_counts_its_steps_and_looks() -> None:
+    bends_CP = torch.tensor([[1.0, 5.0, 100.0]], dtype=torch.float64)
+    looks = []
+
+    def parabola(parameters_CP: torch.Tensor) -> Point:
+        looks.append(parameters_CP)
+        value = 0.5 * float((bends_CP * parameters_CP.square()).sum())
+        return Point(parameters_CP, value, bends_CP * parameters_CP, torch.ones_like(bends_CP))
+
+    begin = torch.ones_like(bends_CP)
+    newton = Point(begin, 53.0, bends_CP, bends_CP)
+    assert newton.decrease == pytest.approx(53)  # with the diagonal as it is, a step takes off all
+    for most in (0, 1, 3):
+        looks.clear()
+        found = minimise(parabola, begin, lambda _: False, most_iterations=most, rounding=1e-15)
+        assert (found.end, found.iterations, found.evaluations) == ("cut off", most, len(looks))
+        assert len(looks) > most
+    whole = minimise(parabola, begin, lambda point: point.objective < 1e-12, most_iterations=99, rounding=1e-15)
+    assert (whole.end, whole.evaluations) == ("done", len(looks) - found.evaluations)
+    few = minimise(parabola, begin, lambda _: False, most_iterations=whole.iterations - 1, rounding=1e-15)
+    assert few.point.objective >= 1e-12  # one step less does not get there
+
+
+def noisy(parameters_CP: torch.Tensor, generator: torch.Generator) -> Point:
+    """A parabola above one of which neither value nor slope is known below a thousandth of its width."""
+    noise_CP = 1e-3 * torch.randn(parameters_CP.shape, generator=generator, dtype=torch.float64)
+    value = 1 + 0.5 * float(parameters_CP.square().sum())
+    return Point(parameters_CP, round(value, 5), parameters_CP + noise_CP, torch.ones_like(parameters_CP))
+
+
+def test_a_search_that_only_noise_leads_on_is_given_up() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = minimise(
+        lambda parameters_CP: noisy(parameters_CP, generator),
+        torch.full((3, 4), 5.0, dtype=torch.float64),
+        lambda _: False,
+        most_iterations=10_000,
+        rounding=1e-5,
+    )
+    assert found.end == "stalled"
+    assert found.iterations < 300
+    assert found.point.parameters_CP.abs().max() < 0.02
+
+
+@pytest.mark.parametrize("strength", [1e-2, 1e-4, 1e-6])
+def test_a_weak_penalty_does_not_end_a_fit_early(strength: float) -> None:
+    """The gradient alone is within the tolerance where the objective is yet two or three times too large."""
+    problem = prepare(*drawn(400, 60, 4))
+    least = solve(problem, strength, tolerance=1e-11, most_iterations=5000)
+    assert solve(problem, strength).objective == pytest.approx(least.objective, rel=1e-4)
 
 
 def test_where_it_starts_decides_only_how_long_it_takes() -> None:
@@ -176,7 +258,8 @@ def test_the_optimum_of_a_penalty_that_draws_elsewhere_is_scipys(samples: int, c
     features_ND, labels_N = drawn(samples, 9, classes)
     truth = labels_N if exclusive else several(labels_N, classes)
     towards = Linear(np.random.default_rng(2).standard_normal((classes, 9)), np.zeros(classes))
-    towards.weights_CD[:] -= towards.weights_CD.mean(axis=0)  # what all exclusive classes share is not looked at
+    if exclusive:
+        towards.weights_CD[:] -= towards.weights_CD.mean(axis=0)  # what all exclusive classes share is not looked at
     probe = solve(prepare(features_ND, truth, classes, towards), 0.7, tolerance=1e-9)
 
     def value(parameters: np.ndarray) -> float:
@@ -268,8 +351,9 @@ def test_what_cannot_be_fitted() -> None:
             fit(features_ND, truth, 1.0)
     with pytest.raises(DataError, match="labels go from 0 to 1, but there are 1 classes"):
         fit(features_ND, labels_N, 1.0, classes=1)
-    with pytest.raises(ConfigError, match="above 0, not 0"):
-        fit(features_ND, labels_N, 0.0)
+    for strength in (0.0, np.inf, np.nan):
+        with pytest.raises(ConfigError, match=f"above 0, not {strength}"):
+            fit(features_ND, labels_N, strength)
     probe = fit(features_ND, labels_N, 1.0)
     with pytest.raises(DataError, match="3 features a sample, and the probe takes 4"):
         probe.scores(features_ND[:, :3])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.errors import DataError
-from diptych.evaluation import binary, multilabel
+from diptych.evaluation import binary, intervals, multilabel
 from diptych.evaluation.binary import roc_auc
 from diptych.evaluation.multilabel import average_precision
 
@@ -75,6 +75,23 @@ def test_images_that_are_not_judged_do_not_count() -> None:
     assert scored(scores_NC, labels_NC, judged_NC=[[0], [1], [1]]).metrics["map11"] == pytest.approx(1)
 
 
+def test_a_class_that_only_images_show_that_are_not_judged_by_it_does_not_occur() -> None:
+    found = scored([[1, 3], [2, 1]], [[0, 1], [1, 0]], judged_NC=[[1, 0], [1, 1]], class_names="ab")
+    assert set(found.metrics) == {"map11", "mean_average_precision", "ap11 a"}
+    assert (found.metrics["map11"], found.chance["map11"]) == (1, 1 / 2)
+
+
+def test_a_perfect_ranking_is_as_sure_as_the_images_that_show_a_class_and_are_judged_by_it() -> None:
+    labels_NC = np.zeros((10, 2), int)
+    labels_NC[[0, 1, 2, 2, 3], [0, 0, 0, 1, 0]] = 1
+    judged_NC = np.ones((10, 2), int)
+    judged_NC[3, 0] = 0
+    found = scored(labels_NC, labels_NC, judged_NC=judged_NC, class_names="ab")
+    # Three images show a class; three the first, and one the second.
+    for name, images in (("map11", 3), ("mean_average_precision", 3), ("ap11 a", 3), ("ap11 b", 1)):
+        assert found.intervals[name] == intervals.exact(images, images)
+
+
 def test_a_class_that_no_example_or_every_one_showed_spoils_no_other() -> None:
     labels_NC = np.array([[1, 1, 0], [0, 0, 1], [1, 0, 0], [0, 1, 1]])
     scores_NC = np.array([[2.0, 0, 0], [1, 0, 0], [3, 0, 0], [0, 0, 0]])
@@ -92,6 +109,37 @@ def test_what_has_no_precision_is_an_error() -> None:
         scored([[1.0], [2.0]], [[0, 1], [0, 1]])
     with pytest.raises(DataError, match="no image shows the class"):
         average_precision(np.array([1.0]), np.array([False]))
+
+
+def test_intervals_are_of_draws_as_they_are_and_moved_to_their_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multilabel, "DRAWS", 300)
+    generator = np.random.default_rng(1)
+    labels_N = np.arange(200) % 12 == 0
+    scores_N = generator.standard_normal(200) + labels_N
+
+    def precisions(rows_N: np.ndarray) -> tuple[float, float]:
+        own_R = scores_N[rows_N][labels_N[rows_N]]
+        right_R = (own_R >= own_R[:, None]).sum(axis=1)
+        precision_R = right_R / (scores_N[rows_N] >= own_R[:, None]).sum(axis=1)
+        best = [precision_R[10 * right_R >= tenth * len(own_R)].max() for tenth in range(11)]
+        return float(np.mean(best)), float(precision_R.mean())
+
+    draws = np.random.default_rng(7).integers(200, size=(300, 200))  # as it draws with that seed
+    drawn_2D = np.array([precisions(rows_N) for rows_N in draws if labels_N[rows_N].any()]).T
+    found = scored(scores_N[:, None], labels_N[:, None], seed=7)
+    for name, estimate, drawn_D in zip(found.metrics, precisions(np.arange(200)), drawn_2D, strict=True):
+        assert found.metrics[name] == pytest.approx(estimate)
+        raw, moved = (
+            intervals.percentiles(values_D, 17, estimate) for values_D in (drawn_D, drawn_D - drawn_D.mean() + estimate)
+        )
+        assert moved[0] < raw[0]
+        assert moved[1] < raw[1]
+        assert found.intervals[name] == pytest.approx((moved[0], raw[1]))
+
+
+def test_intervals_of_precisions_end_at_nothing_and_at_one() -> None:
+    found = scored([[5], [4], [3], [2], [1], [0]], [[1], [1], [0], [1], [0], [0]])
+    assert all(0 <= low < high == 1 for low, high in found.intervals.values())
 
 
 def test_the_interval_of_the_mean_covers_its_value() -> None:
@@ -158,7 +206,24 @@ def test_binary_scores() -> None:
         binary.score(images_NE, np.array([1, 0, 2, 0]))
 
 
-def test_a_perfect_area_has_an_interval_all_the_same() -> None:
-    area, (low, high) = roc_auc(np.arange(20.0), np.arange(20) >= 10)
+def test_images_that_score_the_same_in_both_classes_are_wrong() -> None:
+    found = binary.score(np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]]), np.array([0, 1, 1]))
+    assert found.metrics["acc1"] == 1 / 3
+    assert found.intervals["acc1"] == intervals.exact(1, 3)
+
+
+@pytest.mark.parametrize(("positives", "pairs"), [(10, 10), (15, 5), (5, 5)])
+def test_a_perfect_area_has_an_interval_all_the_same(positives: int, pairs: int) -> None:
+    area, (low, high) = roc_auc(np.arange(20.0), np.arange(20) >= 20 - positives)
     assert (area, high) == (1, 1)
-    assert low == pytest.approx(0.025 ** (1 / 10))  # Clopper-Pearson of 10 in 10
+    assert low == pytest.approx(0.025 ** (1 / pairs))  # Clopper-Pearson of as many as the smaller class has
+    area, (low, high) = roc_auc(-np.arange(20.0), np.arange(20) >= 20 - positives)
+    assert (area, low) == (0, 0)
+    assert high == pytest.approx(1 - 0.025 ** (1 / pairs))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_one_image_of_a_class_tells_nothing_of_an_area(wanted: bool) -> None:
+    area, limits = roc_auc(np.arange(11.0), (np.arange(11) == 7) == wanted)
+    assert area == pytest.approx(0.7 if wanted else 0.3)
+    assert limits == (0, 1)

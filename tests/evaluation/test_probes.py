@@ -1,7 +1,9 @@
 """The search over strengths, draws of few examples, crossings, and classifiers without training."""
 
+import dataclasses
 import math
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -49,6 +51,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_the_search_finds_the_best_of_the_grid(tried: list[float], best: float) -> None:
     found = probes.select(split(), split(), lambda scores_NC, _: -abs(scores_NC[0, 0] - best))
     assert math.log10(found.chosen.strength) == pytest.approx(best)
+    assert found.probe.strength == found.chosen.strength
     assert not found.at_edge
     assert len(tried) == len(set(tried)) <= 15
     steps = np.log10(tried) * probes.STEPS_PER_DECADE
@@ -100,6 +103,19 @@ def test_a_search_on_real_features_refits_on_all() -> None:
     assert found.validation == "60 samples given"
 
 
+def test_classes_that_train_has_not_are_there() -> None:
+    both, test = split(90, classes=4), split(30, classes=4, start=90)
+    train = both.take(np.flatnonzero(both.truth < 3))
+    for classes, expected in ((None, 4), (6, 6)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of so few samples any strength may be the best
+            found = probes.search(train, test, classes=classes)
+        for probe in (found.probe, found.selection.probe):
+            assert probe.weights_CD.shape == (expected, 6)
+        assert (found.selection.probe.bias_C[3:] == -np.inf).all()
+        assert np.isfinite(found.probe.bias_C[3])  # it is in the other split
+
+
 def test_scikit_learn_chooses_alike() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn, the reference, is not installed (extra `eval`)")
     train, validation = split(90), split(60, start=90)
@@ -133,6 +149,10 @@ def test_without_a_validation_split_a_share_of_train_is_held_out() -> None:
     other = held_out(split(103, classes=4), 0.2, 8)[1]
     np.testing.assert_array_equal(again.features_ND, validation.features_ND)
     assert not np.array_equal(other.features_ND, validation.features_ND)
+    searched = probes.search(split(103, classes=4), seed=7)
+    trials = probes.select(train, validation).trials
+    assert [trial.metric for trial in searched.selection.trials] == [trial.metric for trial in trials]
+    assert [trial.objective for trial in searched.selection.trials] == [trial.objective for trial in trials]
     rows = np.concatenate([train.features_ND, validation.features_ND])
     assert len(np.unique(rows, axis=0)) == 103
     with pytest.raises(DataError, match="no class has two samples"):
@@ -182,6 +202,9 @@ def test_draws_are_balanced_nested_and_keyed() -> None:
     np.testing.assert_array_equal(few_shot.draw(labels_N, 4, 5), four)
     assert not np.array_equal(few_shot.draw(labels_N, 4, 6), four)
     np.testing.assert_array_equal(few_shot.draw(labels_N[:23], 4, 5), four[four < 23])  # a class more changes no other
+    assert (np.diff(four) > 0).all()
+    alike = few_shot.draw(np.repeat([0, 1], 50), 8, 0)
+    assert set(alike[:8]) != set(alike[8:] - 50)  # classes of one size do not give the same places
     many_N = np.zeros(1000, int)
     together = [set(few_shot.draw(many_N, 16, seed, number)) for seed in range(4) for number in range(5)]
     assert len(set().union(*together)) > 250  # of 320; five seeds in a row would have been 8 draws of 16
@@ -209,12 +232,43 @@ def test_few_shots_learn_and_are_reproducible() -> None:
         few_shot.few_shot(Labelled(train.features_ND, several(train.truth, 3)), test, 1.0)
 
 
+def test_few_shots_are_searched_on_the_validation_split_alone() -> None:
+    train, tune, test = (split(60, 12, seed=3, start=start) for start in (0, 60, 120))
+    towards = Linear(np.random.default_rng(1).standard_normal((4, 12)), np.zeros(4))
+    told = {"classes": 4, "towards": towards}
+    (point,) = few_shot.few_shot(train, test, tune, _likelihood, shots=(5,), draws=3, seed=8, **told)
+    drawn_ones = [train.take(few_shot.draw(train.truth, 5, 8, number)) for number in range(3)]
+    assert len({one.features_ND.tobytes() for one in drawn_ones}) == 3
+    found = [probes.select(one, tune, _likelihood, **told) for one in drawn_ones]
+    assert point.strengths == tuple(one.chosen.strength for one in found)
+    assert point.metrics == tuple(_likelihood(one.probe.scores(test.features_ND), test.truth) for one in found)
+    assert point.unconverged == sum(not one.probe.converged for one in found)
+    assert point.examples == 5
+    weights_CE = towards.weights_CD[:3]
+    (cached,) = few_shot.few_shot_cache(
+        train, test, tune, weights_CE, _likelihood, scale=7, shots=(5,), draws=3, seed=8
+    )
+    caches = [neighbours.cache(one, tune, weights_CE, _likelihood, scale=7) for one in drawn_ones]
+    assert cached.weights == tuple(one.weight for one in caches)
+    assert cached.sharpnesses == tuple(one.sharpness for one in caches)
+    assert cached.metrics == tuple(_likelihood(one.scores(test.features_ND), test.truth) for one in caches)
+    two = Labelled(test.features_ND[test.truth < 2], test.truth[test.truth < 2])
+    (pair,) = few_shot.few_shot(two, two, 1.0, shots=(5,), draws=1)
+    assert ((pair.answers[0].more_N > 0) == (pair.answers[0].predicted_N == 1)).all()
+
+
 def test_a_penalty_may_draw_to_other_weights_than_zeros() -> None:
     train, validation, test = split(24, dimensions=30), split(60, dimensions=30, start=24), split(90, 30, start=84)
     towards = Linear(np.random.default_rng(0).standard_normal((3, 30)), np.zeros(3))
     found = probes.select(train, validation, towards=towards)
     strongest = found.trials[0]
     assert strongest.strength == 1e6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so few samples any strength may be the best
+        searched = probes.search(train, validation, towards=towards)
+    both = joined(train, validation)
+    again = solve(prepare(both.features_ND, both.truth, 3, towards), searched.selection.chosen.strength)
+    assert searched.probe.objective == pytest.approx(again.objective, rel=1e-4)
     # As they are, in what meets no example too; the bias alone is fitted.
     probe = solve(prepare(train.features_ND, train.truth, 3, towards), 1e6)
     scores_NC, expected_NC = probe.scores(test.features_ND), towards.scores(test.features_ND)
@@ -313,14 +367,44 @@ def test_no_order_of_samples_decides_and_features_that_tell_nothing_get_nothing_
         assert (one.argmax(axis=1) == other.argmax(axis=1)).all()
 
 
+def test_cosines_that_only_rounding_tells_apart_share_a_vote() -> None:
+    angles = np.pi / 4 + np.array([0, 4e-7, -4e-7])
+    samples = Labelled(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 1, 2]))
+    query = np.array([[1.0, 0.0]])
+    similarities = neighbours.unit(samples.features_ND) @ neighbours.unit(query)[0]
+    assert len(set(similarities.tolist())) == 3
+    (scores_QC,) = neighbours.vote(samples, query, (1,), 3)
+    assert scores_QC[0].round(2).tolist() == [0.33] * 3
+
+
+def test_rows_of_unit_norm() -> None:
+    found = neighbours.unit(np.array([[0.03, 0.04], [0, 0], [30, 40]]))
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0], [0.6, 0.8]], rtol=1e-6)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(DataError, match="no finite numbers"):
+            neighbours.unit(np.array([[1.0, 2.0], [bad, 1.0]]))
+
+
+def test_nearness_never_outvotes_a_vote() -> None:
+    features_ND = np.repeat(np.array([[1.0, 0.0], [-1.0, 0.0]], np.float32), [500, 501], axis=0)
+    samples = Labelled(features_ND, np.repeat([0, 1], [500, 501]))
+    (scores_QC,) = neighbours.vote(samples, features_ND[:1], (1001,), 2)
+    assert scores_QC.argmax() == 1
+
+
 def test_neighbours_are_chosen_by_the_validation_split() -> None:
     train, validation, test = split(90), split(60, start=90), split(100, start=150)
     found = neighbours.nearest_neighbours(train, validation)
     assert list(found.metrics) == [1, 2, 5, 10, 20, 50]  # no more than there are samples
+    for count, metric in found.metrics.items():  # of training samples alone, so that no sample votes for itself
+        (scores_QC,) = neighbours.vote(train, validation.features_ND, (count,), 3)
+        assert metric == probes.accuracy(scores_QC, validation.truth)
     best = max(found.metrics.values())
     assert found.count == min(count for count, value in found.metrics.items() if value == best)
     assert len(found.samples.truth) == 150
     assert probes.accuracy(found.scores(test.features_ND), test.truth) > 0.5
+    assert neighbours.nearest_neighbours(train, validation, lambda *_: 0.5).count == 1  # of equals the fewest
+    assert neighbours.nearest_neighbours(train, validation, counts=(91, 90)).count == 90
     with pytest.raises(ConfigError, match="of 90 samples"):
         neighbours.nearest_neighbours(train, validation, counts=(91,))
     both = neighbours.vote(Labelled(train.features_ND, several(train.truth, 3)), test.features_ND, (5,), 3)[0]
@@ -337,6 +421,9 @@ def test_a_cache_adds_what_examples_say() -> None:
     found = neighbours.cache(samples, validation, weights_CE, scale=20.0)
     zero_shot = found.metrics[0.0, 1.0]
     assert found.metrics[found.weight, found.sharpness] == max(found.metrics.values()) > zero_shot
+    for (weight, sharpness), metric in found.metrics.items():
+        there = dataclasses.replace(found, weight=weight, sharpness=sharpness)
+        assert metric == probes.accuracy(there.scores(validation.features_ND), validation.truth)
     query = neighbours.unit(validation.features_ND[:1])[0]
     keys = neighbours.unit(samples.features_ND)
     logits = 20 * neighbours.unit(weights_CE) @ query

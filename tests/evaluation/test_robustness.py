@@ -7,7 +7,7 @@ from scipy.special import expit, logit
 
 from diptych.errors import DataError
 from diptych.evaluation.comparison import Measured
-from diptych.evaluation.robustness import GROUPS, Counts, average, effective, fit, group, relative
+from diptych.evaluation.robustness import GROUPS, Counts, Line, average, effective, fit, group, relative
 
 
 def drawn(source: float, shifted: float, images: int, generator: np.random.Generator, name: str = "model") -> Counts:
@@ -57,6 +57,49 @@ def test_two_baselines_are_as_uncertain_as_their_counts() -> None:
     assert np.ptp(wide) > 20 * np.ptp(narrow)
 
 
+@pytest.mark.parametrize("shifted", [(30, 62, 80), (30, 90, 60)])
+def test_scatter_is_that_of_the_baselines_or_of_their_counts_whichever_is_more(shifted: tuple[int, ...]) -> None:
+    baselines = [
+        Counts(f"model-{i}", hits, 100, own, 100)
+        for i, (hits, own) in enumerate(zip((50, 75, 90), shifted, strict=True))
+    ]
+    line = fit(baselines)
+    x_B, y_B = (np.log((np.array(hits) + 0.5) / (100.5 - np.array(hits))) for hits in ((50, 75, 90), shifted))
+    expected = stats.linregress(x_B, y_B)
+    residual = ((y_B - expected.intercept - expected.slope * x_B) ** 2).sum()  # over one degree of freedom
+    x_variance, y_variance = (
+        np.mean([1 / (h + 0.5) + 1 / (100.5 - h) for h in hits]) for hits in ((50, 75, 90), shifted)
+    )
+    counted = y_variance + expected.slope**2 * x_variance
+    assert (counted > residual) == (shifted[1] < shifted[2])
+    assert line.deviation == pytest.approx(max(counted, residual) ** 0.5)
+    spread = ((x_B - x_B.mean()) ** 2).sum()
+    assert line.covariance[1][1] == pytest.approx(max(counted, residual) / spread)
+    assert line.covariance[0][1] == pytest.approx(-x_B.mean() * max(counted, residual) / spread)
+
+
+@pytest.mark.parametrize("freedom", [0, 3, 30])
+def test_what_a_line_expects_is_as_unsure_as_its_few_baselines(freedom: int) -> None:
+    """At even odds only the intercept counts: its error, 0.1, times Student's quantile; the normal one of two alone."""
+    covariance = ((0.01, 0.0), (0.0, 0.0))
+    names = tuple("abc"[: freedom + 2])
+    line = Line(intercept=0.5, slope=1, covariance=covariance, deviation=1, freedom=freedom, baselines=names)
+    reach = 0.1 * (stats.t.ppf(0.975, freedom) if freedom else stats.norm.ppf(0.975))
+    found = effective(exactly(0.5, 0.6, images=10**9), line)
+    # The tail of 10,000 draws has 250 of them, so that its end is off by a few hundredths.
+    assert logit(found.expected_interval) == pytest.approx((0.5 - reach, 0.5 + reach), abs=0.05 * reach)
+
+
+def test_a_share_of_a_gap_that_there_may_not_be_has_no_interval() -> None:
+    lines = (fit([exactly(0.5, 0.45, images=n), exactly(0.8, 0.75, images=n)]) for n in (100, 100_000))
+    few, many = (effective(exactly(0.6, 0.57), line) for line in lines)
+    assert few.closed == pytest.approx(many.closed, abs=0.05)
+    assert few.closed_interval is None
+    assert many.closed_interval is not None
+    above = effective(exactly(0.6, 0.57), fit([exactly(0.5, 0.55), exactly(0.8, 0.85)]))
+    assert (above.closed, above.closed_interval) == (None, None)
+
+
 def test_lines_that_are_none() -> None:
     with pytest.raises(DataError, match="two baselines or more; 1 given"):
         fit([exactly(0.5, 0.3)])
@@ -101,7 +144,7 @@ def test_relative_robustness_and_averages() -> None:
     assert low == pytest.approx(0.7 - 0.05, abs=0.006)
     assert high == pytest.approx(0.7 + 0.05, abs=0.006)  # half of 1.96 standard deviations of 50 of 100
     with pytest.raises(DataError, match="each of them an image"):
-        average(np.array([0]), np.array([0]))
+        average(np.array([0, 5]), np.array([0, 9]))
 
 
 def test_the_papers_group() -> None:

@@ -19,6 +19,9 @@ def unit(generator: np.random.Generator, n: int, width: int = 8) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
+PAIRS_OF_NINE = np.stack([np.repeat(np.arange(9), 2), np.arange(18)], axis=1)
+
+
 def plain_recall(queries: np.ndarray, gallery: np.ndarray, right: list[set[int]], k: int) -> float:
     """Any right answer among the k that score highest."""
     hits = [
@@ -62,8 +65,28 @@ def test_retrieval_is_brute_force(seed: int, images: int, most: int, distinct: b
             low, high = scores.intervals[name]
             assert low <= scores.metrics[name] <= high
             assert 0 < scores.chance[name] <= 1 + 1e-9
+        assert np.mean(np.array(scores.predictions["rank"]) <= k) == pytest.approx(scores.metrics[forward])
+        assert np.mean(np.array(scores.text_predictions["rank"]) <= k) == pytest.approx(scores.metrics[back])
     assert len(scores.predictions["rank"]) == images
+    assert np.median(scores.predictions["rank"]) == scores.metrics["text_retrieval_median_rank"]
     assert np.median(scores.text_predictions["rank"]) == scores.metrics["image_retrieval_median_rank"]
+
+
+def test_median_ranks_count_from_one_and_captions_of_an_image_come_together() -> None:
+    perfect = retrieval.score(np.eye(9), np.eye(9)[np.repeat(np.arange(9), 2)], PAIRS_OF_NINE)
+    for side in ("text", "image"):
+        name = f"{side}_retrieval_median_rank"
+        assert (perfect.metrics[name], perfect.intervals[name]) == (1, (1, 1))
+    generator = np.random.default_rng(0)
+    images_NE, own_NE = unit(generator, 80), unit(generator, 80)
+    pairs = np.stack([np.repeat(np.arange(80), 5), np.arange(400)], axis=1)
+    together = retrieval.score(images_NE, np.repeat(images_NE + own_NE, 5, axis=0), pairs)
+    ranks_M = np.array(together.text_predictions["rank"])
+    assert (ranks_M.reshape(80, 5) == ranks_M[::5, None]).all()
+    # Of five equal captions an image the interval is that of one caption an image.
+    alone = intervals.median(ranks_M[::5], np.arange(80), 0)
+    assert together.intervals["image_retrieval_median_rank"] == alone
+    assert together.metrics["image_retrieval_median_rank"] == np.median(ranks_M)
 
 
 def test_equal_captions_are_one_text_or_several() -> None:
@@ -143,6 +166,15 @@ def test_scores_of_classes_are_judged_as_embeddings_and_weights_are(seed: int, a
         assert found.predictions["nll"] == pytest.approx(-np.log(own_N), rel=1e-5)
         brier_N = ((probabilities_NC - np.eye(7)[labels_N]) ** 2).sum(axis=1)
         assert found.predictions["brier"] == pytest.approx(brier_N, rel=1e-5)
+
+
+def test_chance_is_among_all_classes_and_answers_are_the_first_of_a_name() -> None:
+    scores_NC = np.array([[0, 1, 1 + 1e-7, 0, 0, 0], [3, 1, 1, 0, 0, 0]])  # one name, told apart by rounding
+    found = zero_shot.score_classes(scores_NC, np.array([2, 0]), first_C=np.array([0, 1, 1, 3, 4, 5]))
+    assert found.predictions["predicted"] == (1, 0)
+    assert found.predictions["rank"] == (2, 1)
+    assert found.chance == {"acc1": 1 / 6, "acc5": 5 / 6, "mean_per_class_recall": 1 / 6}
+    assert found.metrics == {"acc1": 0.5, "acc5": 1, "mean_per_class_recall": 0.5}
 
 
 def test_each_query_needs_an_answer() -> None:
