@@ -12,6 +12,7 @@ from scipy import stats
 from diptych.encoder.clip import Clip
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation import classification
+from diptych.evaluation.analyses import remarked
 from diptych.evaluation.classification import ByName
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
@@ -21,11 +22,12 @@ from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.probes import HELD_OUT
 from diptych.evaluation.probing import Beginning, fitted, labelled
 from diptych.evaluation.result import Interval, Scores
-from diptych.evaluation.split import held_out
+from diptych.evaluation.split import Labelled, held_out
 from diptych.evaluation.subjects import Subject, name_of
 from diptych.progress import say
 
 LEAST_DRAWS = 3  # from which on their spread tells something of their mean
+_NO_MATCH = "that so many examples match it says nothing of how good it is"
 
 
 def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
@@ -46,6 +48,7 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
         full, a_class = whole.metrics[judge.metric], (len(few.truth) + len(tune.truth)) / len(np.unique(train.truth))
         details: dict[str, Any] = {
             "strengths": [list(point.strengths) for point in points],
+            "chosen_on": _chosen_on(tune, validation),
             "full": {"examples": a_class, "accuracy": full},
         }
         if named:
@@ -56,6 +59,9 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
             match = shots_to_match(list(curve.items()), level)
             known = match.shots if np.isfinite(match.shots) else None  # JSON has no infinity
             details["shots_to_match"] = {"shots": known, "kind": match.kind}
+            details["zero_shot_above_chance"] = _above_chance(scores, judge.metric)
+            if not details["zero_shot_above_chance"]:
+                scores = remarked(scores, f"zero-shot is no better than chance, {judge.chance:.4f}, so {_NO_MATCH}")
         return replace(scores, details=scores.details | details)
 
     wanted: tuple[Wanted, ...] = ("features", "embeddings") if named else ("features",)
@@ -74,14 +80,23 @@ def plan_cache(subject: Subject, data: Splits, options: Options) -> Plan:
         train, validation, test = labelled(judge, data, features, "embeddings")
         few, tune = (train, validation) if validation else held_out(train, HELD_OUT, options.seed)
         told: dict[str, Any] = {"shots": options.shots, "draws": options.draws, "seed": options.seed}
-        points = few_shot_cache(few, test, tune, named.weights_CE, judge.quality, scale=named.scale, **told)
+        points = few_shot_cache(few, test, tune, named.weights_CE, judge.quality, **told)
         zero = named.judged(judge, test.truth, features["test"])
         scores = _with(_of_points(points, "cache{}", judge, test.truth), zero, judge, "")
         details = {
-            "weights": [list(point.weights) for point in points],
+            # JSON has no infinity: None is the cache alone.
+            "weights": [[None if np.isinf(own) else own for own in point.weights] for point in points],
             "sharpnesses": [list(point.sharpnesses) for point in points],
+            "at_edge": [point.at_edge for point in points],
+            "chosen_on": _chosen_on(tune, validation),
             "zero_shot": zero.metrics[judge.metric],
         }
+        if edges := sum(point.at_edge for point in points):
+            scores = remarked(
+                scores,
+                f"the best weight and sharpness of {edges} of {len(points) * options.draws} caches lie at the edge of "
+                "what was searched; better ones may lie beyond",
+            )
         return replace(scores, details=scores.details | details)
 
     metric = f"cache{max(options.shots)}_{judge.metric}"
@@ -112,9 +127,10 @@ def _judge(data: Splits, options: Options) -> Judge:
 def _of_points(points: Sequence[Shots], name: str, judge: Judge, labels_N: np.ndarray) -> Scores:
     """The mean over draws of each number of shots, as the metric of that name, and the answers of each draw."""
     metrics, limits, chance, columns = {}, {}, {}, {"label": tuple(labels_N.tolist())}
+    remarks = [_short(point, name, len(judge.class_names)) for point in points if point.short]
+    for remark in remarks:
+        say(remark)
     for point in points:
-        if point.short:
-            say(f"{point.short} classes have fewer than {point.shots} examples, and gave all they have")
         own, metric = name.format(point.shots), f"{name.format(point.shots)}_{judge.metric}"
         metrics[metric], chance[metric] = point.mean, judge.chance
         if len(point.metrics) >= LEAST_DRAWS and np.ptp(point.metrics) > 0:  # equal draws tell nothing of others
@@ -128,7 +144,29 @@ def _of_points(points: Sequence[Shots], name: str, judge: Judge, labels_N: np.nd
         "accuracies": [list(point.metrics) for point in points],
         "classes_short_of_examples": [point.short for point in points],
     }
-    return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=columns, details=details)
+    scores = Scores(metrics=metrics, intervals=limits, chance=chance, predictions=columns, details=details)
+    return remarked(scores, *remarks)
+
+
+def _short(point: Shots, name: str, classes: int) -> str:
+    """What a point is of, where classes gave fewer examples than it is called by."""
+    has = "class has" if point.short == 1 else "classes have"
+    return (
+        f"{name.format(point.shots)} is of {point.examples:.4g} examples a class on average: {point.short} of "
+        f"{classes} {has} fewer than {point.shots} to learn from, and gave all"
+    )
+
+
+def _chosen_on(tune: Labelled, validation: Labelled | None) -> str:
+    """What each draw's penalty, or weight and sharpness, was chosen on, as a probe of all examples tells it."""
+    if validation is not None:
+        return f"{len(tune.truth)} samples given"
+    return f"{len(tune.truth)} samples held out of train, {HELD_OUT:.0%} of each class"
+
+
+def _above_chance(scores: Scores, metric: str) -> bool:
+    """Whether the lower end of its interval is above chance."""
+    return scores.intervals[metric][0] > scores.chance[metric]
 
 
 def _by_image(draws: Sequence[np.ndarray]) -> tuple[tuple[Any, ...], ...]:

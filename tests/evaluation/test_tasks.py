@@ -107,7 +107,7 @@ def test_few_shots_are_set_against_zero_shot(clip: Clip, data: Path) -> None:
     assert result.metrics["fs4_acc1"] == pytest.approx(np.mean(result.details["accuracies"][1]))
     assert result.details["zero_shot"] == evaluate(clip, data, "zero-shot").metrics["acc1"]
     assert result.details["full"] == {"examples": 15, "accuracy": result.metrics["lp_acc1"]}
-    assert result.details["shots_to_match"]["kind"] == "extrapolated"
+    assert result.details["shots_to_match"] == {"shots": 0.01, "kind": "fewer"}
     bare = evaluate(ImageSubject.of(clip), data, "few-shot", shots=(1,), draws=1)
     assert "shots_to_match" not in bare.details
     three = evaluate(clip, data, "few-shot-cache", shots=(1,), draws=3)
@@ -129,6 +129,11 @@ def test_more_shots_than_there_are_examples_are_one_point(
     assert result.details["classes_short_of_examples"] == [0, 0, 4, 4]
     assert not {"fs10_acc1", "fs16_acc1", "fs64_acc1"} & set(result.intervals)  # every draw is the same
     assert result.metrics["fs10_acc1"] == result.metrics["fs64_acc1"]
+    assert [remark for remark in result.details["remarks"] if "to learn from" in remark] == [
+        f"fs{shots} is of 10 examples a class on average: 4 of 4 classes have fewer than {shots} to learn from, and "
+        "gave all"
+        for shots in (16, 64)
+    ]
 
 
 def test_what_few_shots_cannot_be_had_of_is_said_before_images_are_read(
@@ -166,7 +171,7 @@ def test_a_cache_of_few_examples_stands_beside_zero_shot(clip: Clip, data: Path)
     for split in ("train", "val", "test"):
         files = sorted((data / split).glob("*/*.png"))
         known[split] = clip.encode_images(files), np.array([sorted(COLOURS).index(file.parent.name) for file in files])
-    weights_CE, scale = clip.classifier(sorted(COLOURS)).weights_CE, clip.similarity_scale
+    weights_CE = clip.classifier(sorted(COLOURS)).weights_CE
     train_NE, labels_N = known["train"]
     rows = draw(labels_N, 2, 3)
     examples_NE, shown_NC = train_NE[rows], np.eye(4)[labels_N[rows]]
@@ -174,13 +179,15 @@ def test_a_cache_of_few_examples_stands_beside_zero_shot(clip: Clip, data: Path)
     def right(split: str, weight: float, sharpness: float) -> float:
         images_NE, truth_N = known[split]
         near_NC = np.exp(sharpness * (images_NE @ examples_NE.T - 1)) @ shown_NC
-        return float(((scale * images_NE @ weights_CE.T + weight * near_NC).argmax(axis=1) == truth_N).mean())
+        both_NC = near_NC if weight == np.inf else 100 * images_NE @ weights_CE.T + weight * near_NC
+        return float((both_NC.argmax(axis=1) == truth_N).mean())
 
     chosen = max(
         ((weight, sharpness) for weight in WEIGHTS for sharpness in SHARPNESSES),
         key=lambda pair: (right("val", *pair), -pair[0], -pair[1]),
     )
-    assert (result.details["weights"], result.details["sharpnesses"]) == ([[chosen[0]]], [[chosen[1]]])
+    weight = None if chosen[0] == np.inf else chosen[0]
+    assert (result.details["weights"], result.details["sharpnesses"]) == ([[weight]], [[chosen[1]]])
     assert result.metrics["cache2_acc1"] == pytest.approx(right("test", *chosen))
     assert result.metrics["acc1"] == pytest.approx(right("test", 0, 1)) == result.details["zero_shot"]
     several = evaluate(clip, data, "few-shot-cache", shots=(1, 4), draws=2)
