@@ -19,6 +19,10 @@ import errno
 from collections.abc import Iterable
 
 
+class Caution(UserWarning):
+    """A warning of what readers of a number must know, too; results keep it among their remarks."""
+
+
 class DiptychError(Exception):
     """Base of every error that Diptych raises on purpose."""
 

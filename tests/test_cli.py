@@ -652,6 +652,21 @@ def test_locations_may_not_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("no location was given") == 2
 
 
+def test_what_a_result_says_is_not_said_twice(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tmp_path / "words"
+    words.write_text("\n".join(["very " * 80 + "long", "short"]))
+    for name in ("0", "1"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        shutil.copy(trained / "data" / "0.png", tmp_path / "data" / name)
+    model = str(trained / "run" / "model")
+    assert main(["evaluate", model, str(tmp_path / "data"), "--class-names", str(words)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("texts were cut") == 1
+    assert "cut" not in shown.err
+
+
 def test_listing_data_sets_does_not_wait_for_torch():
     program = "import sys; from diptych.cli.main import main; main(['datasets']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from cyclopts import Parameter
 
 from diptych.cli.messages import refused
 from diptych.cli.reading import PLAIN, Reading
-from diptych.errors import ConfigError
+from diptych.errors import Caution, ConfigError
 from diptych.printable import printable
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def evaluate(
     places = (model, *(also or ()))
     models = [Model(place, opening.tokenizer, opening.activation, opening.precision) for place in places]
     data = _data(sources, language or ("en",), reading, asked.shifted_from)
-    with distributed.started(distributed.LONG_PATIENCE):
+    with distributed.started(distributed.LONG_PATIENCE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Caution)  # the results say it, too
         return _status(_all_told(run(models, data, task or (None,), out, **_told(asked)), out, json=json))
 
 
@@ -168,6 +170,8 @@ def _data(sources: Sequence[str], languages: Sequence[str], reading: Reading, sh
     from diptych.evaluation.runner import data_at, the_one_at
 
     taken: dict[str, Any] = {"split": reading.split, "captions": reading.captions or None, "where": reading.where}
+    if shifted_from == "":
+        raise ConfigError("--shifted-from is empty; give the place of a data set, or leave it out")
     if shifted_from:
         taken["shifted_from"] = the_one_at(shifted_from)
     return [at for source in sources for spoken in languages for at in data_at(source, language=spoken, **taken)]

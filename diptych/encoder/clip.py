@@ -15,7 +15,7 @@ from diptych.checkpoints.writing import FormatName, write
 from diptych.data.pixels import check_batch_size, check_pixels, is_one, pixel_batches
 from diptych.data.preprocess import ImageLike
 from diptych.encoder.classifier import Classifier, Prediction
-from diptych.errors import ConfigError, DataError, TokenizerError, nearest
+from diptych.errors import Caution, ConfigError, DataError, TokenizerError, nearest
 from diptych.models.clip import CLIP
 from diptych.models.inference import inference
 from diptych.specs import ModelSpec
@@ -122,7 +122,7 @@ class Clip:
             embeddings.append(self._encode_tokens(tokens, batch_size))
         if truncated:
             limit = tokenizer.context_length
-            warnings.warn(f"{truncated} of {len(unique)} texts were cut to {limit} tokens", stacklevel=2)
+            warnings.warn(f"{truncated} of {len(unique)} texts were cut to {limit} tokens", Caution, stacklevel=2)
         row = {text: i for i, text in enumerate(unique)}
         return self._stack(embeddings)[[row[text] for text in texts]]
 

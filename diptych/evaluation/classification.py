@@ -13,7 +13,7 @@ import numpy as np
 from diptych.data.sources import Source
 from diptych.encoder.captioner import Captioner
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError, DataError
+from diptych.errors import Caution, ConfigError, DataError
 from diptych.evaluation.analyses import with_ablation, with_confidence
 from diptych.evaluation.features import Features
 from diptych.evaluation.judging import Judge, class_names_of
@@ -194,6 +194,7 @@ def _first_of_name(subject: Clip | Captioner, source: Source, classes: Sequence[
         warnings.warn(
             f"{source.name} has several classes of one name, which no model can tell apart; the first of them is taken "
             f"for all: {listed}{' ...' if len(several) > _LISTED else ''}",
+            Caution,
             stacklevel=2,
         )
     return first_C

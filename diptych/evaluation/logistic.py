@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.errors import ConfigError
+from diptych.errors import Caution, ConfigError
 from diptych.evaluation.lbfgs import Minimum, Point, minimise
 from diptych.evaluation.linear import Linear
 from diptych.evaluation.logistic_problem import Problem, prepare
@@ -107,6 +107,7 @@ def fit(
         warnings.warn(
             f"after {probe.iterations} iterations the probe of strength {strength:g} has a gradient of "
             f"{probe.gradient:.1e} (tolerance {tolerance:g})",
+            Caution,
             stacklevel=2,
         )
     return probe

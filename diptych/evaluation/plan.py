@@ -83,6 +83,7 @@ class Splits:
 
     name: of the split that is measured; "" where the data have none.
     row:  of the table of data sets, where it is one of them; ``note``: why this is not the paper's split.
+    captions, where: which fields texts are taken from, and which samples are; nothing where none were named.
     shifted_from: the data set of whose classes these are all, some or groups, in other pictures; with its own splits.
     """
 
@@ -92,6 +93,8 @@ class Splits:
     name: str = ""
     row: Row | None = None
     note: str = ""
+    captions: tuple[str, ...] = ()
+    where: str = ""
     shifted_from: Splits | None = None
 
     @property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from diptych.errors import ConfigError, DataError, nearest
+from diptych.errors import Caution, ConfigError, DataError, nearest
 from diptych.evaluation.linear import Linear
 from diptych.evaluation.logistic import Probe, solve
 from diptych.evaluation.logistic_problem import prepare
@@ -189,12 +189,14 @@ def _warn(selection: Selection, probe: Probe) -> None:
         warnings.warn(
             f"{len(unfinished)} of {len(fits)} fits did not reach the tolerance in "
             f"{max(fit.iterations for fit in unfinished)} iterations, those of strength {strengths}",
+            Caution,
             stacklevel=3,
         )
     if selection.at_edge:
         warnings.warn(
             f"the best strength, {selection.chosen.strength:g}, lies at the edge of what was searched; a better one "
             "may lie beyond",
+            Caution,
             stacklevel=3,
         )
 

@@ -63,7 +63,7 @@ class Result:
     chance:           what guessing would give.
     samples:          images that were evaluated; ``skipped`` names the others and damaged files, and why.
     fingerprints:     SHA-256 of weights, tokenizer, preprocessing, templates, data.
-    options:          what the task was told beyond its defaults.
+    options:          what the task was told beyond its defaults, and which captions and samples were asked for.
     details:          what the metrics came from: strengths tried by a probe, draws of few shots, an ablation.
     class_names:      by number, as predictions have them; several names of a class are divided by ``|``.
     templates:        of the prompts that these were put into.
@@ -108,7 +108,7 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write the JSON, and before it the predictions beside it, ``NAME.parquet``, ``NAME.texts.parquet`` and
-        ``NAME.source.parquet``.
+        ``NAME.source.parquet``, instead of what was there.
 
         Each file is whole or absent; where the JSON is, all is. Raises ConfigError for a path that does not end in
         .json, by which ``diptych report`` finds results.
@@ -118,6 +118,7 @@ class Result:
             raise ConfigError(f"a result is kept in a file that ends in .json, not in {path}; give {path}.json")
         if path.is_dir():
             raise IsADirectoryError(21, "Is a directory", str(path))
+        path.unlink(missing_ok=True)  # else a disk that is full now would leave it beside other predictions
         for name, suffix in _TABLES.items():
             if columns := getattr(self, name):
                 with replacing(path.with_suffix(suffix)) as partial:
@@ -137,7 +138,12 @@ class Result:
         return replace(without_predictions(path), **tables)
 
     def __str__(self) -> str:
-        lines = [f"{self.task} of {self.model} on {self.dataset}: {self.samples} samples, {self.precision}"]
+        place = f" ({self.pretrained})" if self.pretrained else ""
+        split = " ".join(filter(None, [self.split, self.language if self.task == "zeroshot_retrieval" else ""]))
+        data = f"{self.dataset} ({split})" if split else self.dataset
+        lines = [f"{self.task} of {self.model}{place} on {data}: {self.samples} samples, {self.precision}"]
+        if self.options:
+            lines.append("  with " + ", ".join(f"{name}={_plain(value)}" for name, value in self.options.items()))
         lines += self.remarks
         if self.skipped:
             lines.append(f"{len(self.skipped)} samples or files could not be used")
@@ -158,6 +164,10 @@ class Result:
                 line += f", over the name alone {gain}"
             lines.append(line)
         return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def without_predictions(path: Path) -> Result:
@@ -185,7 +195,7 @@ def _write(columns: Columns, path: Path) -> None:
     from pyarrow import parquet
 
     table = pyarrow.table({name: pyarrow.array(to_dict(values)) for name, values in columns.items()})
-    parquet.write_table(table, path, compression="zstd")
+    parquet.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def read_predictions(path: Path) -> Columns:
@@ -195,7 +205,7 @@ def read_predictions(path: Path) -> Columns:
     if not path.exists():
         return {}
     try:
-        table = parquet.read_table(path)
+        table = parquet.read_table(path, page_checksum_verification=True)
     except (OSError, ValueError, ArrowException) as problem:
         raise DataError(f"{path}: no table of predictions: {str(problem).partition(chr(10))[0]}") from problem
     return {name: tuple(map(_frozen, table[name].to_pylist())) for name in table.column_names}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError, DataError
+from diptych.errors import Caution, ConfigError, DataError
 from diptych.evaluation import intervals
 from diptych.evaluation.features import Features
 from diptych.evaluation.plan import Options, Plan, Splits
@@ -32,6 +32,7 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
                 f"{repeated} of the {len(texts)} captions of {data.test.name} are those of an earlier image too, and "
                 "count as wrong for it, so that even a perfect model misses them; distinct_captions=True "
                 "(--distinct-captions) makes each one text with several right images",
+                Caution,
                 stacklevel=4,
             )
         texts_ME = subject.encode_texts(texts)
@@ -39,6 +40,7 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
             warnings.warn(
                 f"{name_of(subject)} gives no finite embedding for {len(damaged)} of the {len(texts)} captions, which "
                 f"count as wrong; the first is {texts[damaged[0]]!r:.80}",
+                Caution,
                 stacklevel=4,
             )
         return score(features.embeddings_NE, texts_ME, pairs_P2, texts=texts)

@@ -87,7 +87,8 @@ def open_splits(
         raise DataError(f"{test.name} only numbers its classes; put their names into classnames.txt beside it")
     if row is None and test.class_names and not is_remote(place.location):  # whose labels all its shards would tell
         check_labels(test, len(test.class_names))
-    found = Splits(test, name=split or "", row=row, note=check(row, test, split).note if row else "")
+    note = check(row, test, split).note if row else ""
+    found = Splits(test, name=split or "", row=row, note=note, captions=tuple(captions or ()), where=where or "")
     return distinct(_learning(found, place, opened)) if training else found
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +18,7 @@ from diptych import distributed
 from diptych.config import to_dict
 from diptych.data.sources import Source
 from diptych.encoder.subject import ImageSubject
-from diptych.errors import ConfigError, nearest
+from diptych.errors import Caution, ConfigError, nearest
 from diptych.evaluation import adaptation, probing, retrieval, shot_tasks
 from diptych.evaluation.datasets import Row
 from diptych.evaluation.features import Features, check_whole, embed
@@ -116,16 +119,31 @@ def evaluate(
     name = task or default_task(data)
     chosen = Options.of(options)
     check_taken([*chosen.changed(), *(["shifted_from"] if data.shifted_from else [])], [name])
-    plan = TASKS[name].plan(subject, data, chosen)
     kept = None if folder is None else Path(folder)
-    features = {
-        split: embed(subject, part, plan.need, wanted=plan.wanted, allowed_failures=allowed_failures, folder=kept)
-        for split, part in plan.splits.items()
-    }
-    if isinstance(source, Splits | Row | str | Path):  # a Source is measured on as it is
-        for split, part in plan.splits.items():
-            check_whole(features[split], part)
-    return distributed.agreed(lambda: _result(subject, data, TASKS[name], plan, features, chosen, language))
+    with _cautions() as heard:
+        plan = TASKS[name].plan(subject, data, chosen)
+        features = {
+            split: embed(subject, part, plan.need, wanted=plan.wanted, allowed_failures=allowed_failures, folder=kept)
+            for split, part in plan.splits.items()
+        }
+        if isinstance(source, Splits | Row | str | Path):  # a Source is measured on as it is
+            for split, part in plan.splits.items():
+                check_whole(features[split], part)
+        made = partial(_result, subject, data, TASKS[name], plan, features, chosen, language)
+        return distributed.agreed(lambda: _noting(made(), heard))
+
+
+@contextmanager
+def _cautions() -> Generator[list[warnings.WarningMessage]]:
+    """What is warned of meanwhile, to be noted; then it is warned of."""
+    heard: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always", Caution)  # of the second model too, whose warning may be the same
+            yield heard
+    finally:
+        for own in heard:
+            warnings.warn_explicit(own.message, own.category, own.filename, own.lineno)
 
 
 def default_task(data: Splits) -> str:
@@ -162,6 +180,11 @@ def _opened(source: Splits | Source | Row | str | Path, *, training: bool) -> Sp
     return Splits(source)
 
 
+def _noting(result: Result, heard: Sequence[warnings.WarningMessage]) -> Result:
+    cautions = [str(own.message) for own in heard if isinstance(own.message, Caution)]
+    return replace(result, remarks=tuple(dict.fromkeys([*result.remarks, *cautions])))
+
+
 def _result(
     subject: Subject,
     data: Splits,
@@ -173,6 +196,7 @@ def _result(
 ) -> Result:
     scores, test = plan.score(features), features["test"]
     told, notes = to_dict(options.changed()), [data.note, *_seen_before(features)]
+    told |= {name: value for name in ("captions", "where") if (value := to_dict(getattr(data, name)))}
     if shifted_from := data.shifted_from:
         told["shifted_from"] = shifted_from.title
         notes.append(shifted_from.note and f"{shifted_from.title}, that it is shifted from: {shifted_from.note}")

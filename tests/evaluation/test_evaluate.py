@@ -11,10 +11,11 @@ from PIL import Image
 from diptych.data.sources import Sample
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
-from diptych.errors import ConfigError, DataError, TokenizerError, TooManyFailures
+from diptych.errors import Caution, ConfigError, DataError, TokenizerError, TooManyFailures
 from diptych.evaluation import multilabel
 from diptych.evaluation.features import embed
 from diptych.evaluation.result import Result
+from diptych.evaluation.runner import Data, Model, run
 from diptych.evaluation.tasks import evaluate
 from diptych.specs import ModelSpec, PreprocessSpec, TextTransformerSpec, VisionTransformerSpec
 from diptych.text.tokenizer import Tokenizer
@@ -125,6 +126,55 @@ def test_retrieval_end_to_end(clip: Clip) -> None:
     assert len(merged.text_predictions["rank"]) == 78 + 6
     with pytest.warns(UserWarning, match="captions"):
         assert evaluate(clip, Colours(), "retrieval").metrics == result.metrics
+
+
+def test_what_is_warned_of_is_a_remark_of_each_result(clip: Clip) -> None:
+    for _ in range(2):  # Python shows an equal warning once
+        with pytest.warns(Caution, match="captions of colours are those"):
+            result = evaluate(clip, Captioned())
+        assert [remark for remark in result.remarks if remark.startswith("72 of the 156 captions of colours")]
+    with pytest.warns(Caution, match="1 of 6 texts were cut"):
+        named = evaluate(clip, Colours(), class_names=["very " * 90, *COLOURS[1:]])
+    assert named.remarks == ("1 of 6 texts were cut to 200 tokens",)
+    assert not evaluate(clip, Colours()).remarks
+
+
+def test_a_result_tells_what_was_read_and_where_the_model_is(clip: Clip, tmp_path: Path) -> None:
+    rows = ["image\tname\tkept", *(f"{i}.png\ta {colour} square\t{i}" for i, colour in enumerate(COLOURS))]
+    for i in range(len(COLOURS)):
+        Image.new("RGB", (20, 16), (i * 30, 0, 0)).save(tmp_path / f"{i}.png")
+    table = tmp_path / "rows.tsv"
+    table.write_text("\n".join(rows))
+    clip.save(tmp_path / "clip")
+    data = Data(str(table), captions=("name",), where="kept=1", language="de")
+    (outcome,) = run([Model(str(tmp_path / "clip"))], [data], [None], None)
+    assert outcome.result
+    assert outcome.result.options == {"captions": ["name"], "where": "kept=1"}
+    heading = f"zeroshot_retrieval of tiny ({tmp_path / 'clip'}) on rows (de): 1 samples, fp32"
+    assert str(outcome.result).splitlines()[:2] == [heading, "  with captions=name, where=kept=1"]
+
+
+def test_a_result_that_cannot_be_written_whole_is_not_there(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = evaluate(clip, Colours()).save(tmp_path / "a.json")
+    monkeypatch.setattr(Result, "to_json", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(clip, Colours(0)).save(file)
+    assert not file.exists()
+
+
+def test_a_bit_that_turned_gives_no_other_predictions(clip: Clip, tmp_path: Path) -> None:
+    result = evaluate(clip, Colours())
+    file = result.save(tmp_path / "a.json").with_suffix(".parquet")
+    whole, noticed = file.read_bytes(), 0
+    for place in range(4, len(whole) // 2, 61):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        try:
+            assert Result.load(tmp_path / "a.json").predictions == result.predictions
+        except DataError:
+            noticed += 1
+    assert noticed
 
 
 def test_fingerprints_tell_what_differs(clip: Clip) -> None:
