@@ -15,12 +15,6 @@ from diptych.evaluation.intervals import bootstrap
 from diptych.evaluation.result import Scores
 
 
-def remarked(scores: Scores, *remarks: str) -> Scores:
-    """With what a reader of the numbers must know, in ``details``; what is empty is none."""
-    told = [*scores.details.get("remarks", ()), *filter(None, remarks)]
-    return replace(scores, details={**scores.details, "remarks": told}) if told else scores
-
-
 def with_confidence(scores: Scores, probabilities: str, none_of_these: float | None) -> Scores:
     """With the expected calibration error ``ece``, and, where answers below a probability count as none, the share
     that is ``answered`` and the accuracy of these, ``acc1_answered``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,8 @@ import numpy as np
 from scipy import stats
 
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError, DataError
+from diptych.errors import Caution, ConfigError, DataError
 from diptych.evaluation import classification
-from diptych.evaluation.analyses import remarked
 from diptych.evaluation.classification import ByName
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
@@ -24,15 +24,13 @@ from diptych.evaluation.probing import Beginning, fitted, labelled
 from diptych.evaluation.result import Interval, Scores
 from diptych.evaluation.split import Labelled, held_out
 from diptych.evaluation.subjects import Subject, name_of
-from diptych.progress import say
 
 LEAST_DRAWS = 3  # from which on their spread tells something of their mean
-_NO_MATCH = "that so many examples match it says nothing of how good it is"
 
 
 def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
     """Probes of few examples a class, and how many of them match the model's own zero-shot classifier."""
-    judge, named, beginning = _judge(data, options), None, Beginning.of(subject, data, options)
+    judge, named, beginning = _judge(data), None, Beginning.of(subject, data, options)
     if isinstance(subject, Clip):
         named = beginning.named or classification.by_name(subject, data, Options(templates=options.templates))
 
@@ -61,7 +59,12 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
             details["shots_to_match"] = {"shots": known, "kind": match.kind}
             details["zero_shot_above_chance"] = _above_chance(scores, judge.metric)
             if not details["zero_shot_above_chance"]:
-                scores = remarked(scores, f"zero-shot is no better than chance, {judge.chance:.4f}, so {_NO_MATCH}")
+                warnings.warn(
+                    f"zero-shot is no better than chance, {judge.chance:.4g}, so that so many examples match it says "
+                    "nothing of how good it is",
+                    Caution,
+                    stacklevel=2,
+                )
         return replace(scores, details=scores.details | details)
 
     wanted: tuple[Wanted, ...] = ("features", "embeddings") if named else ("features",)
@@ -73,7 +76,7 @@ def plan_cache(subject: Subject, data: Splits, options: Options) -> Plan:
     """A cache of few examples a class beside zero-shot weights, of which nothing is trained: a cheap baseline."""
     if not isinstance(subject, Clip):
         raise ConfigError(f"{name_of(subject)} embeds no texts, and a cache stands beside zero-shot weights")
-    judge = _judge(data, options)
+    judge = _judge(data)
     named = classification.by_name(subject, data, Options(templates=options.templates))
 
     def score(features: Mapping[Split, Features]) -> Scores:
@@ -92,10 +95,11 @@ def plan_cache(subject: Subject, data: Splits, options: Options) -> Plan:
             "zero_shot": zero.metrics[judge.metric],
         }
         if edges := sum(point.at_edge for point in points):
-            scores = remarked(
-                scores,
+            warnings.warn(
                 f"the best weight and sharpness of {edges} of {len(points) * options.draws} caches lie at the edge of "
                 "what was searched; better ones may lie beyond",
+                Caution,
+                stacklevel=2,
             )
         return replace(scores, details=scores.details | details)
 
@@ -110,11 +114,8 @@ def _told(plan: Plan, judge: Judge, named: ByName | None) -> Plan:
     return replace(plan, texts=named.texts, class_names=named.class_names, templates=named.templates)
 
 
-def _judge(data: Splits, options: Options) -> Judge:
-    """Of data of which a class can give examples. Raises ConfigError for numbers that draw none, DataError for data
-    of several classes an image."""
-    if not options.shots or min(options.shots) < 1 or options.draws < 1:
-        raise ConfigError(f"shots and draws are 1 or more, not {options.shots} and {options.draws}")
+def _judge(data: Splits) -> Judge:
+    """Of data of which a class can give examples. Raises DataError for data of several classes an image."""
     judge = Judge.of(data)
     if judge.kind == "multi-label":
         raise DataError(
@@ -127,10 +128,9 @@ def _judge(data: Splits, options: Options) -> Judge:
 def _of_points(points: Sequence[Shots], name: str, judge: Judge, labels_N: np.ndarray) -> Scores:
     """The mean over draws of each number of shots, as the metric of that name, and the answers of each draw."""
     metrics, limits, chance, columns = {}, {}, {}, {"label": tuple(labels_N.tolist())}
-    remarks = [_short(point, name, len(judge.class_names)) for point in points if point.short]
-    for remark in remarks:
-        say(remark)
     for point in points:
+        if point.short:
+            warnings.warn(_short(point, name, len(judge.class_names)), Caution, stacklevel=3)
         own, metric = name.format(point.shots), f"{name.format(point.shots)}_{judge.metric}"
         metrics[metric], chance[metric] = point.mean, judge.chance
         if len(point.metrics) >= LEAST_DRAWS and np.ptp(point.metrics) > 0:  # equal draws tell nothing of others
@@ -144,16 +144,14 @@ def _of_points(points: Sequence[Shots], name: str, judge: Judge, labels_N: np.nd
         "accuracies": [list(point.metrics) for point in points],
         "classes_short_of_examples": [point.short for point in points],
     }
-    scores = Scores(metrics=metrics, intervals=limits, chance=chance, predictions=columns, details=details)
-    return remarked(scores, *remarks)
+    return Scores(metrics=metrics, intervals=limits, chance=chance, predictions=columns, details=details)
 
 
 def _short(point: Shots, name: str, classes: int) -> str:
     """What a point is of, where classes gave fewer examples than it is called by."""
-    has = "class has" if point.short == 1 else "classes have"
     return (
-        f"{name.format(point.shots)} is of {point.examples:.4g} examples a class on average: {point.short} of "
-        f"{classes} {has} fewer than {point.shots} to learn from, and gave all"
+        f"{name.format(point.shots)} is of {point.examples:.4g} examples a class on average: of {point.short} of the "
+        f"{classes} classes there are fewer than {point.shots}, and all were taken"
     )
 
 

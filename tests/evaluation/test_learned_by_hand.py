@@ -28,7 +28,13 @@ from diptych.evaluation.split import Labelled, held_out
 from diptych.text.tokenizer import Tokenizer
 
 # Of few samples any strength of the penalty may be the best, and the weakest does not converge.
-pytestmark = pytest.mark.filterwarnings("ignore:the best strength", "ignore:.*did not reach the tolerance")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the best ",
+    "ignore:.*did not reach the tolerance",
+    "ignore:.*fewer than",
+    "ignore:.*none to learn from",
+    "ignore:zero-shot is no better than chance",
+)
 
 NAMES = ("blue", "green", "grey")
 SIZES = {"train": 60, "validation": 45, "test": 90}
