@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +17,16 @@ from diptych.encoder.clip import Clip
 from diptych.errors import Caution, ConfigError, DataError
 from diptych.evaluation.analyses import with_ablation, with_confidence
 from diptych.evaluation.features import Features
-from diptych.evaluation.judging import Judge, class_names_of
+from diptych.evaluation.judging import Judge, class_names_of, tell_absent
 from diptych.evaluation.opening import names_of, templates_of
 from diptych.evaluation.plan import Options, Plan, Splits
 from diptych.evaluation.result import Scores
-from diptych.evaluation.subjects import Subject
+from diptych.evaluation.subjects import Subject, name_of
 from diptych.text import class_names, prompts
 from diptych.text.class_names import Names, averaged
 
 _LISTED = 4  # names in a warning
+_OVERFLOWS = 1e30  # a scale from which on products with it are no numbers in fp32
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +44,21 @@ class ByName:
 
     @property
     def scale(self) -> float:
-        """What scores are multiplied by before the softmax."""
-        return self.subject.similarity_scale if isinstance(self.subject, Clip) else 1.0
+        """What scores are multiplied by before the softmax; 1 where the model's own makes no probabilities of them."""
+        return self.subject.similarity_scale if isinstance(self.subject, Clip) and self.is_probable else 1.0
+
+    @property
+    def is_probable(self) -> bool:
+        """Whether its scores become probabilities: a temperature that is no number, or that overflows, makes none."""
+        if not isinstance(self.subject, Clip):
+            return True
+        return 0 < self.subject.similarity_scale < _OVERFLOWS and math.isfinite(self.subject.similarity_bias)
 
     @property
     def bias(self) -> float | None:
         """What is added to scores where each class is answered for itself."""
         sigmoid = isinstance(self.subject, Clip) and self.subject.spec.scores == "sigmoid"
-        return self.subject.similarity_bias if sigmoid else None
+        return self.subject.similarity_bias if sigmoid and self.is_probable else None
 
     @property
     def texts(self) -> list[str]:
@@ -68,11 +77,36 @@ class ByName:
         return features.embeddings_NE @ self.weights_CE.T
 
     def judged(self, judge: Judge, truth: np.ndarray, features: Features) -> Scores:
-        """Everything that is measured of images by it. Of a CLIP, scores are compared in double precision."""
+        """Everything that is measured of images by it. Of a CLIP, scores are compared in double precision; images that
+        it embeds as zeros are wrong, and told.
+
+        Raises DataError where all are zeros."""
         told: dict[str, Any] = {"scale": self.scale, "bias": self.bias, "first_C": self.first_C}
         if isinstance(self.subject, Captioner):
             return judge.score_classes(self.scores(features), truth, features, **told)
-        return judge.score(features.embeddings_NE, self.weights_CE, truth, features, **told)
+        if zeros := int((~features.embeddings_NE.any(axis=1)).sum()):
+            problem = (
+                f"{self.subject.spec.name} embeds {zeros:,} of {len(truth):,} images as zeros, which no class is near"
+            )
+            if zeros == len(truth):
+                raise DataError(problem)
+            warnings.warn(f"{problem}; they count as wrong", Caution, stacklevel=2)
+        scores = judge.score(features.embeddings_NE, self.weights_CE, truth, features, **told)
+        if self.is_probable or "confidence" not in scores.predictions:
+            return scores
+        warnings.warn(f"{self.untold}; calibration is left out", Caution, stacklevel=2)
+        of_probabilities = ("confidence", "nll", "brier")
+        left = {name: column for name, column in scores.predictions.items() if name not in of_probabilities}
+        return replace(scores, predictions=left)
+
+    @property
+    def untold(self) -> str:
+        """Why there are no probabilities, in words."""
+        scale, bias = (getattr(self.subject, f"similarity_{name}", 1.0) for name in ("scale", "bias"))
+        return (
+            f"{name_of(self.subject)} multiplies its scores by {scale:g} (exp of logit_scale) and adds {bias:g}, so "
+            "they are no probabilities"
+        )
 
 
 def by_name(subject: Subject, data: Splits, options: Options) -> ByName:
@@ -89,14 +123,17 @@ def plan(subject: Subject, data: Splits, options: Options) -> Plan:
     """Everything but the images: whether there are classes, and their weights."""
     named, source = by_name(subject, data, options), data.test
     ablated = _ablated(named, data) if options.ablate_prompts else {}
-    judge = Judge.of(data)  # looks into the data, once all else is known to be right
-    _check_options(named.subject, judge, options)
+    # Looks into the data, once all else is known to be right, and into none that are only to be learned from.
+    judge = Judge.of(replace(data, train=None, validation=None))
+    _check_options(named, judge, options)
 
     def score(features: Features) -> Scores:
         truth = judge.truth(features, source)
+        tell_absent(judge, truth, features)
         scores = named.judged(judge, truth, features)
         if judge.kind == "single label" and isinstance(subject, Clip):
-            scores = with_confidence(scores, subject.spec.scores, options.none_of_these)
+            if named.is_probable:
+                scores = with_confidence(scores, subject.spec.scores, options.none_of_these)
             if ablated:
                 others = {prompt: other.judged(judge, truth, features) for prompt, other in ablated.items()}
                 told = {prompt: other.templates for prompt, other in ablated.items()}
@@ -147,14 +184,19 @@ def _ablated(named: ByName, data: Splits) -> dict[str, ByName]:
     }
 
 
-def _check_options(subject: Clip | Captioner, judge: Judge, options: Options) -> None:
+def _check_options(named: ByName, judge: Judge, options: Options) -> None:
     """Refuse what would be left out in silence."""
+    is_clip = isinstance(named.subject, Clip)
     wanted = {"none_of_these": options.none_of_these is not None, "ablate_prompts": options.ablate_prompts}
     for option in (name for name, asked in wanted.items() if asked):
-        if judge.kind != "single label" or not isinstance(subject, Clip):
-            raise ConfigError(f"{option} is for images of one class each and a model that embeds texts")
-    if options.none_of_these is not None and not 0 < options.none_of_these < 1:
-        raise ConfigError(f"none_of_these is a probability between 0 and 1, not {options.none_of_these}")
+        if not is_clip:
+            raise ConfigError(
+                f"{option} is for a model that embeds texts, and {name_of(named.subject)} writes captions"
+            )
+        if judge.kind != "single label":
+            raise ConfigError(f"{option} is of accuracy among classes, and these data are measured by {judge.metric}")
+    if options.none_of_these is not None and not named.is_probable:
+        raise DataError(f"{named.untold}, and none_of_these needs some")
 
 
 def names_of_classes(data: Splits, options: Options) -> tuple[Names, ...]:

@@ -21,6 +21,7 @@ from diptych.evaluation.split import Labelled
 
 SHOTS = (1, 2, 4, 8, 16)
 DRAWS = 5
+LEAST_TO_MATCH = 0.01  # examples a class, below which a line says nothing of how many
 Learned = TypeVar("Learned", Probe, Cache)
 
 
@@ -76,17 +77,21 @@ class ProbeShots(Shots):
 
 @dataclass(frozen=True)
 class CacheShots(Shots):
-    """What was chosen for the cache of each draw: its weight beside zero-shot, and its sharpness."""
+    """What was chosen for the cache of each draw: its weight beside zero-shot, infinite where the cache stands alone,
+    and its sharpness; ``at_edge``: draws of those shown here for which a better one may lie beyond what was searched.
+    """
 
     weights: tuple[float, ...]
     sharpnesses: tuple[float, ...]
+    at_edge: int
 
 
 @dataclass(frozen=True)
 class Match:
     """Examples a class at which a probe reaches a target.
 
-    kind: ``between`` two points, ``extrapolated`` below the first, or ``never``, with ``shots`` infinite.
+    kind: ``between`` two points, ``extrapolated`` below the first, ``fewer`` than ``LEAST_TO_MATCH``, with ``shots``
+          that, or ``never``, with ``shots`` infinite.
     """
 
     shots: float
@@ -161,7 +166,6 @@ def few_shot_cache(
     weights_CE: np.ndarray,
     metric: Metric = accuracy,
     *,
-    scale: float = 100.0,
     shots: Sequence[int] = SHOTS,
     draws: int = DRAWS,
     seed: int = 0,
@@ -170,7 +174,7 @@ def few_shot_cache(
     weight and sharpness for each draw. Features are of the joint space. Raises DataError as ``few_shot`` does."""
 
     def learn(drawn: Labelled) -> Cache:
-        return cache(drawn, tune, weights_CE, metric, scale=scale)
+        return cache(drawn, tune, weights_CE, metric)
 
     return tuple(
         CacheShots(
@@ -181,6 +185,7 @@ def few_shot_cache(
             point.answers,
             weights=tuple(one.weight for one in own),
             sharpnesses=tuple(one.sharpness for one in own),
+            at_edge=sum(one.at_edge for one in own),
         )
         for point, own in _learned(train, test, learn, metric, len(weights_CE), shots, draws, seed)
     )
@@ -220,7 +225,8 @@ def shots_to_match(curve: Sequence[tuple[float, float]], target: float) -> Match
     """Examples a class at which a curve of (examples, metric) first reaches a target, log-linear between its points.
 
     The last point may be the full-data probe, with the mean examples a class of its data. A target below the first
-    point is extrapolated along the line from there to the next point that is higher; without one it is 0.
+    point is extrapolated along the line from there to the next point that is higher, down to ``LEAST_TO_MATCH``;
+    without such a point it is fewer than that.
     """
     points = sorted(curve)
     if not points or points[0][0] <= 0 or len({count for count, _ in points}) < len(points):
@@ -232,7 +238,8 @@ def shots_to_match(curve: Sequence[tuple[float, float]], target: float) -> Match
         return Match(float(first), "between")
     if target < value:
         higher = next((point for point in points[1:] if point[1] > value), None)
-        return Match(_at((first, value), higher, target) if higher else 0.0, "extrapolated")
+        shots = _at((first, value), higher, target) if higher else 0.0
+        return Match(LEAST_TO_MATCH, "fewer") if shots < LEAST_TO_MATCH else Match(shots, "extrapolated")
     for before, after in pairwise(points):
         if before[1] < target <= after[1]:
             return Match(_at(before, after, target), "between")

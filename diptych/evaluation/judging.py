@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from diptych.data.relabelled import class_rows, shows_several
-from diptych.data.sources import Source
-from diptych.errors import DataError
+from diptych.data.sources import Source, labels_of
+from diptych.errors import Caution, DataError
 from diptych.evaluation import binary, intervals, multilabel, zero_shot
 from diptych.evaluation.datasets import Kind
 from diptych.evaluation.features import Features
@@ -39,6 +42,8 @@ class Judge:
                     f"{data.title} has {len(names)} classes, so all are among the first five and mean_acc1_acc5 means "
                     "nothing; a metric for it is acc1"
                 )
+            if data.row.kind == "binary":
+                _check_both(data, names)
             return cls(data.row.kind, names, data.row.metric)
         return cls("multi-label", names, "map11") if shows_several(data.test) else cls("single label", names, "acc1")
 
@@ -142,6 +147,42 @@ class Judge:
             intervals={**scores.intervals, self.metric: limits},
             chance={**scores.chance, self.metric: chance},
         )
+
+
+def tell_absent(judge: Judge, truth: np.ndarray, features: Features) -> None:
+    """Warn of classes of which no image was left to measure, once some could not be used."""
+    shown_C = truth.any(axis=0) if truth.ndim == 2 else np.bincount(truth, minlength=len(judge.class_names)) > 0
+    absent, classes = np.flatnonzero(~shown_C), len(judge.class_names)
+    if features.failures and len(absent):
+        warnings.warn(
+            f"some images could not be used, and none is left of {len(absent)} of the {classes} classes, such as "
+            f"{judge.class_names[absent[0]]!r}; means over classes are over the others",
+            Caution,
+            stacklevel=3,
+        )
+
+
+def _check_both(data: Splits, names: Sequence[str]) -> None:
+    """Raises DataError where there are not two classes, or a split has not images of both: two of each where a part of
+    it is held out to choose by."""
+    if len(names) != 2:
+        raise DataError(
+            f"{data.title} has {len(names)} classes, and roc_auc is of two, the second being looked for; a metric for "
+            "it is acc1 or mean_per_class_recall"
+        )
+    splits = {"test": data.test, "train": data.train, "validation": data.validation}
+    for split, source in splits.items():
+        if source is None:
+            continue
+        seen, least = Counter[str](), 2 if split == "train" and data.validation is None else 1
+        for i in range(len(source)):
+            seen.update((source.class_names or names)[label] for label in labels_of(source, i)[:1] if label in (0, 1))
+            if all(seen[name] >= least for name in names):
+                break
+        else:
+            told = " and ".join(f"{seen[name]} of {name!r}" for name in names)
+            where = data.name or split if split == "test" else split
+            raise DataError(f"{data.title}: its split {where!r} has {told}; roc_auc needs {least} of each or more")
 
 
 def class_names_of(data: Splits) -> tuple[str, ...]:

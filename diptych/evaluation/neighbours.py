@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,10 @@ from diptych.evaluation.probes import Metric, accuracy
 from diptych.evaluation.split import Labelled, joined
 
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)  # neighbours that are tried
-WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of the cache beside zero-shot; 0 leaves zero-shot alone
-SHARPNESSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of how similarity to an example falls off
+# Of the cache beside zero-shot logits of 100 times the cosine: from zero-shot alone to the cache alone.
+WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, math.inf)
+SHARPNESSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # of how similarity to an example falls off
+_SCALE = 100.0  # of cosines beside a cache; only what a cache weighs beside it decides
 _SIMILARITIES_AT_ONCE = 16_000_000
 _EQUAL = 1e-6  # of cosines, which are no more exact in fp32
 _NEARNESS = 1e-3  # times the similarity: decides between classes of as many votes, and between no others
@@ -116,7 +119,10 @@ def _votes(similarity_BK: np.ndarray, targets_BKC: np.ndarray, counts: Sequence[
 class Cache:
     """Zero-shot logits, and ``weight`` times what examples near by say, with a ``sharpness``, both chosen.
 
+    weight:  beside logits of 100 times the cosine, as Tip-Adapter's alpha is; infinite: the cache alone.
     metrics: of each (weight, sharpness) on the validation split.
+    at_edge: what was chosen is the end of what was searched, no pair further inside is as good, and the end is no
+             limit, as zero-shot alone and the cache alone are: a better one may lie beyond.
     """
 
     weight: float
@@ -124,12 +130,12 @@ class Cache:
     metrics: dict[tuple[float, float], float]
     samples: Labelled
     weights_CE: np.ndarray
-    scale: float
+    at_edge: bool = False
 
     def scores(self, features_QE: np.ndarray | Tensor) -> np.ndarray:
         """Logits (Q, C)."""
-        logits_QC = self.scale * unit(features_QE) @ unit(self.weights_CE).T
-        return logits_QC + self.weight * recall(self.samples, features_QE, self.sharpness, len(self.weights_CE))
+        logits_QC = _SCALE * unit(features_QE) @ unit(self.weights_CE).T
+        return _beside(logits_QC, self.weight, recall(self.samples, features_QE, self.sharpness, len(self.weights_CE)))
 
 
 def cache(
@@ -138,39 +144,54 @@ def cache(
     weights_CE: np.ndarray,
     metric: Metric = accuracy,
     *,
-    scale: float = 100.0,
     weights: Sequence[float] = WEIGHTS,
     sharpnesses: Sequence[float] = SHARPNESSES,
 ) -> Cache:
     """A key-value cache of few examples beside zero-shot weights (Tip-Adapter, Zhang et al. 2022), without training.
 
     Features and weights are of the joint space. Nothing but weight and sharpness is chosen, by the validation split; of
-    equal metrics the smallest weight, then the smallest sharpness. scale: of zero-shot logits, the model's own.
+    equal metrics the smallest weight, then the smallest sharpness. A model's own scale, 100 for CLIP and often far less
+    for others, changes no order of classes, so the cache stands beside 100 times the cosine whatever the model.
     """
     if weights_CE.shape[1:] != samples.features_ND.shape[1:]:
         raise DataError(
             f"zero-shot weights are {weights_CE.shape[1]} wide and features {samples.features_ND.shape[1]}; the cache "
             "needs features after the projection"
         )
-    logits_QC = scale * unit(validation.features_ND) @ unit(weights_CE).T
+    logits_QC = _SCALE * unit(validation.features_ND) @ unit(weights_CE).T
     metrics: dict[tuple[float, float], float] = {}
     for sharpness in sharpnesses:
         recalled_QC = recall(samples, validation.features_ND, sharpness, len(weights_CE))
         for weight in weights:
-            metrics[weight, sharpness] = float(metric(logits_QC + weight * recalled_QC, validation.truth))
+            metrics[weight, sharpness] = float(metric(_beside(logits_QC, weight, recalled_QC), validation.truth))
     weight, sharpness = max(metrics, key=lambda pair: (metrics[pair], -pair[0], -pair[1]))
-    return Cache(weight, sharpness, metrics, samples, weights_CE, scale)
+    ends = {min(weights), max(weights)} - {0, math.inf}, {min(sharpnesses), max(sharpnesses)}
+    best = [pair for pair, value in metrics.items() if value == metrics[weight, sharpness]]
+    at_edge = all(own[0] in ends[0] or own[1] in ends[1] for own in best)
+    return Cache(weight, sharpness, metrics, samples, weights_CE, at_edge)
+
+
+def _beside(logits_QC: np.ndarray, weight: float, recalled_QC: np.ndarray) -> np.ndarray:
+    return recalled_QC if math.isinf(weight) else logits_QC + weight * recalled_QC
 
 
 def recall(samples: Labelled, features_QE: np.ndarray | Tensor, sharpness: float, classes: int) -> np.ndarray:
-    """What a cache says (Q, C): the sum over examples of a class of exp(-sharpness (1 - cosine))."""
+    """What a cache says (Q, C): the sum over examples of a class of exp(-sharpness (1 - cosine)). In double precision,
+    where neither a large weight nor a large sharpness makes ties of it."""
     keys_NE, queries_QE = unit(samples.features_ND), unit(features_QE)
-    targets_NC = _targets(samples.truth, classes)
-    result_QC = np.empty((len(queries_QE), classes), np.float32)
+    targets_NC, one_each = _targets(samples.truth, classes), samples.truth.ndim == 1
+    # A product with targets would be of zeros mostly, where examples of a class can be summed side by side.
+    order_N = np.argsort(samples.truth, kind="stable") if one_each else np.arange(len(keys_NE))
+    keys_NE, (shown_P, first_P) = keys_NE[order_N], np.unique(samples.truth[order_N], return_index=True)
+    result_QC = np.zeros((len(queries_QE), classes))
     at_once = max(1, _SIMILARITIES_AT_ONCE // len(keys_NE))
     for start in range(0, len(queries_QE), at_once):
-        similarity_BN = queries_QE[start : start + at_once] @ keys_NE.T
-        result_QC[start : start + at_once] = np.exp(sharpness * (similarity_BN - 1)) @ targets_NC
+        cosine_BN = (queries_QE[start : start + at_once] @ keys_NE.T).astype(np.float64)
+        near_BN = np.exp(sharpness * (cosine_BN - 1))
+        if one_each:
+            result_QC[start : start + at_once, shown_P] = np.add.reduceat(near_BN, first_P, axis=1)
+        else:
+            result_QC[start : start + at_once] = near_BN @ targets_NC
     return result_QC
 
 

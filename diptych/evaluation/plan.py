@@ -55,8 +55,25 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError(f"a seed is 0 or more, not {self.seed}")
+        shots, share = self.shots, self.none_of_these
+        if not _is_sequence(shots) or not shots or not all(_is_whole(own, 1) for own in shots):
+            raise ConfigError(f"shots are whole numbers of 1 or more in a sequence, such as (1, 4), not {shots!r:.80}")
+        if not _is_whole(self.draws, 1):
+            raise ConfigError(f"draws is a whole number of 1 or more, not {self.draws!r:.80}")
+        if not _is_whole(self.seed, 0):
+            raise ConfigError(f"a seed is 0 or more, not {self.seed!r:.80}")
+        if share is not None and not (isinstance(share, int | float) and 0 < share < 1):
+            raise ConfigError(f"none_of_these is a probability between 0 and 1, not {share!r:.80}")
+        for name in ("ablate_prompts", "distinct_captions"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is True or False, not {getattr(self, name)!r:.80}")
+        if not (self.templates is None or _is_place(self.templates) or _are_texts(self.templates)):
+            raise ConfigError(f"templates are a set's name, a file, or texts with {{}}, not {self.templates!r:.80}")
+        if not (self.class_names is None or _is_place(self.class_names) or _are_names(self.class_names)):
+            raise ConfigError(f"class_names are a file or names that say something, not {self.class_names!r:.80}")
+        told = self.mapping
+        if not (told is None or _is_place(told) or (isinstance(told, Mapping) and all(map(_are_texts, told.values())))):
+            raise ConfigError(f"a mapping is a file, or names of classes by name, in lists, not {told!r:.80}")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -75,6 +92,26 @@ class Options:
             for field in dataclasses.fields(self)
             if (value := getattr(self, field.name)) != getattr(default, field.name)
         }
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _is_place(value: Any) -> bool:
+    return isinstance(value, str | Path)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _are_texts(value: Any) -> bool:
+    return _is_sequence(value) and len(value) > 0 and all(isinstance(own, str) and own.strip() for own in value)
+
+
+def _are_names(value: Any) -> bool:
+    return _is_sequence(value) and len(value) > 0 and all(_are_texts([own]) or _are_texts(own) for own in value)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,11 +15,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from diptych.encoder.clip import Clip
-from diptych.errors import ConfigError, nearest
+from diptych.errors import Caution, ConfigError, nearest
 from diptych.evaluation.classification import ByName, by_name
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
-from diptych.evaluation.judging import Judge
+from diptych.evaluation.judging import Judge, tell_absent
 from diptych.evaluation.linear import Linear, approximating
 from diptych.evaluation.neighbours import nearest_neighbours
 from diptych.evaluation.plan import Options, Plan, Split, Splits
@@ -146,12 +147,15 @@ def labelled(
         own = features[split]
         images_ND = own.features_ND if wanted == "features" else own.embeddings_NE
         found[split] = Labelled(images_ND, judge.truth(own, source))
+    tell_absent(judge, found["test"].truth, features["test"])
     if judge.kind != "multi-label":
         learned = np.concatenate([found[split].truth for split in found if split != "test"])
         if len(unknown := np.setdiff1d(found["test"].truth, learned)):
-            say(
-                f"{data.title} has images of {len(unknown)} classes of which there is none to learn from, such as "
-                f"{judge.class_names[unknown[0]]!r}; they count as wrong"
+            warnings.warn(
+                f"{data.title} has images of {len(unknown)} of its classes of which there is none to learn from, such "
+                f"as {judge.class_names[unknown[0]]!r}; they count as wrong",
+                Caution,
+                stacklevel=2,
             )
     return found["train"], found.get("validation"), found["test"]
 

@@ -25,7 +25,13 @@ from diptych.evaluation.tasks import evaluate
 from diptych.text.tokenizer import Tokenizer
 
 # Of a handful of images any strength of the penalty may be the best, and the weakest does not converge.
-pytestmark = pytest.mark.filterwarnings("ignore:the best strength", "ignore:.*did not reach the tolerance")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the best strength",
+    "ignore:.*did not reach the tolerance",
+    "ignore:.*fewer than",
+    "ignore:.*none to learn from",
+    "ignore:zero-shot is not surely better",
+)
 
 COLOURS = {"blue": (40, 40, 220), "green": (30, 200, 40), "grey": (128, 128, 128), "red": (220, 30, 30)}
 SKETCHES = {"cold": ("blue", "green"), "Red": ("red",)}  # grey is not there

@@ -20,7 +20,7 @@ LETTERS = tuple("abcdefg")
 
 
 class Listed:
-    """A source of these classes, whose first sample is told."""
+    """A source of these classes, whose first sample is told; the others are of the classes in turn."""
 
     name, templates = "listed", None
 
@@ -28,10 +28,10 @@ class Listed:
         self.class_names, self.sample = class_names, sample or Sample(b"", (), 0, "first")
 
     def __len__(self) -> int:
-        return 1
+        return 4
 
     def read(self, i: int, /) -> Sample:
-        return self.sample
+        return self.sample if i == 0 else Sample(b"", (), i % len(self.class_names or ".."), str(i))
 
 
 def features(labels: list[Any], *, several: bool = False, unjudged: list[tuple[int, ...]] | None = None) -> Features:

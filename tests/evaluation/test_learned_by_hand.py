@@ -5,6 +5,7 @@ another seed or another split to choose on gives other numbers.
 """
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,13 @@ from diptych.evaluation.split import Labelled, held_out
 from diptych.text.tokenizer import Tokenizer
 
 # Of few samples any strength of the penalty may be the best, and the weakest does not converge.
-pytestmark = pytest.mark.filterwarnings("ignore:the best strength", "ignore:.*did not reach the tolerance")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the best ",
+    "ignore:.*did not reach the tolerance",
+    "ignore:.*fewer than",
+    "ignore:.*none to learn from",
+    "ignore:zero-shot is not surely better",
+)
 
 NAMES = ("blue", "green", "grey")
 SIZES = {"train": 60, "validation": 45, "test": 90}
@@ -193,10 +200,14 @@ def test_caches(clip: Clip, validation: bool, seed: int) -> None:
     scores = shot_tasks.plan_cache(clip, data(validation=validation), options).score(FEATURES)
     few, tune = learned(EMBEDDED, validation=validation, seed=seed)
     weights_CE = clip.classifier(NAMES, "{}").weights_CE
-    told = {"scale": clip.similarity_scale, "shots": (4, 8), "draws": 3, "seed": seed}
+    told = {"shots": (4, 8), "draws": 3, "seed": seed}
     points = few_shot.few_shot_cache(few, EMBEDDED["test"], tune, weights_CE, recall, **told)
     assert scores.details["accuracies"] == [pytest.approx(point.metrics) for point in points]
-    assert scores.details["weights"] == [list(point.weights) for point in points]
+    weights = [[math.inf if own is None else own for own in point] for point in scores.details["weights"]]
+    assert weights == [list(point.weights) for point in points]
+    assert scores.details["at_edge"] == [point.at_edge for point in points]
+    chosen_on = "45 samples given" if validation else f"{len(tune.truth)} samples held out of train, 20% of each class"
+    assert scores.details["chosen_on"] == chosen_on
     assert scores.details["sharpnesses"] == [list(point.sharpnesses) for point in points]
     assert any(weight > 0 for point in points for weight in point.weights)
     zero_NC = FEATURES["test"].embeddings_NE @ weights_CE.T

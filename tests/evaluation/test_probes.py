@@ -246,10 +246,8 @@ def test_few_shots_are_searched_on_the_validation_split_alone() -> None:
     assert point.unconverged == sum(not one.probe.converged for one in found)
     assert point.examples == 5
     weights_CE = towards.weights_CD[:3]
-    (cached,) = few_shot.few_shot_cache(
-        train, test, tune, weights_CE, _likelihood, scale=7, shots=(5,), draws=3, seed=8
-    )
-    caches = [neighbours.cache(one, tune, weights_CE, _likelihood, scale=7) for one in drawn_ones]
+    (cached,) = few_shot.few_shot_cache(train, test, tune, weights_CE, _likelihood, shots=(5,), draws=3, seed=8)
+    caches = [neighbours.cache(one, tune, weights_CE, _likelihood) for one in drawn_ones]
     assert cached.weights == tuple(one.weight for one in caches)
     assert cached.sharpnesses == tuple(one.sharpness for one in caches)
     assert cached.metrics == tuple(_likelihood(one.scores(test.features_ND), test.truth) for one in caches)
@@ -308,7 +306,10 @@ def test_examples_to_match() -> None:
         assert few_shot.shots_to_match(curve[::-1], target) == found
         assert (found.shots, found.kind) == (pytest.approx(shots), kind)
     assert few_shot.shots_to_match([(1, 0.5), (2, 0.4), (4, 0.7)], 0.4).shots == pytest.approx(0.5)
-    assert few_shot.shots_to_match([(1, 0.5), (2, 0.4)], 0.3) == few_shot.Match(0.0, "extrapolated")
+    assert few_shot.shots_to_match([(1, 0.5), (2, 0.4)], 0.3) == few_shot.Match(0.01, "fewer")
+    steep = [(1, 0.5), (2, 0.5 + 0.1 * math.log(2) / math.log(100))]  # a hundredth of an example at 0.4
+    assert few_shot.shots_to_match(steep, 0.401).kind == "extrapolated"
+    assert few_shot.shots_to_match(steep, 0.399) == few_shot.Match(0.01, "fewer")
     for curve, target in (([], 0.1), ([(0, 0.1)], 0.1), ([(1, 0.1), (1, 0.2)], 0.1), ([(1, math.nan)], 0.1)):
         with pytest.raises(DataError):
             few_shot.shots_to_match(curve, target)
@@ -420,7 +421,7 @@ def test_a_cache_adds_what_examples_say() -> None:
     true_CE = weights_CE + 1.5 * generator.standard_normal((3, 8))
     features_NE = true_CE[labels_N] + 0.7 * generator.standard_normal((90, 8))
     samples, validation = (Labelled(features_NE[rows], labels_N[rows]) for rows in (slice(30), slice(30, 90)))
-    found = neighbours.cache(samples, validation, weights_CE, scale=20.0)
+    found = neighbours.cache(samples, validation, weights_CE)
     zero_shot = found.metrics[0.0, 1.0]
     assert found.metrics[found.weight, found.sharpness] == max(found.metrics.values()) > zero_shot
     for (weight, sharpness), metric in found.metrics.items():
@@ -428,11 +429,46 @@ def test_a_cache_adds_what_examples_say() -> None:
         assert metric == probes.accuracy(there.scores(validation.features_ND), validation.truth)
     query = neighbours.unit(validation.features_ND[:1])[0]
     keys = neighbours.unit(samples.features_ND)
-    logits = 20 * neighbours.unit(weights_CE) @ query
+    logits = 100 * neighbours.unit(weights_CE) @ query
     for key, label in zip(keys, samples.truth, strict=True):
         logits[label] += found.weight * math.exp(-found.sharpness * (1 - key @ query))
     np.testing.assert_allclose(found.scores(validation.features_ND[:1])[0], logits, rtol=1e-4)
     with pytest.raises(DataError, match="after the projection"):
         neighbours.cache(samples, validation, weights_CE[:, :5])
     nothing = neighbours.cache(samples, validation, weights_CE, lambda *_: 0.5)
-    assert (nothing.weight, nothing.sharpness) == (0.0, 1.0)
+    assert (nothing.weight, nothing.sharpness, nothing.at_edge) == (0.0, 0.25, False)
+
+
+def test_a_cache_may_stand_alone_and_an_edge_is_told() -> None:
+    generator = np.random.default_rng(0)
+    samples, validation = split(30), split(60, start=30)
+    misleading_CE = 100 * generator.standard_normal((3, 6))
+    alone = neighbours.cache(samples, validation, misleading_CE)
+    told = neighbours.recall(samples, validation.features_ND, alone.sharpness, 3)
+    assert alone.metrics[math.inf, alone.sharpness] == probes.accuracy(told, validation.truth)
+    assert alone.metrics[30.0, alone.sharpness] < max(alone.metrics.values())  # where the grid once ended
+    # At its largest weight it is all but alone, so that none of what is between is missed.
+    near = [alone.metrics[3e4, sharpness] - alone.metrics[math.inf, sharpness] for sharpness in neighbours.SHARPNESSES]
+    assert max(map(abs, near)) <= 0.05
+
+    one = Labelled(np.eye(1, 6), np.array([0]))  # says 1 of itself, however sharply
+
+    def chosen(*weights: float, sharpnesses: tuple[float, ...] = (1, 2, 4)) -> tuple[float, bool]:
+        told = {"weights": weights, "sharpnesses": sharpnesses}
+        found = neighbours.cache(one, one, np.zeros((3, 6)), lambda scores_NC, _: float(scores_NC.max()), **told)
+        return found.weight, found.at_edge
+
+    assert chosen(0.0, 0.1, 5.0) == (5.0, True)
+    assert chosen(0.0, 0.5, math.inf) == (math.inf, False)
+    assert chosen(0.0) == (0.0, False)
+    assert chosen(0.0, 0.5, math.inf, sharpnesses=(1, 2)) == (math.inf, True)  # there is no sharpness between
+
+
+def test_examples_are_summed_alike_for_one_class_and_for_several() -> None:
+    samples, queries = split(40, classes=5), split(7, start=40)
+    samples = samples.take(np.flatnonzero(samples.truth != 2))  # a class without an example
+    one = neighbours.recall(samples, queries.features_ND, 3.0, 5)
+    many = neighbours.recall(Labelled(samples.features_ND, np.eye(5)[samples.truth]), queries.features_ND, 3.0, 5)
+    np.testing.assert_allclose(one, many, rtol=1e-12)
+    assert not one[:, 2].any()
+    assert one[:, :2].all()

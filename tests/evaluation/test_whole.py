@@ -161,6 +161,7 @@ def test_labels_from_one_on_are_no_unreadable_images(clip: Clip, tmp_path: Path)
         evaluate(clip, open_source(folder))
 
 
+@pytest.mark.filterwarnings("ignore:some images could not be used")
 def test_the_folder_says_whether_labels_are_several(clip: Clip, tmp_path: Path) -> None:
     samples = {f"s{i:03}": {"png": png(i), "npy": multi_hot(1, i % 2, 0)} for i in range(20)}
     del samples["s000"]["npy"]
