@@ -62,6 +62,8 @@ def plan_zero_shot(subject: Subject, data: Splits, options: Options) -> Plan:
         both = _joined(adapted, by_source.prefixed(SOURCE_NAMES), there.prefixed(IN_DISTRIBUTION))
         predictions = adapted.predictions | columns
         details = adapted.details | {"shift": told}
+        if not theirs.is_probable:
+            kept = classification.without_probabilities(kept)
         return replace(both, predictions=predictions, source_predictions=kept, details=details)
 
     splits: dict[Split, Any] = {"test": data.test, "source": shift.source.test}

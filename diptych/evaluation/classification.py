@@ -20,7 +20,7 @@ from diptych.evaluation.features import Features
 from diptych.evaluation.judging import Judge, class_names_of, tell_absent
 from diptych.evaluation.opening import names_of, templates_of
 from diptych.evaluation.plan import Options, Plan, Splits
-from diptych.evaluation.result import Scores
+from diptych.evaluation.result import Columns, Scores
 from diptych.evaluation.subjects import Subject, name_of
 from diptych.text import class_names, prompts
 from diptych.text.class_names import Names, averaged
@@ -95,9 +95,7 @@ class ByName:
         if self.is_probable or "confidence" not in scores.predictions:
             return scores
         warnings.warn(f"{self.untold}; calibration is left out", Caution, stacklevel=2)
-        of_probabilities = ("confidence", "nll", "brier")
-        left = {name: column for name, column in scores.predictions.items() if name not in of_probabilities}
-        return replace(scores, predictions=left)
+        return replace(scores, predictions=without_probabilities(scores.predictions))
 
     @property
     def untold(self) -> str:
@@ -107,6 +105,11 @@ class ByName:
             f"{name_of(self.subject)} multiplies its scores by {scale:g} (exp of logit_scale) and adds {bias:g}, so "
             "they are no probabilities"
         )
+
+
+def without_probabilities(predictions: Columns) -> Columns:
+    """What remains where scores make no probabilities."""
+    return {name: column for name, column in predictions.items() if name not in ("confidence", "nll", "brier")}
 
 
 def by_name(subject: Subject, data: Splits, options: Options) -> ByName:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import SPEC
 
@@ -161,6 +162,20 @@ def test_names_of_the_source_are_pooled_and_its_own_compared_with_them(clip: Cli
     assert shift["own_prompts"]
     assert shift["gain"]["difference"] == pytest.approx(plain.metrics["acc1"] - result.metrics["source_names_acc1"])
     assert "shifted from photos, of 4 classes; among 2 here" in str(result)
+
+
+@pytest.mark.filterwarnings("ignore:.*calibration is left out")
+def test_a_shift_without_a_temperature_has_no_probabilities(clip: Clip, folder: Path) -> None:
+    broken = create(SPEC, seed=0, tokenizer=clip.tokenizer)
+    cold = {"cold": ["blue", "green", "grey"]}
+    fine = evaluate(broken, folder / "sketches", "zero-shot", shifted_from=folder / "photos", mapping=cold)
+    with torch.no_grad():
+        broken.model.logit_scale.fill_(np.nan)
+    found = evaluate(broken, folder / "sketches", "zero-shot", shifted_from=folder / "photos", mapping=cold)
+    assert found.metrics == {name: value for name, value in fine.metrics.items() if name != "ece"}
+    for table in ("predictions", "source_predictions"):
+        left = {name for name in getattr(fine, table) if name not in ("confidence", "nll", "brier")}
+        assert getattr(found, table) == {name: getattr(fine, table)[name] for name in left}
 
 
 def test_templates_are_of_both_names_and_class_names_of_its_own_alone(clip: Clip, folder: Path) -> None:
