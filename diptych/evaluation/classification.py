@@ -213,7 +213,7 @@ def names_of_classes(data: Splits, options: Options) -> tuple[Names, ...]:
         found = tuple((names,) if isinstance(names, str) else tuple(names) for names in given)
     if len(found) != len(own):
         raise ConfigError(f"{len(found)} class names are given, and {data.test.name} has {len(own)} classes")
-    return found
+    return class_names.in_order(found, own, "class_names= (--class-names)")
 
 
 def templates_of_prompts(data: Splits, options: Options) -> tuple[str, ...]:
