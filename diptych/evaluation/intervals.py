@@ -30,7 +30,8 @@ def proportion(hits_Q: np.ndarray, clusters_Q: np.ndarray, level: float = LEVEL)
 
     That many are p (1 - p) over the variance of p between clusters, at most all trials, fewer where the variance comes
     of few clusters (Korn and Graubard, Survey Methodology 24, 1998). A percentile bootstrap covers 89 % at rates of
-    99 % with 100 clusters; this does not fall short. Where all are hits, or all misses, clusters are the trials.
+    99 % with 100 clusters of five; this does not fall short. With twenty members it covers 87 %, where a few clusters
+    have all misses. Where all are hits, or all misses, clusters are the trials.
     """
     from scipy.stats import beta, norm, t
 
