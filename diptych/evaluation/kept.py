@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from diptych.evaluation.runner import Data, Model
 
 UNTOLD = ("model", "run", "")  # last folders of paths, which tell no model from another
+FORM = 1  # raised where an evaluation comes to other numbers than it came to before, which are then made again
 _BYTES = 40  # of a word in a name, of which file systems take 255
 _BLOCK = 1 << 22
 
@@ -47,7 +48,7 @@ def file_of(model: Known, data: Data, splits: Splits, task: str, options: dict[s
     """
     sources = _stamps(splits)
     asked = {name: _contents(value) for name, value in options.items()}
-    known = [model.state, _told(data, sources), sources, task, asked]
+    known = [FORM, model.state, _told(data, sources), sources, task, asked]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     words = [model.name, splits.title, splits.name, data.language, task, digest[:8]]
     return "__".join(filter(None, map(_word, words))) + ".json"

@@ -11,6 +11,7 @@ from tiny import SPEC
 
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
+from diptych.evaluation import kept
 from diptych.evaluation.runner import Data, Model, Outcome, data_at, run
 from diptych.text.tokenizer import Tokenizer
 
@@ -208,3 +209,12 @@ def test_what_the_system_refuses_of_one_model_leaves_the_others(
     first, second = run(models, [Data(str(tmp_path / "colours"))], ["zero-shot"], tmp_path / "out")
     assert isinstance(first.problem, PermissionError)
     assert second.made
+
+
+def test_results_of_versions_that_come_to_other_numbers_are_made_again(
+    evaluate: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert evaluate().made
+    monkeypatch.setattr(kept, "FORM", kept.FORM + 1)
+    assert evaluate().made
+    assert not evaluate().made
