@@ -15,8 +15,8 @@ import numpy as np
 
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation import classification, probing
+from diptych.evaluation.by_name import ByName, by_name, names_of_classes, templates_of_prompts, without_probabilities
 from diptych.evaluation.class_map import ClassMap, match, read_mapping
-from diptych.evaluation.classification import ByName
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.features import Features
 from diptych.evaluation.groupings import members
@@ -43,7 +43,7 @@ def plan_zero_shot(subject: Subject, data: Splits, options: Options) -> Plan:
             raise ConfigError("a mapping is for data that are shifted from others; say from which (--shifted-from)")
         return own
     shift = _Shift.of(data, data.shifted_from, options)
-    theirs = classification.by_name(subject, shift.source, Options(templates=options.templates))
+    theirs = by_name(subject, shift.source, Options(templates=options.templates))
     first_K = shift.classes.first(theirs.first_C)
     own_prompts = _differ(theirs, shift, options)
 
@@ -63,7 +63,7 @@ def plan_zero_shot(subject: Subject, data: Splits, options: Options) -> Plan:
         predictions = adapted.predictions | columns
         details = adapted.details | {"shift": told}
         if not theirs.is_probable:
-            kept = classification.without_probabilities(kept)
+            kept = without_probabilities(kept)
         return replace(both, predictions=predictions, source_predictions=kept, details=details)
 
     splits: dict[Split, Any] = {"test": data.test, "source": shift.source.test}
@@ -160,16 +160,16 @@ def _matched(data: Splits, source: Splits, options: Options) -> ClassMap:
 
 def _called(data: Splits) -> list[Names]:
     """What each class is called, and after it its other names."""
-    several = classification.names_of_classes(data, Options())
+    several = names_of_classes(data, Options())
     return [tuple(dict.fromkeys((name, *own))) for name, own in zip(class_names_of(data), several, strict=True)]
 
 
 def _differ(theirs: ByName, shift: _Shift, options: Options) -> bool:
     """Whether the shifted set's own prompts are others than its source's, as the tokenizer reads them."""
-    if theirs.templates != classification.templates_of_prompts(shift.data, options):
+    if theirs.templates != templates_of_prompts(shift.data, options):
         return True
     encode = theirs.subject.require_tokenizer().encode
-    own = classification.names_of_classes(shift.data, options)
+    own = names_of_classes(shift.data, options)
     read = [[[tuple(encode(name)) for name in names] for names in these] for these in (own, theirs.names)]
     return any(
         len(rows) != 1 or read[1][rows[0]] != names for names, rows in zip(read[0], shift.classes.rows, strict=True)

@@ -1,11 +1,10 @@
-"""Classifiers of few examples a class, and how many of them match a zero-shot classifier (paper, section 3.1)."""
+"""Classifiers of few examples a class, drawn several times (paper, section 3.1.5)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +20,6 @@ from diptych.evaluation.split import Labelled
 
 SHOTS = (1, 2, 4, 8, 16)
 DRAWS = 5
-LEAST_TO_MATCH = 0.01  # examples a class, below which a line says nothing of how many
 Learned = TypeVar("Learned", Probe, Cache)
 
 
@@ -84,18 +82,6 @@ class CacheShots(Shots):
     weights: tuple[float, ...]
     sharpnesses: tuple[float, ...]
     at_edge: int
-
-
-@dataclass(frozen=True)
-class Match:
-    """Examples a class at which a probe reaches a target.
-
-    kind: ``between`` two points, ``extrapolated`` below the first, ``fewer`` than ``LEAST_TO_MATCH``, with ``shots``
-          that, or ``never``, with ``shots`` infinite.
-    """
-
-    shots: float
-    kind: str
 
 
 def draw(labels_N: np.ndarray, shots: int, seed: int, number: int = 0) -> np.ndarray:
@@ -219,33 +205,3 @@ def _learned(
         answers = tuple(Answers.of(scores_NC, test.truth) for scores_NC in scores)
         examples = float(np.minimum(sizes_C, count).sum() / (sizes_C > 0).sum())
         yield Shots(count, metrics, examples, int((sizes_C < count).sum()), answers), found
-
-
-def shots_to_match(curve: Sequence[tuple[float, float]], target: float) -> Match:
-    """Examples a class at which a curve of (examples, metric) first reaches a target, log-linear between its points.
-
-    The last point may be the full-data probe, with the mean examples a class of its data. A target below the first
-    point is extrapolated along the line from there to the next point that is higher, down to ``LEAST_TO_MATCH``;
-    without such a point it is fewer than that.
-    """
-    points = sorted(curve)
-    if not points or points[0][0] <= 0 or len({count for count, _ in points}) < len(points):
-        raise DataError(f"a curve has points of different numbers of examples above 0, not {points}")
-    if any(math.isnan(value) for point in points for value in point) or math.isnan(target):
-        raise DataError("a curve and its target are numbers, and one of them is not")
-    first, value = points[0]
-    if target == value:
-        return Match(float(first), "between")
-    if target < value:
-        higher = next((point for point in points[1:] if point[1] > value), None)
-        shots = _at((first, value), higher, target) if higher else 0.0
-        return Match(LEAST_TO_MATCH, "fewer") if shots < LEAST_TO_MATCH else Match(shots, "extrapolated")
-    for before, after in pairwise(points):
-        if before[1] < target <= after[1]:
-            return Match(_at(before, after, target), "between")
-    return Match(math.inf, "never")
-
-
-def _at(one: tuple[float, float], two: tuple[float, float], target: float) -> float:
-    share = (target - one[1]) / (two[1] - one[1])
-    return one[0] * (two[0] / one[0]) ** share

@@ -16,7 +16,7 @@ import numpy as np
 
 from diptych.encoder.clip import Clip
 from diptych.errors import Caution, ConfigError, nearest
-from diptych.evaluation.classification import ByName, by_name
+from diptych.evaluation.by_name import ByName, by_name
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
 from diptych.evaluation.judging import Judge, tell_absent

@@ -12,12 +12,12 @@ from scipy import stats
 
 from diptych.encoder.clip import Clip
 from diptych.errors import Caution, ConfigError, DataError
-from diptych.evaluation import classification
-from diptych.evaluation.classification import ByName
+from diptych.evaluation.by_name import ByName, by_name
 from diptych.evaluation.feature_files import Wanted
 from diptych.evaluation.features import Features
-from diptych.evaluation.few_shot import Shots, few_shot, few_shot_cache, shots_to_match
+from diptych.evaluation.few_shot import Shots, few_shot, few_shot_cache
 from diptych.evaluation.judging import Judge
+from diptych.evaluation.matching import shots_to_match
 from diptych.evaluation.plan import Options, Plan, Split, Splits
 from diptych.evaluation.probes import HELD_OUT
 from diptych.evaluation.probing import Beginning, fitted, labelled
@@ -32,7 +32,7 @@ def plan_few_shot(subject: Subject, data: Splits, options: Options) -> Plan:
     """Probes of few examples a class, and how many of them match the model's own zero-shot classifier."""
     judge, named, beginning = _judge(data), None, Beginning.of(subject, data, options)
     if isinstance(subject, Clip):
-        named = beginning.named or classification.by_name(subject, data, Options(templates=options.templates))
+        named = beginning.named or by_name(subject, data, Options(templates=options.templates))
 
     def score(features: Mapping[Split, Features]) -> Scores:
         train, validation, test = labelled(judge, data, features)
@@ -77,7 +77,7 @@ def plan_cache(subject: Subject, data: Splits, options: Options) -> Plan:
     if not isinstance(subject, Clip):
         raise ConfigError(f"{name_of(subject)} embeds no texts, and a cache stands beside zero-shot weights")
     judge = _judge(data)
-    named = classification.by_name(subject, data, Options(templates=options.templates))
+    named = by_name(subject, data, Options(templates=options.templates))
 
     def score(features: Mapping[Split, Features]) -> Scores:
         train, validation, test = labelled(judge, data, features, "embeddings")

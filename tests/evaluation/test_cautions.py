@@ -16,7 +16,7 @@ from diptych.data.sources import Sample
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
 from diptych.errors import Caution, ConfigError, DataError
-from diptych.evaluation.classification import by_name
+from diptych.evaluation.by_name import by_name
 from diptych.evaluation.datasets import Row
 from diptych.evaluation.features import Features
 from diptych.evaluation.judging import Judge

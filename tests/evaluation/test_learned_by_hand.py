@@ -17,7 +17,7 @@ from tiny import SPEC
 from diptych.data.sources import Sample
 from diptych.encoder.clip import Clip
 from diptych.encoder.loading import create
-from diptych.evaluation import few_shot, neighbours, probes, probing, shot_tasks
+from diptych.evaluation import few_shot, matching, neighbours, probes, probing, shot_tasks
 from diptych.evaluation.binary import roc_auc
 from diptych.evaluation.datasets import Metric, Row
 from diptych.evaluation.features import Features
@@ -128,7 +128,7 @@ def test_few_shots(clip: Clip, validation: bool, seed: int) -> None:
     zero_NC = FEATURES["test"].embeddings_NE @ clip.classifier(NAMES, "{}").weights_CE.T
     assert scores.metrics["mean_per_class_recall"] == pytest.approx(recall(zero_NC, TRUTH["test"]))
     curve = [*((point.examples, point.mean) for point in points), (scores.details["full"]["examples"], full)]
-    match = few_shot.shots_to_match(curve, scores.metrics["mean_per_class_recall"])
+    match = matching.shots_to_match(curve, scores.metrics["mean_per_class_recall"])
     assert scores.details["shots_to_match"]["shots"] == pytest.approx(match.shots)
 
 

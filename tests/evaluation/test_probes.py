@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.errors import ConfigError, DataError, MissingExtra
-from diptych.evaluation import few_shot, neighbours, probes
+from diptych.evaluation import few_shot, matching, neighbours, probes
 from diptych.evaluation.linear import Linear, approximating
 from diptych.evaluation.logistic import Probe, fit, solve
 from diptych.evaluation.logistic_problem import prepare
@@ -302,17 +302,17 @@ def test_examples_to_match() -> None:
         (0.1, 0.5, "extrapolated"),
         (0.81, math.inf, "never"),
     ):
-        found = few_shot.shots_to_match(curve, target)
-        assert few_shot.shots_to_match(curve[::-1], target) == found
+        found = matching.shots_to_match(curve, target)
+        assert matching.shots_to_match(curve[::-1], target) == found
         assert (found.shots, found.kind) == (pytest.approx(shots), kind)
-    assert few_shot.shots_to_match([(1, 0.5), (2, 0.4), (4, 0.7)], 0.4).shots == pytest.approx(0.5)
-    assert few_shot.shots_to_match([(1, 0.5), (2, 0.4)], 0.3) == few_shot.Match(0.01, "fewer")
+    assert matching.shots_to_match([(1, 0.5), (2, 0.4), (4, 0.7)], 0.4).shots == pytest.approx(0.5)
+    assert matching.shots_to_match([(1, 0.5), (2, 0.4)], 0.3) == matching.Match(0.01, "fewer")
     steep = [(1, 0.5), (2, 0.5 + 0.1 * math.log(2) / math.log(100))]  # a hundredth of an example at 0.4
-    assert few_shot.shots_to_match(steep, 0.401).kind == "extrapolated"
-    assert few_shot.shots_to_match(steep, 0.399) == few_shot.Match(0.01, "fewer")
+    assert matching.shots_to_match(steep, 0.401).kind == "extrapolated"
+    assert matching.shots_to_match(steep, 0.399) == matching.Match(0.01, "fewer")
     for curve, target in (([], 0.1), ([(0, 0.1)], 0.1), ([(1, 0.1), (1, 0.2)], 0.1), ([(1, math.nan)], 0.1)):
         with pytest.raises(DataError):
-            few_shot.shots_to_match(curve, target)
+            matching.shots_to_match(curve, target)
 
 
 @pytest.mark.parametrize("at_once", [1, 10**7])
