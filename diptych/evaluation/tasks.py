@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from diptych import distributed
-from diptych.config import to_dict
 from diptych.data.sources import Source
-from diptych.encoder.subject import ImageSubject
-from diptych.errors import Caution, ConfigError, nearest
+from diptych.errors import ConfigError, nearest
 from diptych.evaluation import adaptation, probing, retrieval, shot_tasks
 from diptych.evaluation.datasets import Row
-from diptych.evaluation.features import Features, check_whole, embed
-from diptych.evaluation.plan import Options, Plan, Split, Splits
+from diptych.evaluation.features import check_whole, embed
+from diptych.evaluation.noting import cautions, result_of, with_cautions
+from diptych.evaluation.plan import Options, Plan, Splits
 from diptych.evaluation.result import Result
 from diptych.evaluation.splits import distinct, named, open_splits
-from diptych.evaluation.subjects import Subject, check_subject, cost, identity, name_of
+from diptych.evaluation.subjects import Subject, check_subject
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ def evaluate(
     chosen = Options.of(options)
     check_taken([*chosen.changed(), *(["shifted_from"] if data.shifted_from else [])], [name])
     kept = None if folder is None else Path(folder)
-    with _cautions() as heard:
+    with cautions() as heard:
         plan = TASKS[name].plan(subject, data, chosen)
         features = {
             split: embed(subject, part, plan.need, wanted=plan.wanted, allowed_failures=allowed_failures, folder=kept)
@@ -129,21 +121,9 @@ def evaluate(
         if isinstance(source, Splits | Row | str | Path):  # a Source is measured on as it is
             for split, part in plan.splits.items():
                 check_whole(features[split], part)
-        made = partial(_result, subject, data, TASKS[name], plan, features, chosen, language)
-        return distributed.agreed(lambda: _noting(made(), heard))
-
-
-@contextmanager
-def _cautions() -> Generator[list[warnings.WarningMessage]]:
-    """What is warned of meanwhile, to be noted; then it is warned of."""
-    heard: list[warnings.WarningMessage] = []
-    try:
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always", Caution)  # of the second model too, whose warning may be the same
-            yield heard
-    finally:
-        for own in heard:
-            warnings.warn_explicit(own.message, own.category, own.filename, own.lineno)
+        row = TASKS[name]
+        told = (subject, data, row.published, plan, features, chosen, language, plan.metric or row.metric)
+        return distributed.agreed(lambda: with_cautions(result_of(*told), heard))
 
 
 def default_task(data: Splits) -> str:
@@ -178,83 +158,3 @@ def _opened(source: Splits | Source | Row | str | Path, *, training: bool) -> Sp
     if not hasattr(source, "read"):
         raise ConfigError(f"a location, a row, Splits or a Source is evaluated on, not {source!r:.80}")
     return Splits(source)
-
-
-def _noting(result: Result, heard: Sequence[warnings.WarningMessage]) -> Result:
-    cautions = [str(own.message) for own in heard if isinstance(own.message, Caution)]
-    return replace(result, remarks=tuple(dict.fromkeys([*result.remarks, *cautions])))
-
-
-def _result(
-    subject: Subject,
-    data: Splits,
-    task: Task,
-    plan: Plan,
-    features: Mapping[Split, Features],
-    options: Options,
-    language: str,
-) -> Result:
-    scores, test = plan.score(features), features["test"]
-    told, notes = to_dict(options.changed()), [data.note, *_seen_before(features)]
-    told |= {name: value for name in ("captions", "where") if (value := to_dict(getattr(data, name)))}
-    if shifted_from := data.shifted_from:
-        told["shifted_from"] = shifted_from.title
-        notes.append(shifted_from.note and f"{shifted_from.title}, that it is shifted from: {shifted_from.note}")
-    return Result(
-        dataset=data.title,
-        model=name_of(subject),
-        pretrained=str(subject.provenance.get("weights_from", "")),
-        task=task.published,
-        metrics=scores.metrics,
-        language=language,
-        metric=plan.metric or task.metric,
-        split=data.name,
-        remarks=tuple(note for note in notes if note),
-        intervals=scores.intervals,
-        chance=scores.chance,
-        samples=len(test.keys),
-        skipped=tuple(failure for own in features.values() for failure in own.failures),
-        precision=subject.precision,
-        backend=f"torch {torch.__version__}",
-        fingerprints=_fingerprints(subject, features, plan.texts),
-        options=told,
-        details=to_dict(scores.details),  # as it will be read again
-        class_names=tuple(plan.class_names),
-        templates=tuple(plan.templates),
-        cost=cost(subject),
-        features={split: own.folder.name for split, own in features.items() if own.folder},
-        predictions={"key": test.keys, **scores.predictions},
-        text_predictions=scores.text_predictions,
-        source_predictions=scores.source_predictions,
-    )
-
-
-def _seen_before(features: Mapping[Split, Features]) -> list[str]:
-    """Which images that are measured are also, bit for bit, among those learned from or chosen by."""
-    test, told = features["test"].images, []
-    for split in (own for own in features if own in ("train", "validation")):
-        known = set(features[split].images)
-        if again := sum(image in known for image in test):
-            told.append(f"{again:,} of the {len(test):,} images that are measured are in the split {split!r} too")
-    return told
-
-
-def _fingerprints(subject: Subject, features: Mapping[Split, Features], texts: Sequence[str]) -> dict[str, str]:
-    known = identity(subject)
-    found = {
-        "weights": known["weights"],
-        "tokenizer": _tokenizer(subject),
-        "preprocessing": _hash(known["preprocess"]),
-        "data": features["test"].fingerprint,
-    }
-    found |= {f"data of {split}": own.fingerprint for split, own in features.items() if split != "test"}
-    return found | ({"templates": _hash(list(texts))} if texts else {})
-
-
-def _tokenizer(subject: Subject) -> str:
-    tokenizer = None if isinstance(subject, ImageSubject) else subject.tokenizer
-    return tokenizer.fingerprint if tokenizer else ""
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
