@@ -10,12 +10,12 @@ import numpy as np
 
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.result import Columns, Interval
+from diptych.report.cells import gain, signed
 from diptych.report.choosing import models
 from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.shift import SUPERVISED, ZERO_SHOT, Shift, of_shift
 from diptych.report.shift import grid as under_shift
-from diptych.report.tables import gain, signed
 
 Difference = tuple[float, Interval]  # of accuracies, with the interval of its 95 %
 

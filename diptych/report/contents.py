@@ -10,6 +10,8 @@ import numpy as np
 from diptych.errors import DataError
 
 NAN = float("nan")
+CHANCE = "chance"  # the column, or row, of what guessing gives
+GUESSED = "‡"  # at a number that is not shown to be better than guessing
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class PredictionCard:
 class Grid:
     """A table of words and numbers as they are; ``remarks`` stand below.
 
-    A cell between ``**`` is the best of its row.
+    A cell between ``**`` is the best of its row. Pale are the column called ``CHANCE``, a row that has this name in one
+    of its first two cells, and a number with the mark ``GUESSED``.
     """
 
     title: str

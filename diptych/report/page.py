@@ -18,9 +18,10 @@ from markupsafe import Markup
 
 from diptych.replacing import replacing
 from diptych.report import figures
-from diptych.report.contents import Chart, Curve, Matrix, Page, PredictionCard
+from diptych.report.contents import CHANCE, GUESSED, Chart, Curve, Grid, Matrix, Page, PredictionCard
 
 _WITH_INTERVAL = re.compile(r"([^ ()]+) \(([^ ()]+ to [^ ()]+)\)")
+_NAME, _WORDS = 20, 40  # characters of a cell of words, past which it is a name, or several words, of several lines
 TOP = 3  # guesses a card shows
 NUMBERED = 16  # a larger matrix shows shades only
 HEAD, NARROW_HEAD = 110, 60  # characters that the head of a column has room for, with numbers below it and without
@@ -46,7 +47,8 @@ def render(page: Page) -> str:
         "position": _position,
         "number": _number,
         "similarity": _similarity,
-        "parts": _parts,
+        "width": _width,
+        "breakable": _breakable,
     }
     template = environment.from_string(resources.files("diptych.report").joinpath("page.html").read_text("utf-8"))
     cards = [_card(card) for card in page.predictions]
@@ -54,6 +56,7 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         charts=[_chart(chart, i) for i, chart in enumerate(page.charts)],
+        grids=[(grid, [(row[0], _cells(grid, row)) for row in grid.rows]) for grid in page.grids],
         figures=[(figure, Markup(figure.svg)) for figure in page.figures],
         matrix=_matrix(page.matrix) if page.matrix and page.matrix.captions else None,
         groups=[("Right", right), ("Wrong", wrong)] if cards else [],
@@ -85,12 +88,28 @@ def _signed(number: str) -> str:
     return number.replace("-", "\N{MINUS SIGN}")
 
 
-def _parts(cell: str) -> dict[str, object]:
-    """A cell's number, its interval, and whether it is marked as the best of its row."""
-    best = cell.startswith("**") and cell.endswith("**")
-    text = cell[2:-2] if best else cell
-    number = _WITH_INTERVAL.fullmatch(text)
-    return {"value": number[1] if number else text, "interval": number[2] if number else "", "best": best}
+def _cells(grid: Grid, row: tuple[str, ...]) -> list[dict[str, object]]:
+    """Of each cell of a row but the first its number, its interval, whether it is the best, and how it is styled."""
+    cells = []
+    for head, cell in zip(grid.header[1:], row[1:], strict=True):
+        best = cell.startswith("**") and cell.endswith("**")
+        text = cell[2:-2] if best else cell
+        number = _WITH_INTERVAL.fullmatch(text)
+        value, interval = (number[1], number[2]) if number else (text, "")
+        styles = [_width(value)] if value[:1].isalpha() else []
+        if CHANCE in (head, *row[:2]) or value.endswith(GUESSED):
+            styles.append("pale")
+        cells.append({"value": value, "interval": interval, "best": best, "style": " ".join(styles)})
+    return cells
+
+
+def _width(text: str) -> str:
+    return "words" if len(text) > _WORDS else "name" if len(text) > _NAME else "word"
+
+
+def _breakable(text: str) -> Markup:
+    """With places for a new line after the underscores of names such as ``text_retrieval_recall@1``."""
+    return Markup(html.escape(text).replace("_", "_<wbr>"))
 
 
 def _chart(chart: Chart, index: int) -> dict[str, object]:

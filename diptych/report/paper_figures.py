@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from diptych.evaluation.calibration import calibration_of_answers
-from diptych.report import bar_plots, findings, paper_plots, tables
+from diptych.report import bar_plots, findings, paper_plots
+from diptych.report.cells import PERCENT
 from diptych.report.collected import Entry
 from diptych.report.drawing import Draw
 from diptych.report.labels import legend_height
@@ -51,7 +52,7 @@ def differences(entries: Sequence[Entry]) -> Iterator[Drawing]:
 def _difference(name: str, title: str, bars: Sequence[Bar], thing: str) -> Drawing:
     wins = f"{sum(bar.value > 0 for bar in bars)} of {count(len(bars), thing)}"
     ahead = f"Zero-shot is ahead {'on' if thing == 'data set' else 'with'} {wins}."
-    note = f"Points of accuracy; lines are {tables.PERCENT} intervals. {ahead}"
+    note = f"Points of accuracy; lines are {PERCENT} intervals. {ahead}"
     alt = "; ".join(f"{bar.name} {100 * bar.value:+.1f}" for bar in bars)
     return Drawing(name, title, note, alt, partial(bar_plots.differences, bars=bars), (WIDE, 0.65 + 0.3 * len(bars)))
 
@@ -107,7 +108,7 @@ def against(entries: Sequence[Entry]) -> Iterator[Drawing]:
     r, low, high = findings.correlation(points)
     of_all = f"Pearson's r of all {len(points)} points is {_signed(r)}" if math.isfinite(r) else ""
     if of_all and math.isfinite(low):
-        of_all += f" ({tables.PERCENT} interval {_signed(low)} to {_signed(high)})"
+        of_all += f" ({PERCENT} interval {_signed(low)} to {_signed(high)})"
     yield Drawing(
         "zero-shot-against-probe",
         "Zero-shot against linear probes",
@@ -133,7 +134,7 @@ def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
         yield Drawing(
             "-".join(("compute", *re.findall(r"\w+", task))),
             f"{task[:1].upper() + task[1:]} by the operations of an image",
-            f"{_over(common)}, with {tables.PERCENT} intervals. "
+            f"{_over(common)}, with {PERCENT} intervals. "
             + (f"Models of one family are joined. {_NAMES}" if joined else ""),
             "; ".join(f"{p.name or p.group}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
             partial(paper_plots.compute, points=points, up=up),
@@ -175,7 +176,7 @@ def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
             f"reliability-{number}",
             f"{model}: is it as often right as it says?",
             f"All {total:,} zero-shot answers on {data}, each image once, in {count(len(bins), 'bin')} by their "
-            f"confidence, larger points where there are more; lines are {tables.PERCENT} intervals. The expected "
+            f"confidence, larger points where there are more; lines are {PERCENT} intervals. The expected "
             f"calibration error is {100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}). On the dashed "
             "line accuracy is what confidence says.",
             "; ".join(f"{100 * sure:.0f} % sure: {100 * bar.value:.0f} % right" for sure, bar, _ in bins),

@@ -9,11 +9,11 @@ from typing import Any
 from diptych.errors import DataError, nearest
 from diptych.evaluation.datasets import DATASETS
 from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, effective, fit
+from diptych.report.cells import gain, shown, signed
 from diptych.report.choosing import model_named, models, plainness
 from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.paper_plots import Point
-from diptych.report.tables import gain, shown, signed
 
 ZERO_SHOT, OWN_NAMES, SUPERVISED = "zero-shot", "zero-shot, own names", "supervised adaptation"
 # Whose accuracies the line of the baselines goes through, for each kind: the first that a baseline has.

@@ -67,7 +67,10 @@ def sound(result: Result) -> tuple[Result, list[str]]:
             for key in _OF[name]:
                 details.pop(key, None)
     cost = {name: value for name, value in result.cost.items() if math.isfinite(value) and value > 0}
-    return replace(result, **texts, metrics=metrics, intervals=intervals, details=details, cost=cost), problems
+    chance = {name: value for name, value in result.chance.items() if math.isfinite(value)}
+    return replace(
+        result, **texts, metrics=metrics, intervals=intervals, details=details, cost=cost, chance=chance
+    ), problems
 
 
 def answers_of(columns: Columns, samples: int) -> Answers | None:

@@ -7,29 +7,29 @@ import io
 import math
 from collections.abc import Sequence
 
-from diptych.evaluation.result import Interval
+from diptych.report.cells import MARK, PERCENT, bold, chance, guessing, may_be_guessed, measured, shown
 from diptych.report.choosing import each_once, models
 from diptych.report.collected import PUBLISHED, Entry
-from diptych.report.contents import Grid
+from diptych.report.contents import CHANCE, GUESSED, Grid
 
-MARK = "†"  # at a number that has a remark
 _LISTED = 8  # rows in a remark
 COLUMNS = 8  # more models than these are rows
-PERCENT = "95\N{NO-BREAK SPACE}%"
 _NOTE = f"In per cent, with {PERCENT} intervals. In bold the best of a {{}}, and what lies within its interval."
+_NOTE_ON_CHANCE = " Chance is what guessing gives."
 
 
 def results(entries: Sequence[Entry]) -> list[Grid]:
     """One table, a column a model; of many models one a task, a row a model and a column a data set."""
     if len(models(entries)) <= COLUMNS:
         header, rows = comparison(entries)
-        told = tuple(tuple(row) for row in rows)
-        return [Grid("All results", tuple(header), told, _NOTE.format("row"), tuple(remarks(entries)))]
+        told, note = tuple(tuple(row) for row in rows), _NOTE.format("row") + _NOTE_ON_CHANCE * (CHANCE in header)
+        return [Grid("All results", tuple(header), told, note, tuple(remarks(entries)))]
     return [_of_task(task, [entry for entry in entries if entry.task == task]) for task in _tasks(entries)]
 
 
 def comparison(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a row a data set, task and metric, a column a model; the best of a row in bold.
+    """Header and rows: a row a data set, task and metric, a column a model; the best of a row in bold. Before the
+    models what guessing gives, where a result knows it.
 
     Below the rows of a task its mean over the data sets that all models have, each once.
     """
@@ -37,12 +37,16 @@ def comparison(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for task in _tasks(entries):
         found = _cells(entries, task)
-        rows += [[data, task, metric, *_marked([own.get(name) for name in names])] for (data, metric), own in found]
+        for (data, metric), own in found:
+            rows.append([data, task, metric, guessing(_chance(own)), *_marked([own.get(name) for name in names])])
         if once := _averaged(found, names)[0]:
             means = [sum(own[name].value for own in once) / len(once) for name in names]
-            told = [_bold(shown(mean), mean == max(means) and len(names) > 1) for mean in means]
-            rows.append([_mean_of(once), task, "", *told])
-    return ["data", "task", "metric", *names], rows
+            told = [bold(shown(mean), mean == max(means) and len(names) > 1) for mean in means]
+            rows.append([_mean_of(once), task, "", guessing(_mean_chance(once)), *told])
+    header = ["data", "task", "metric", CHANCE, *names]
+    if not any(row[3] for row in rows):
+        header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
+    return header, rows
 
 
 _Cells = list[tuple[tuple[str, str], dict[str, Entry]]]
@@ -75,12 +79,24 @@ def _averaged(found: _Cells, names: Sequence[str]) -> tuple[list[dict[str, Entry
     return [own for key, own in found if key in kept], left
 
 
+def _chance(own: dict[str, Entry]) -> list[float]:
+    """What guessing gives, of the results of a row that know it."""
+    return [one for entry in own.values() for one in chance([entry.result], entry.metric)]
+
+
+def _mean_chance(once: Sequence[dict[str, Entry]]) -> list[float]:
+    """Over data sets; nothing where it is not known of one."""
+    known = [_chance(own) for own in once]
+    return [sum(sum(one) / len(one) for one in known) / len(known)] if all(known) else []
+
+
 def _mean_of(once: Sequence[object]) -> str:
     return f"mean of {len(once)} data sets"
 
 
 def _of_task(task: str, entries: Sequence[Entry]) -> Grid:
-    """A row a model, the best mean first, and a column a data set; their mean where all models have several."""
+    """A row a model, the best mean first, and a column a data set; their mean where all models have several. The first
+    row is what guessing gives, where a result knows it."""
     names, found = models(entries), _cells(entries, task)
     once, _ = _averaged(found, names)
     means = {name: sum(own[name].value for own in once) / max(1, len(once)) for name in names}
@@ -90,9 +106,12 @@ def _of_task(task: str, entries: Sequence[Entry]) -> Grid:
     header = ["model", *(data if len(metrics) == 1 else f"{data}, {metric}" for (data, metric), _ in found)]
     if once:
         header.append(_mean_of(once))
-        told.append([_bold(shown(means[name]), means[name] == max(means.values())) for name in ordered])
+        told.append([bold(shown(means[name]), means[name] == max(means.values())) for name in ordered])
     rows = tuple((name, *cells) for name, *cells in zip(ordered, *told, strict=True))
     note = (f"{metrics[0]}. " if len(metrics) == 1 else "") + _NOTE.format("column")
+    guessed = [guessing(_chance(own)) for _, own in found] + ([guessing(_mean_chance(once))] if once else [])
+    if any(guessed):
+        rows, note = ((CHANCE, *guessed), *rows), note + _NOTE_ON_CHANCE
     return Grid(task[:1].upper() + task[1:], tuple(header), rows, note, tuple(remarks(entries)))
 
 
@@ -104,8 +123,15 @@ def _tasks(entries: Sequence[Entry]) -> list[str]:
 
 def remarks(entries: Sequence[Entry]) -> list[str]:
     """What must be known of numbers with a mark, and of means."""
-    told = [(entry, remark) for entry in entries for remark in entry.result.remarks]
-    return [*dict.fromkeys(f"{MARK} {entry.data}: {remark}" for entry, remark in told), *_left_out(entries)]
+    return [*on_marks(entries), *_left_out(entries)]
+
+
+def on_marks(entries: Sequence[Entry], metrics: Sequence[str] = ()) -> tuple[str, ...]:
+    """What the marks of numbers mean that have one: those of these metrics, by default of the one of each result."""
+    told = [f"{MARK} {entry.data}: {remark}" for entry in entries for remark in entry.result.remarks]
+    if any(may_be_guessed(entry.result, metric) for entry in entries for metric in metrics or [entry.metric]):
+        told.append(f"{GUESSED} Not shown to be better than guessing: the interval is not all above chance.")
+    return tuple(dict.fromkeys(told))
 
 
 def _left_out(entries: Sequence[Entry]) -> list[str]:
@@ -116,26 +142,6 @@ def _left_out(entries: Sequence[Entry]) -> list[str]:
         left |= dict.fromkeys(_averaged(_cells(entries, task), own)[1])
     more = f" and {len(left) - _LISTED} more" if len(left) > _LISTED else ""
     return [f"A mean counts each data set once, and leaves out {', '.join([*left][:_LISTED])}{more}."] if left else []
-
-
-def shown(value: float) -> str:
-    """A fraction in per cent, or a dash."""
-    return f"{100 * value:.1f}" if math.isfinite(value) else "–"
-
-
-def signed(difference: float) -> str:
-    """A difference of fractions in points, with its sign."""
-    return f"{100 * difference:+z.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def gain(difference: float, interval: Interval) -> str:
-    """A difference of fractions in points, with its interval, all with signs."""
-    return f"{signed(difference)} ({signed(interval[0])} to {signed(interval[1])})"
-
-
-def cell(value: float, interval: Interval | None) -> str:
-    """A fraction in per cent with its interval, where that is known."""
-    return shown(value) + (f" ({shown(interval[0])} to {shown(interval[1])})" if interval else "")
 
 
 def as_csv(entries: Sequence[Entry]) -> str:
@@ -163,17 +169,17 @@ def as_csv(entries: Sequence[Entry]) -> str:
 
 
 def _marked(found: Sequence[Entry | None]) -> list[str]:
-    """Cells, in bold the best of several and those within its interval, which may be as good (paper, table 10)."""
+    """Cells, in bold the best of several and those within its interval, which may be as good (paper, table 10);
+    none that may be guessed."""
     known = [entry for entry in found if entry]
     best = max(known, key=lambda entry: entry.value) if len(known) > 1 else None
     least = math.inf if best is None else min(best.value, best.interval[0] if best.interval else best.value)
-    return [_bold(_told(entry), entry.value >= least) if entry else "" for entry in found]
-
-
-def _told(entry: Entry) -> str:
-    number, space, interval = cell(entry.value, entry.interval).partition(" ")
-    return number + (MARK if entry.result.remarks else "") + space + interval
-
-
-def _bold(text: str, best: bool) -> str:
-    return f"**{text}**" if best else text
+    return [
+        bold(
+            measured(entry.result, entry.metric),
+            entry.value >= least and not may_be_guessed(entry.result, entry.metric),
+        )
+        if entry
+        else ""
+        for entry in found
+    ]
