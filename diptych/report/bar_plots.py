@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from diptych.report.drawing import ACCENT, CHANCE, INK, PAPER, RULE, SECOND, SOFT, look
+from diptych.report.drawing import ACCENT, CHANCE, INK, PAPER, RULE, SECOND, SOFT, in_percent, look
 from diptych.report.labels import legend
 from diptych.report.paper_plots import DASHED, Bar, Line
 
 _BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # of a number, so that no line goes through it
+_HOLLOW: dict[str, Any] = {"linestyle": "none", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.5}
 _WIDEST = 30  # letters in a line of the name of a bar
 _FEWEST = 2.0**-4  # examples a class at which the axis begins at the latest
 
@@ -49,7 +51,7 @@ def differences(axes: Axes, bars: Sequence[Bar]) -> None:
 
 
 def few_shot(axes: Axes, lines: Sequence[Line], *, up: str) -> None:
-    """Accuracy over labelled examples a class, and zero-shot as a star at none and a level (paper, figure 6)."""
+    """Accuracy over labelled examples a class, and zero-shot as a hollow mark at none and a level (paper, figure 6)."""
     shots = sorted({x for line in lines for x in line.x})
     place = {0: math.log2(shots[0]) - 1} | {shot: math.log2(shot) for shot in shots}
     marks = []
@@ -61,14 +63,15 @@ def few_shot(axes: Axes, lines: Sequence[Line], *, up: str) -> None:
             axes.fill_between(x, line.low, line.high, color=style["color"], alpha=0.15, linewidth=0)
         if math.isfinite(line.level):
             axes.axhline(line.level, color=style["color"], linewidth=1, linestyle=DASHED)
-            axes.plot([place[0]], [line.level], marker="*", markersize=11, color=style["color"], clip_on=False)
+            axes.plot([place[0]], [line.level], clip_on=False, **{**style, **_HOLLOW})
     axes.set_xticks([place[0], *(place[shot] for shot in shots)], ["0", *(f"{shot:g}" for shot in shots)])
     axes.set(xlabel="labelled examples a class", ylabel=up)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    in_percent(axes.yaxis)
     axes.grid(axis="y", linewidth=0.6)
     names = [line.name for line in lines]
     if any(math.isfinite(line.level) for line in lines):
-        marks.append(Line2D([], [], color=SOFT, linewidth=1, linestyle=DASHED, marker="*", markersize=9))
+        zero_shot: dict[str, Any] = _HOLLOW | {"linestyle": DASHED}
+        marks.append(Line2D([], [], color=SOFT, linewidth=1, marker="o", **zero_shot))
         names.append("zero-shot")
     legend(axes, names, marks)
 
@@ -134,4 +137,4 @@ def _rows(axes: Axes, bars: Sequence[Bar]) -> None:
 
 
 def _examples(value: float) -> str:
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    return f"{value:.{1 if value >= 1 else 2}f}" if value >= 0.095 else f"{value:.1g}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import get_named_colors_mapping
@@ -24,8 +25,8 @@ _ALONE = {
     "wrong": "#b0432a",
     "accent": "#1f5a8c",
     "second": "#b06f14",
-    "third": "#3f7d4e",
-    "fourth": "#7c5299",
+    "third": "#3a9a62",
+    "fourth": "#80244e",
     "ink": "#1d1c1a",
     "paper": "#ffffff",
 }
@@ -87,25 +88,25 @@ def inline(draw: Draw, size: tuple[float, float], *, prefix: str, alt: str) -> s
     return svg.replace("<svg", f'<svg style="{widths}"', 1)
 
 
-def as_svg(draw: Draw, size: tuple[float, float]) -> str:
-    """A whole SVG file on white."""
+def as_svg(draw: Draw, size: tuple[float, float], *, title: str, note: str) -> str:
+    """A whole SVG file on white, which keeps its title and a note among what it says of itself."""
     with styled(alone=True), _any_script():
-        return whole_file(_drawn(draw, size))
+        return whole_file(_drawn(draw, size), {"Title": title, "Description": note})
 
 
-def whole_file(figure: Figure) -> str:
+def whole_file(figure: Figure, about: dict[str, str] | None = None) -> str:
     """A figure that was drawn as ``styled`` for a file of its own, as an SVG on white."""
     figure.patch.set_visible(True)
     buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, **(about or {})})
     return buffer.getvalue()
 
 
-def as_pdf(draw: Draw, size: tuple[float, float]) -> bytes:
-    """A PDF file of one page of that size, as papers take figures."""
+def as_pdf(draw: Draw, size: tuple[float, float], *, title: str, note: str) -> bytes:
+    """A PDF file of one page of that size, as papers take figures, with title and note likewise."""
     with styled(alone=True):
         buffer = io.BytesIO()
-        about = {"CreationDate": None, "Creator": None, "Producer": None}
+        about = {"CreationDate": None, "Creator": None, "Producer": None, "Title": title, "Subject": note}
         FigureCanvasPdf(_drawn(draw, size)).print_pdf(buffer, metadata=about)
     return buffer.getvalue()
 
@@ -116,6 +117,11 @@ def _any_script() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
+
+
+def in_percent(axis: Axis) -> None:
+    """Ticks of fractions as percentages, without decimals that say nothing."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
 
 
 def bare(axes: Axes) -> None:

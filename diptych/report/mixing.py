@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from diptych.report.cells import PERCENT
-from diptych.report.drawing import SOFT, bare, look, styled, whole_file
+from diptych.report.drawing import SOFT, bare, in_percent, look, styled, whole_file
 from diptych.report.labels import columns, legend_height, name_points
 from diptych.report.plots import limits
 
@@ -70,7 +70,7 @@ def _by_alpha(
     axes.set(xlabel="alpha: 0 the model before, 1 fine-tuned", ylabel="accuracy")
     axes.set_ylim(limits([end for task in tasks for interval in task.intervals for end in interval]))
     axes.set_title(f"with {PERCENT} intervals", loc="left", fontsize=9, color=SOFT)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+    in_percent(axes.yaxis)
     return marks
 
 
@@ -87,7 +87,7 @@ def _path(axes: Axes, across: Accuracies, others: Sequence[Accuracies], looks: d
     axes.set_title("labelled by alpha", loc="left", fontsize=9, color=SOFT)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+        in_percent(axis)
 
 
 def _labels(paths: Sequence[list[tuple[float, float]]], alphas: Sequence[float]) -> dict[tuple[float, float], str]:

@@ -66,9 +66,9 @@ def few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
         yield Drawing(
             "few-shot",
             "Linear probes by labelled examples a class",
-            f"{over}, with a band from the worst to the best draw; stars and dashed lines are zero-shot.",
+            f"{over}, with a band from the worst to the best draw; hollow marks and dashed lines are zero-shot.",
             "; ".join(f"{line.name}: {_list(line.x, line.y)}" for line in lines),
-            partial(bar_plots.few_shot, lines=lines, up="accuracy" if len(common) == 1 else "mean accuracy"),
+            partial(bar_plots.few_shot, lines=lines, up=_accuracy_over(common)),
             (WIDE, height),
         )
 
@@ -114,7 +114,7 @@ def against(entries: Sequence[Entry]) -> Iterator[Drawing]:
         "Zero-shot against linear probes",
         f"{of_all}{'. ' if of_all else ''}A point a data set; on the dashed line both are equal. {_NAMES}",
         "; ".join(f"{p.group}, {p.name}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
-        partial(paper_plots.against, points=shown, across="linear probe", up="zero-shot"),
+        partial(paper_plots.against, points=shown, across="accuracy of the linear probe", up="zero-shot accuracy"),
         (SQUARE[0], SQUARE[1] + (legend_height(paper_plots.groups(shown), SQUARE[0]) if named else 0)),
     )
 
@@ -128,7 +128,7 @@ def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
         if len(points) <= paper_plots.LEGENDS and max(len(point.name) for point in points) > _SHORT:
             points = [replace(point, name="", group=point.name) for point in points]
         named = paper_plots.groups(points)
-        up = f"{task}, mean of {len(common)}" if len(common) > 1 else f"{task} on {common[0]}"
+        up = f"{task}, mean of {len(common)} data sets" if len(common) > 1 else f"{task} on {common[0]}"
         sizes = Counter(point.group for point in points).values()
         joined = any(1 < size <= paper_plots.LEGENDS for size in sizes)
         yield Drawing(
@@ -192,6 +192,10 @@ def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
 
 def _over(data: Sequence[str]) -> str:
     return f"Mean over the {len(data)} data sets that all models have" if len(data) > 1 else f"On {data[0]}"
+
+
+def _accuracy_over(data: Sequence[str]) -> str:
+    return "accuracy" if len(data) == 1 else f"mean accuracy, {len(data)} data sets" if data else "mean accuracy"
 
 
 def _signed(number: float) -> str:

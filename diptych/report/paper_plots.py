@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from diptych.report.drawing import ACCENT, CHANCE, SOFT, look
+from diptych.report.drawing import ACCENT, CHANCE, SOFT, in_percent, look
 from diptych.report.labels import legend, name_points
 
 DASHED = (0, (4, 3))
@@ -64,7 +64,7 @@ def against(axes: Axes, points: Sequence[Point], *, across: str, up: str) -> Non
     axes.set(xlim=limits, ylim=limits, xlabel=across, ylabel=up, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(PercentFormatter(1))
+        in_percent(axis)
     axes.grid(linewidth=0.6)
     _grouped(axes, points)
     _name(axes, points)
@@ -75,7 +75,7 @@ def compute(axes: Axes, points: Sequence[Point], *, up: str) -> None:
     _operations(axes)
     axes.set_ylabel(up)
     axes.margins(0.12)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    in_percent(axes.yaxis)
     axes.grid(axis="y", linewidth=0.6)
     _grouped(axes, points, joined=True)
     _name(axes, points)
@@ -99,7 +99,7 @@ def scaling(axes: Axes, lines: Sequence[Line], points: Sequence[Point], fit: tup
     axes.set_ylim(top=min(1.0, axes.get_ylim()[1]))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=12))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    in_percent(axes.yaxis)
     axes.grid(axis="y", linewidth=0.6)
     _name(axes, points)
 
@@ -137,8 +137,8 @@ def reliability(axes: Axes, bars: Sequence[Bar], confidences: Sequence[float], s
         axes.plot([confidence], [bar.value], "o", color=ACCENT, markersize=3 + 9 * math.sqrt(share))
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="confidence of the answer", ylabel="share of right answers")
     axes.set_aspect("equal")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    in_percent(axes.xaxis)
+    in_percent(axes.yaxis)
     axes.grid(linewidth=0.6)
 
 
@@ -153,7 +153,7 @@ def _operations(axes: Axes) -> None:
     axes.set_xlabel("gigaflops an image")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def _grouped(

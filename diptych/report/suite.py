@@ -53,10 +53,10 @@ def files(drawings: Sequence[Drawing]) -> Iterator[tuple[str, bytes]]:
     """Each drawing as an SVG and as a PDF file of its own, with their names. Says where the PDFs lack letters."""
     lacking = False
     for drawing in drawings:
-        yield f"{drawing.name}.svg", as_svg(drawing.draw, drawing.size).encode()
+        yield f"{drawing.name}.svg", as_svg(drawing.draw, drawing.size, title=drawing.title, note=drawing.note).encode()
         with warnings.catch_warnings(record=True) as caught:
             warnings.filterwarnings("always", message="Glyph .* missing from font")
-            pdf = as_pdf(drawing.draw, drawing.size)
+            pdf = as_pdf(drawing.draw, drawing.size, title=drawing.title, note=drawing.note)
         lacking |= any("missing from font" in str(one.message) for one in caught)
         yield f"{drawing.name}.pdf", pdf
     if lacking:
