@@ -124,10 +124,20 @@ class Grid:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, an SVG element in the page's colours (see ``drawing.inline``), and a sentence on it."""
+    """A drawing, an SVG element in the page's colours (see ``drawing.inline``); among several what it is of, and a
+    sentence on it."""
+
+    svg: str
+    title: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One figure, or several of one kind, under a heading, with a sentence on them all."""
 
     title: str
-    svg: str
+    drawn: tuple[Figure, ...]
     note: str = ""
 
 
@@ -144,7 +154,7 @@ class Page:
     lead: str
     tables: tuple[Table, ...] = ()
     grids: tuple[Grid, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Figures, ...] = ()
     charts: tuple[Chart, ...] = ()
     matrix: Matrix | None = None
     predictions: tuple[PredictionCard, ...] = ()

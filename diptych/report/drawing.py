@@ -84,7 +84,7 @@ def inline(draw: Draw, size: tuple[float, float], *, prefix: str, alt: str) -> s
     with styled(), _any_script():
         svg = in_page(_drawn(draw, size), prefix, alt)
     # So that all letters are of one size, and none too small to read.
-    widths = f"max-width:{_REM * size[0]:.1f}rem;min-width:{_LEAST_REM * size[0]:.1f}rem"
+    widths = f"width:{_REM * size[0]:.1f}rem;max-width:100%;min-width:{_LEAST_REM * size[0]:.1f}rem"
     return svg.replace("<svg", f'<svg style="{widths}"', 1)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from diptych.report.averages import in_common
 from diptych.report.choosing import by_data, each_once, models, plainness
 from diptych.report.collected import Entry
 from diptych.report.pairing import PROBE, ZERO_SHOT, compared
@@ -70,7 +70,7 @@ def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], list[str]]:
         if entry.task == FEW_SHOT and "accuracies" in entry.result.details:
             line = f"{entry.model}, {entry.variant}" if entry.variant else entry.model
             table.setdefault(line, {})[replace(entry, variant="").data] = entry
-    common = _common(table)
+    common = in_common(table)
     lines = [
         line
         for model, own in table.items()
@@ -114,75 +114,6 @@ def by_model(bars: dict[str, list[Bar]]) -> tuple[str, list[Bar]] | None:
     if len(bars) < 2 or len(data) > 1:
         return None
     return data.pop(), [replace(own[0], name=model) for model, own in bars.items()]
-
-
-def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Point], list[str]]:
-    """A point a model: the mean of its metrics over the data sets that all models of the task have, with its interval
-    as if these were independent, over the operations of an image; the groups are families, by how names begin.
-
-    And which data sets these are. Neither where there is no model to compare with.
-    """
-    found = _with_operations(entries, task)
-    common = _common(found)
-    if not common or len(found) < 2:
-        return [], []
-    points = []
-    for model, own in found.items():
-        values = [own[data] for data in common]
-        mean = sum(entry.value for entry in values) / len(values)
-        low, high = math.nan, math.nan
-        known = [(entry.value, *entry.interval) for entry in values if entry.interval]
-        if len(known) == len(values):
-            low = mean - math.hypot(*(value - down for value, down, _ in known)) / len(values)
-            high = mean + math.hypot(*(up - value for value, _, up in known)) / len(values)
-        points.append(Point(model, _operations(own), mean, _family(model), low, high))
-    return points, common
-
-
-def error_over_compute(entries: Sequence[Entry]) -> tuple[list[Line], list[Point], tuple[float, float, float]] | None:
-    """Zero-shot errors over the operations of an image: of each data set that all models have, and their mean; and the
-    line through the logarithms: power, logarithm of the factor, and r squared.
-
-    None of fewer than three numbers of operations, or where a model makes no error.
-    """
-    found = _with_operations(entries, ZERO_SHOT)
-    common = _common(found)
-    ordered = sorted(found, key=lambda model: _operations(found[model]))
-    x = [_operations(found[model]) for model in ordered]
-    errors_MT = np.array([[1 - found[model][data].value for data in common] for model in ordered])
-    if len(set(x)) < 3 or not common or (errors_MT.mean(axis=1) <= 0).any():
-        return None
-    means_M = errors_MT.mean(axis=1)
-    power, factor = np.polyfit(np.log(x), np.log(means_M), 1)
-    r = np.corrcoef(np.log(x), np.log(means_M))[0, 1] if means_M.std() > 0 else 0.0
-    lines = [
-        Line(data, tuple(x), tuple(errors_MT[:, number].tolist()))
-        for number, data in enumerate(common)
-        if (errors_MT[:, number] > 0).all()
-    ]
-    points = [Point(model, at, mean) for model, at, mean in zip(ordered, x, means_M.tolist(), strict=True)]
-    return lines, points, (float(power), float(factor), float(r**2))
-
-
-def _with_operations(entries: Sequence[Entry], task: str) -> dict[str, dict[str, Entry]]:
-    return {model: own for model, own in by_data(entries, task).items() if math.isfinite(_operations(own))}
-
-
-def _operations(own: dict[str, Entry]) -> float:
-    """Gigaflops of an image; NaN where they are not known."""
-    return next((cost["gflops"] for entry in own.values() if "gflops" in (cost := entry.result.cost)), math.nan)
-
-
-def _family(model: str) -> str:
-    """ViT of ViT-B/32, RN of RN50x4."""
-    letters = re.match(r"[^\W\d_]+", model)
-    return letters[0] if letters else model
-
-
-def _common(table: dict[str, dict[str, Entry]]) -> list[str]:
-    """The data sets that all models have, in the order of the first, each once: in its plainest form."""
-    first = next(iter(table.values()), {})
-    return each_once({data: entry for data, entry in first.items() if all(data in own for own in table.values())})
 
 
 @dataclass(frozen=True, eq=False)

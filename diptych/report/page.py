@@ -49,6 +49,7 @@ def render(page: Page) -> str:
         "similarity": _similarity,
         "width": _width,
         "breakable": _breakable,
+        "markup": Markup,
     }
     template = environment.from_string(resources.files("diptych.report").joinpath("page.html").read_text("utf-8"))
     cards = [_card(card) for card in page.predictions]
@@ -57,7 +58,6 @@ def render(page: Page) -> str:
         page=page,
         charts=[_chart(chart, i) for i, chart in enumerate(page.charts)],
         grids=[(grid, [(row[0], _cells(grid, row)) for row in grid.rows]) for grid in page.grids],
-        figures=[(figure, Markup(figure.svg)) for figure in page.figures],
         matrix=_matrix(page.matrix) if page.matrix and page.matrix.captions else None,
         groups=[("Right", right), ("Wrong", wrong)] if cards else [],
     )

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from diptych.evaluation.calibration import calibration_of_answers
-from diptych.report import bar_plots, findings, paper_plots
+from diptych.report import bar_plots, findings, operations, paper_plots
 from diptych.report.cells import PERCENT
 from diptych.report.collected import Entry
 from diptych.report.drawing import Draw
 from diptych.report.labels import legend_height
 from diptych.report.paper_plots import Bar
 
-WIDE, SQUARE = 6.4, (5.0, 4.4)  # inches
+WIDE, SQUARE, COLUMN = 6.4, (5.0, 4.4), (3.4, 3.3)  # inches; the last fits in one of two columns
+_LONGEST = 80  # letters of the name of a file
 _SHORT = 18  # letters of a name that finds room beside a point
 _NAMED_DATA = 4  # more data sets than these are counted
 _NAMES = "Names that would cover others are left out."
 
 
 @dataclass(frozen=True)
+class Family:
+    """Figures of one kind, such as one a model: what they show, and what is to be known of all."""
+
+    title: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Drawing:
-    """A figure that can be drawn: ``name`` of its file, what it shows, and in words what is to be seen."""
+    """A figure that can be drawn: ``name`` of its file, what it shows, and in words what is to be seen.
+
+    family: where there may be several of its kind; ``of``: what it is of, among these.
+    """
 
     name: str
     title: str
@@ -33,28 +46,53 @@ class Drawing:
     alt: str
     draw: Draw
     size: tuple[float, float]
+    family: Family | None = None
+    of: str = ""
+
+    @property
+    def about(self) -> str:
+        """All that is to be known of it alone."""
+        return " ".join(filter(None, (self.note, self.family.note if self.family else "")))
+
+
+_DIFFERENCES = Family("Zero-shot less a linear probe", f"Points of accuracy; lines are {PERCENT} intervals.")
+_EXAMPLES = Family(
+    "Examples that a probe needs to match zero-shot",
+    "Labelled examples a class, interpolated log-linearly between the numbers that were tried, the whole training set "
+    "being the last, and extrapolated below the fewest. Median and mean are of what is reached.",
+)
+_RELIABILITY = Family(
+    "Is each model as often right as it says?",
+    f"Answers in bins by their confidence, larger points where there are more; lines are {PERCENT} intervals. On the "
+    "dashed line accuracy is what confidence says.",
+)
 
 
 def differences(entries: Sequence[Entry]) -> Iterator[Drawing]:
     """Of each model zero-shot less a probe, by data set; where there is one data set, by model."""
     found = findings.zero_shot_less_probe(entries)
+    shown: list[tuple[str, str, list[Bar], str]] = []
     if own := findings.by_model({model: bars for (model, other), bars in found.items() if model == other}):
         data, bars = own
-        title = f"{data}: zero-shot less a linear probe on the same model's features"
-        yield _difference("zero-shot-less-probe-1", title, bars, "model")
+        shown.append((data, f"{data}: zero-shot less a linear probe on the same model's features", bars, "model"))
         found = {pair: bars for pair, bars in found.items() if pair[0] != pair[1]}
-    for number, ((model, other), bars) in enumerate(found.items(), start=2 if own else 1):
+    for (model, other), bars in found.items():
         probe = "its own features" if other == model else other
-        title = f"{model}: zero-shot less a linear probe on {probe}"
-        yield _difference(f"zero-shot-less-probe-{number}", title, bars, "data set")
-
-
-def _difference(name: str, title: str, bars: Sequence[Bar], thing: str) -> Drawing:
-    wins = f"{sum(bar.value > 0 for bar in bars)} of {count(len(bars), thing)}"
-    ahead = f"Zero-shot is ahead {'on' if thing == 'data set' else 'with'} {wins}."
-    note = f"Points of accuracy; lines are {PERCENT} intervals. {ahead}"
-    alt = "; ".join(f"{bar.name} {100 * bar.value:+.1f}" for bar in bars)
-    return Drawing(name, title, note, alt, partial(bar_plots.differences, bars=bars), (WIDE, 0.65 + 0.3 * len(bars)))
+        of = model if other == model else f"{model}, less {other}"
+        shown.append((of, f"{model}: zero-shot less a linear probe on {probe}", bars, "data set"))
+    names = file_names("zero-shot-less-probe", [of for of, *_ in shown])
+    for name, (of, title, bars, thing) in zip(names, shown, strict=True):
+        wins = f"{sum(bar.value > 0 for bar in bars)} of {count(len(bars), thing)}"
+        yield Drawing(
+            name,
+            title,
+            f"Zero-shot is ahead {'on' if thing == 'data set' else 'with'} {wins}.",
+            "; ".join(f"{bar.name} {100 * bar.value:+.1f}" for bar in bars),
+            partial(bar_plots.differences, bars=bars),
+            (WIDE, 0.65 + 0.3 * len(bars)),
+            _DIFFERENCES,
+            of,
+        )
 
 
 def few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
@@ -75,21 +113,19 @@ def few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
 
 def shots_to_match(entries: Sequence[Entry]) -> Iterator[Drawing]:
     """Of each model the examples that match zero-shot, by data set; where there is one data set, by model."""
-    found = {
-        f"{model}: examples that a probe needs to match zero-shot": bars
-        for model, bars in findings.examples_to_match(entries).items()
-    }
-    if own := findings.by_model(findings.examples_to_match(entries)):
-        found = {f"{own[0]}: examples that a probe needs to match zero-shot": own[1]}
-    for number, (title, bars) in enumerate(found.items(), start=1):
+    found = findings.examples_to_match(entries)
+    if own := findings.by_model(found):
+        found = dict([own])
+    for name, (thing, bars) in zip(file_names("shots-to-match", found), found.items(), strict=True):
         yield Drawing(
-            f"shots-to-match-{number}",
-            title,
-            "Labelled examples a class, interpolated log-linearly between the numbers that were tried, the whole "
-            "training set being the last, and extrapolated below the fewest. Median and mean are of what is reached.",
+            name,
+            f"{thing}: examples that a probe needs to match zero-shot",
+            "",
             "; ".join(f"{bar.name} {bar.value:.1f}" for bar in bars),
             partial(bar_plots.shots_to_match, bars=bars),
             (WIDE, 1.0 + 0.3 * len(bars)),
+            _EXAMPLES,
+            thing,
         )
 
 
@@ -121,8 +157,9 @@ def against(entries: Sequence[Entry]) -> Iterator[Drawing]:
 
 def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
     """Of each task but few-shot the mean over data sets by the operations of an image."""
-    for task in dict.fromkeys(entry.task for entry in entries if entry.task != findings.FEW_SHOT):
-        points, common = findings.accuracy_over_compute(entries, task)
+    tasks = list(dict.fromkeys(entry.task for entry in entries if entry.task != findings.FEW_SHOT))
+    for name, task in zip(file_names("compute", tasks), tasks, strict=True):
+        points, common = operations.accuracy_over_compute(entries, task)
         if not points:
             continue
         if len(points) <= paper_plots.LEGENDS and max(len(point.name) for point in points) > _SHORT:
@@ -132,7 +169,7 @@ def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
         sizes = Counter(point.group for point in points).values()
         joined = any(1 < size <= paper_plots.LEGENDS for size in sizes)
         yield Drawing(
-            "-".join(("compute", *re.findall(r"\w+", task))),
+            name,
             f"{task[:1].upper() + task[1:]} by the operations of an image",
             f"{_over(common)}, with {PERCENT} intervals. "
             + (f"Models of one family are joined. {_NAMES}" if joined else ""),
@@ -144,7 +181,7 @@ def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
 
 def scaling(entries: Sequence[Entry]) -> Iterator[Drawing]:
     """Zero-shot error by the operations of an image, with its power law."""
-    if found := findings.error_over_compute(entries):
+    if found := operations.error_over_compute(entries):
         lines, points, (power, factor, r2) = found
         pale = "Pale: each data set. " if len(points) <= paper_plots.CROWD else ""
         yield Drawing(
@@ -161,7 +198,8 @@ def scaling(entries: Sequence[Entry]) -> Iterator[Drawing]:
 
 def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
     """Of each model how often its zero-shot answers are right, by how sure it is."""
-    for number, (model, said) in enumerate(findings.answers(entries).items(), start=1):
+    answers = findings.answers(entries)
+    for name, (model, said) in zip(file_names("reliability", answers), answers.items(), strict=True):
         found = calibration_of_answers(said.confidence_N, said.right_N)
         total = len(said.right_N)
         bins = [
@@ -173,21 +211,33 @@ def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
         few = len(said.data) <= _NAMED_DATA
         data = ", ".join(said.data) if few else f"{len(said.data)} data sets and splits"
         yield Drawing(
-            f"reliability-{number}",
+            name,
             f"{model}: is it as often right as it says?",
-            f"All {total:,} zero-shot answers on {data}, each image once, in {count(len(bins), 'bin')} by their "
-            f"confidence, larger points where there are more; lines are {PERCENT} intervals. The expected "
-            f"calibration error is {100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}). On the dashed "
-            "line accuracy is what confidence says.",
+            f"{total:,} zero-shot answers on {data}, each image once, in {count(len(bins), 'bin')}. Expected "
+            f"calibration error: {100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}).",
             "; ".join(f"{100 * sure:.0f} % sure: {100 * bar.value:.0f} % right" for sure, bar, _ in bins),
             partial(
                 paper_plots.reliability,
                 bars=[bar for _, bar, _ in bins],
                 confidences=[sure for sure, _, _ in bins],
                 shares=[share for _, _, share in bins],
+                answers=total,
             ),
-            SQUARE,
+            COLUMN,
+            _RELIABILITY,
+            model,
         )
+
+
+def file_names(kind: str, things: Iterable[str]) -> list[str]:
+    """Of figures of one kind, each of a thing: such as ``reliability-vit-b-32``; with a number where that is taken."""
+    names: list[str] = []
+    for thing in things:
+        name = "-".join((kind, *re.findall(r"[a-z0-9]+", thing.lower())))[:_LONGEST].rstrip("-")
+        numbered = (f"{name}-{number}" for number in itertools.count(2 if name in names else 1))
+        taken = name in names or name == kind
+        names.append(next(other for other in numbered if other not in names) if taken else name)
+    return names
 
 
 def _over(data: Sequence[str]) -> str:

@@ -107,7 +107,16 @@ def scaling(axes: Axes, lines: Sequence[Line], points: Sequence[Point], fit: tup
 def robustness(axes: Axes, points: Sequence[Point], fit: tuple[float, float] | None) -> None:
     """Accuracy under shift over accuracy without, both on logit axes; the dashed line is no loss, the solid one the fit
     (slope, intercept, of logits) of the models that it is measured against (paper, figure 13)."""
-    placed = [Point(point.name, _logit(point.x), _logit(point.y), point.group) for point in points]
+    placed = [
+        Point(
+            p.name,
+            _logit(p.x),
+            _logit(p.y),
+            p.group,
+            *(_logit(end) if math.isfinite(end) else end for end in (p.low, p.high)),
+        )
+        for p in points
+    ]
     both = [value for point in placed for value in (point.x, point.y)]
     low, high = min(both) - 0.4, max(both) + 0.4
     axes.axline((0, 0), slope=1, color=SOFT, linewidth=0.8, linestyle=DASHED)
@@ -128,14 +137,21 @@ def robustness(axes: Axes, points: Sequence[Point], fit: tuple[float, float] | N
     _name(axes, placed)
 
 
-def reliability(axes: Axes, bars: Sequence[Bar], confidences: Sequence[float], shares: Sequence[float]) -> None:
+def reliability(
+    axes: Axes, bars: Sequence[Bar], confidences: Sequence[float], shares: Sequence[float], *, answers: int
+) -> None:
     """Accuracy over confidence, a point a bin with its interval, larger where there are more answers; the diagonal is a
     model that is as often right as it says."""
     axes.axline((0, 0), slope=1, color=SOFT, linewidth=0.8, linestyle=DASHED)
     for bar, confidence, share in zip(bars, confidences, shares, strict=True):
         axes.plot([confidence, confidence], [bar.low, bar.high], color=ACCENT, linewidth=1)
         axes.plot([confidence], [bar.value], "o", color=ACCENT, markersize=3 + 9 * math.sqrt(share))
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="confidence of the answer", ylabel="share of right answers")
+    axes.set(
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        xlabel=f"confidence of {answers:,} answers",
+        ylabel="share that is right",
+    )
     axes.set_aspect("equal")
     in_percent(axes.xaxis)
     in_percent(axes.yaxis)

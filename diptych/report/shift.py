@@ -8,7 +8,9 @@ from typing import Any
 
 from diptych.errors import DataError, nearest
 from diptych.evaluation.datasets import DATASETS
+from diptych.evaluation.result import Interval
 from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, effective, fit
+from diptych.report.averages import mean_of
 from diptych.report.cells import gain, shown, signed
 from diptych.report.choosing import model_named, models, plainness
 from diptych.report.collected import Entry
@@ -35,11 +37,15 @@ class Shift:
 
 @dataclass(frozen=True)
 class Pair:
-    """A model on a shifted set called ``name`` and on the same classes of its source, by one kind of classifier."""
+    """A model on a shifted set called ``name`` and on the same classes of its source, by one kind of classifier.
+
+    interval: of the accuracy on the shifted set, where it is known.
+    """
 
     kind: str
     name: str
     counts: Counts
+    interval: Interval | None
 
 
 def asked(entries: Sequence[Entry], source: str | None, shifted: Sequence[str], baselines: Sequence[str]) -> Shift:
@@ -82,7 +88,9 @@ def pairs(entries: Sequence[Entry], shift: Shift) -> tuple[list[Pair], list[str]
             if (here := _plain(own, name)) and whole:
                 classes = _classes(here), _classes(whole)
                 if None in classes or classes[0] == classes[1]:
-                    found.append(Pair(ZERO_SHOT, name, _counts(model, (whole.value, _images(whole)), here)))
+                    found.append(
+                        Pair(ZERO_SHOT, name, _counts(model, (whole.value, _images(whole)), here), here.interval)
+                    )
                 else:
                     apart[f"{name} has {classes[0]:,} classes and {shift.group.source} {classes[1]:,}"] = None
     why = "; left out where it was not measured by diptych evaluate --shifted-from, on the same classes of both"
@@ -96,12 +104,13 @@ def points(entries: Sequence[Entry], shift: Shift) -> list[Point]:
     for kind in _LINES:
         own = [pair for pair in known if pair.kind == kind]
         several = list(dict.fromkeys(pair.counts.model for pair in own))
-        of_model = {model: {p.name: p.counts for p in own if p.counts.model == model} for model in several}
+        of_model = {model: {p.name: p for p in own if p.counts.model == model} for model in several}
         common = [name for name in shift.group.shifted if several and all(name in of_model[model] for model in several)]
         for model in several if common else ():
-            counts = [of_model[model][name] for name in common]
-            x, y = (sum(values) / len(common) for values in zip(*((c.source, c.shifted) for c in counts), strict=True))
-            found.append(Point(model, x, y, kind))
+            both = [of_model[model][name] for name in common]
+            x = sum(pair.counts.source for pair in both) / len(both)
+            y, low, high = mean_of([(pair.counts.shifted, pair.interval) for pair in both])
+            found.append(Point(model, x, y, kind, low, high))
     return found
 
 
@@ -153,11 +162,12 @@ def _measured(own: Sequence[Entry], source: str) -> Iterator[Pair]:
         if entry := of_shift(own, task, source):
             told, metrics = entry.result.details["shift"], entry.result.metrics
             there = metrics[f"in_distribution_{entry.metric}"], told["images"]
-            by_source = metrics.get(f"source_names_{entry.metric}", entry.value)
-            name = entry.result.dataset
-            yield Pair(task, name, _counts(entry.model, there, entry, by_source))
+            by_source = f"source_names_{entry.metric}"
+            by_source = by_source if by_source in metrics else entry.metric
+            limits, name = entry.result.intervals.get(by_source), entry.result.dataset
+            yield Pair(task, name, _counts(entry.model, there, entry, metrics[by_source]), limits)
             if told.get("own_prompts"):
-                yield Pair(OWN_NAMES, name, _counts(entry.model, there, entry))
+                yield Pair(OWN_NAMES, name, _counts(entry.model, there, entry), entry.interval)
 
 
 def of_shift(own: Sequence[Entry], task: str, source: str) -> Entry | None:

@@ -12,7 +12,7 @@ import pytest
 
 from diptych.cli.main import main
 from diptych.evaluation.result import Result
-from diptych.report import findings, grids, pairing, suite, tables
+from diptych.report import findings, grids, operations, pairing, suite, tables
 from diptych.report.choosing import best, models
 from diptych.report.collected import collect
 
@@ -204,8 +204,8 @@ def test_without_predictions_the_numbers_stand(
     assert grids.pairs(entries) is None
     said = capsys.readouterr().err
     assert sum(reason in line for line in said.splitlines()) == 1, said
-    assert {"zero-shot-less-probe-1", "reliability-1"} <= set(names)
-    assert "reliability-2" not in names
+    assert any(name.startswith("zero-shot-less-probe-") for name in names)
+    assert sum(name.startswith("reliability-") for name in names) == 1
     assert len(entries) == 3
 
 
@@ -284,14 +284,20 @@ def test_little_is_enough_for_a_report(alone: str, tmp_path: Path) -> None:
     out = report(folder)
     drawn = {path.stem for path in out.glob("*.svg")}
     expected = {
-        "model": {"zero-shot-less-probe-1", "few-shot", "shots-to-match-1", "zero-shot-against-probe", "reliability-1"},
-        "data set": {"zero-shot-less-probe-1", "few-shot", "shots-to-match-1", "compute-zero-shot"},
-        "task": {"few-shot", "shots-to-match-1"},
+        "model": {
+            "zero-shot-less-probe-good-good",
+            "few-shot",
+            "shots-to-match-good",
+            "zero-shot-against-probe",
+            "reliability-good-good",
+        },
+        "data set": {"zero-shot-less-probe-cats", "few-shot", "shots-to-match-cats", "compute-zero-shot"},
+        "task": {"few-shot", "shots-to-match-good"},
         "CLIP_benchmark": {"under-shift"},
     }
     assert expected[alone] <= drawn
     if alone == "data set":  # a bar a model in one figure, instead of a figure of one bar for each
-        assert "zero-shot-less-probe-2" not in drawn
+        assert sum(name.startswith("zero-shot-less-probe") for name in drawn) == 1
 
 
 def test_of_many_models_each_is_a_row_and_the_best_are_drawn(tmp_path: Path) -> None:
@@ -315,7 +321,7 @@ def test_of_many_models_each_is_a_row_and_the_best_are_drawn(tmp_path: Path) -> 
     compute = next(drawing for drawing in drawn if drawing.name == "compute-zero-shot")
     assert compute.alt.count("gigaflops") == 15
     # The error goes from 0.70 to 0.56 over 14 doublings, by a hundredth each.
-    fit = findings.error_over_compute(entries)
+    fit = operations.error_over_compute(entries)
     assert fit is not None
     assert fit[2][0] == pytest.approx(-0.0229, abs=1e-3)
     assert fit[2][2] > 0.98

@@ -1,0 +1,29 @@
+"""Means over the data sets that all models have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from diptych.evaluation.result import Interval
+from diptych.report.choosing import each_once
+from diptych.report.collected import Entry
+
+
+def in_common(table: dict[str, dict[str, Entry]]) -> list[str]:
+    """The data sets that all models have, in the order of the first, each once: in its plainest form."""
+    first = next(iter(table.values()), {})
+    return each_once({data: entry for data, entry in first.items() if all(data in own for own in table.values())})
+
+
+def mean_of(measured: Sequence[tuple[float, Interval | None]]) -> tuple[float, float, float]:
+    """Of values with their intervals the mean, and its interval as if they were independent: NaN where one is not
+    known. Half-widths of independent quantities add as squares; each side by itself, as intervals of shares are not
+    even."""
+    mean = sum(value for value, _ in measured) / len(measured)
+    known = [(value, *interval) for value, interval in measured if interval]
+    if len(known) < len(measured):
+        return mean, math.nan, math.nan
+    below = math.hypot(*(value - low for value, low, _ in known)) / len(known)
+    above = math.hypot(*(high - value for value, _, high in known)) / len(known)
+    return mean, mean - below, mean + above
