@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from diptych.errors import DataError
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.result import Columns, Interval
 from diptych.report.cells import gain, signed
@@ -16,6 +15,7 @@ from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.shift import SUPERVISED, ZERO_SHOT, Shift, of_shift
 from diptych.report.shift import grid as under_shift
+from diptych.report.soundness import Answers, answers_of
 
 Difference = tuple[float, Interval]  # of accuracies, with the interval of its 95 %
 
@@ -59,8 +59,8 @@ def gains(entries: Sequence[Entry], shift: Shift) -> Iterator[Gain]:
         for model in models(entries):
             own = [entry for entry in entries if entry.model == model and entry.result.dataset == name]
             named, learned = (of_shift(own, task, source) for task in (ZERO_SHOT, SUPERVISED))
-            if named and (told := named.result.details["shift"])["own_prompts"]:
-                known = told["gain"]
+            if named and named.result.details["shift"].get("own_prompts"):
+                known = named.result.details["shift"]["gain"]
                 yield Gain(name, model, "class names of its own", None, (known["difference"], known["interval"]))
             if named and learned:
                 there = _gain(learned.source_predictions, named.source_predictions, "rank")
@@ -69,12 +69,22 @@ def gains(entries: Sequence[Entry], shift: Shift) -> Iterator[Gain]:
 
 
 def _gain(adapted: Columns, before: Columns, rank: str) -> Difference | None:
-    """None where predictions were not kept, or are not of the same images."""
-    if "rank" not in adapted or rank not in before or set(adapted["key"]) != set(before["key"]):
+    """None where predictions were not kept, are damaged, or are not of the same images."""
+    one, two = _hits(adapted, "rank"), _hits(before, rank)
+    if one is None or two is None or set(one.keys) != set(two.keys):
         return None
-    one, two = ((own["key"], np.array(own[name]) == 1) for own, name in ((adapted, "rank"), (before, rank)))
-    found = compare(Measured("adapted", *one), Measured("before", *two))
+    found = compare(Measured("adapted", one.keys, one.right_N), Measured("before", two.keys, two.right_N))
     return found.difference, found.interval
+
+
+def _hits(columns: Columns, rank: str) -> Answers | None:
+    keys = columns.get("key")
+    if not keys or rank not in columns:
+        return None
+    try:
+        return answers_of({"key": keys, "rank": columns[rank]}, len(keys))
+    except DataError:
+        return None
 
 
 def _means(found: Sequence[Gain]) -> Iterator[tuple[str, ...]]:

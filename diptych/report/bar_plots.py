@@ -50,8 +50,11 @@ def differences(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.set_xlabel("zero-shot less linear probe, points of accuracy")
 
 
-def few_shot(axes: Axes, lines: Sequence[Line], *, up: str) -> None:
-    """Accuracy over labelled examples a class, and zero-shot as a hollow mark at none and a level (paper, figure 6)."""
+def few_shot(axes: Axes, lines: Sequence[Line], *, up: str, chance: float = math.nan) -> None:
+    """Accuracy over labelled examples a class, and zero-shot as a hollow mark at none and a level (paper, figure 6).
+
+    chance: what guessing gives, drawn as a line; NaN: not known.
+    """
     shots = sorted({x for line in lines for x in line.x})
     place = {0: math.log2(shots[0]) - 1} | {shot: math.log2(shot) for shot in shots}
     marks = []
@@ -73,6 +76,9 @@ def few_shot(axes: Axes, lines: Sequence[Line], *, up: str) -> None:
         zero_shot: dict[str, Any] = _HOLLOW | {"linestyle": DASHED}
         marks.append(Line2D([], [], color=SOFT, linewidth=1, marker="o", **zero_shot))
         names.append("zero-shot")
+    if math.isfinite(chance):
+        marks.append(axes.axhline(chance, color=CHANCE, linewidth=1.2, linestyle=":"))
+        names.append("chance")
     legend(axes, names, marks)
 
 

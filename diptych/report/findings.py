@@ -79,6 +79,15 @@ def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], list[str]]:
     return lines, common
 
 
+def few_shot_chance(entries: Sequence[Entry], data: Sequence[str]) -> float:
+    """The mean over these data sets of what guessing gives; NaN where it is not known of one."""
+    known: dict[str, float] = {}
+    for entry in entries:
+        if entry.task == FEW_SHOT and entry.metric in entry.result.chance:
+            known.setdefault(replace(entry, variant="").data, entry.result.chance[entry.metric])
+    return sum(known[one] for one in data) / len(data) if data and known.keys() >= set(data) else math.nan
+
+
 def _few_shot_line(model: str, details: Sequence[dict[str, Any]]) -> Line | None:
     shots = [shot for shot in details[0]["shots"] if all(shot in one["shots"] for one in details)]
     if not shots:

@@ -100,13 +100,15 @@ def few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
     lines, common = findings.few_shot_lines(entries)
     if lines:
         over = _over(common) if common else "Mean over the data sets of each model, which differ"
-        height = 3.4 + legend_height([*(line.name for line in lines), "zero-shot"], WIDE)
+        height = 3.4 + legend_height([*(line.name for line in lines), "zero-shot", "chance"], WIDE)
+        chance = findings.few_shot_chance(entries, common)
         yield Drawing(
             "few-shot",
             "Linear probes by labelled examples a class",
-            f"{over}, with a band from the worst to the best draw; hollow marks and dashed lines are zero-shot.",
+            f"{over}, with a band from the worst to the best draw; hollow marks and dashed lines are zero-shot"
+            f"{', the dotted line is chance' if math.isfinite(chance) else ''}.",
             "; ".join(f"{line.name}: {_list(line.x, line.y)}" for line in lines),
-            partial(bar_plots.few_shot, lines=lines, up=_accuracy_over(common)),
+            partial(bar_plots.few_shot, lines=lines, up=_accuracy_over(common), chance=chance),
             (WIDE, height),
         )
 

@@ -61,7 +61,7 @@ def sound(result: Result) -> tuple[Result, list[str]]:
     details = dict(result.details)
     for name, check in _CHECKS.items():
         try:
-            check(details)
+            check(replace(result, metrics=metrics, details=details))
         except (ConfigError, DataError, OverflowError) as problem:
             problems.append(f"without its {name}: {problem}")
             for key in _OF[name]:
@@ -158,19 +158,67 @@ class _Study:
     ensemble: _Prompt
 
 
-def _curve(details: dict[str, Any]) -> None:
-    if any(name in details for name in _OF["few-shot curve"]):
-        known = {name: details[name] for name in _OF["few-shot curve"] if name in details}
+@dataclass(frozen=True)
+class _Gain:
+    difference: float
+    interval: tuple[float, float]
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.difference, *self.interval))):
+            raise DataError("a gain is a finite number, and its interval two")
+
+
+@dataclass(frozen=True)
+class _Shift:
+    source: str
+    images: int
+    own_prompts: bool = False
+    gain: _Gain | None = None
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise DataError(f"in distribution {self.images} images were evaluated")
+        if self.own_prompts and self.gain is None:
+            raise DataError("what class names of its own gain is not told")
+
+
+def _curve(result: Result) -> None:
+    known = {name: result.details[name] for name in _OF["few-shot curve"] if name in result.details}
+    if known:
         from_dict(_Curve, known, where="details")
 
 
-def _ablation(details: dict[str, Any]) -> None:
-    if "ablation" in details:
-        from_dict(_Study, details["ablation"], where="details.ablation")
+def _ablation(result: Result) -> None:
+    if "ablation" in result.details:
+        from_dict(_Study, result.details["ablation"], where="details.ablation")
 
 
-_CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {"few-shot curve": _curve, "study of prompts": _ablation}
-_OF = {"few-shot curve": [own.name for own in fields(_Curve)], "study of prompts": ["ablation"]}
+def _shift(result: Result) -> None:
+    if "shift" not in result.details:
+        return
+    told = result.details["shift"]
+    if not isinstance(told, dict):
+        raise DataError("details.shift is no table")
+    known = {own.name: told[own.name] for own in fields(_Shift) if own.name in told}
+    from_dict(_Shift, known, where="details.shift")
+    by_source = f"source_names_{result.metric}"
+    needed = [result.metric, f"in_distribution_{result.metric}", *([by_source] if by_source in result.metrics else [])]
+    for name in needed:
+        if not 0 <= result.metrics.get(name, -1) <= 1:
+            raise DataError(f"{name} is no share from 0 to 1")
+
+
+_CHECKS: dict[str, Callable[[Result], None]] = {
+    "few-shot curve": _curve,
+    "study of prompts": _ablation,
+    "accuracy under shift": _shift,
+}
+_OF = {
+    "few-shot curve": [own.name for own in fields(_Curve)],
+    "study of prompts": ["ablation"],
+    "accuracy under shift": ["shift"],
+}
 
 
 def _is_interval(limits: tuple[float, float]) -> bool:
