@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from diptych.errors import DataError
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.result import Columns, Interval
+from diptych.report.answers import Answers, answers_of
 from diptych.report.cells import gain, signed
 from diptych.report.choosing import models
 from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.shift import SUPERVISED, ZERO_SHOT, Shift, of_shift
-from diptych.report.shift import grid as under_shift
-from diptych.report.soundness import Answers, answers_of
 
 Difference = tuple[float, Interval]  # of accuracies, with the interval of its 95 %
 
@@ -30,11 +29,6 @@ class Gain:
     way: str
     source: Difference | None
     shifted: Difference | None
-
-
-def grids(entries: Sequence[Entry], shift: Shift) -> list[Grid]:
-    """All tables on accuracy under shift that the results allow."""
-    return [found for found in (under_shift(entries, shift), grid(entries, shift)) if found]
 
 
 def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from diptych.report.cells import with_minus
 from diptych.report.drawing import ACCENT, CHANCE, INK, PAPER, RULE, SECOND, SOFT, in_percent, look
 from diptych.report.labels import legend
-from diptych.report.paper_plots import DASHED, Bar, Line
+from diptych.report.marks import DASHED, Bar, Line
 
 _BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # of a number, so that no line goes through it
 _HOLLOW: dict[str, Any] = {"linestyle": "none", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.5}
@@ -32,7 +33,7 @@ def differences(axes: Axes, bars: Sequence[Bar]) -> None:
         ends = [bar.value, *(limit for limit in (bar.low, bar.high) if math.isfinite(limit))]
         right = bar.value >= 0
         axes.annotate(
-            signed(bar.value, digits=1),
+            _points(bar.value, digits=1),
             (max(ends) if right else min(ends), place),
             xytext=(4 if right else -4, 0),
             textcoords="offset points",
@@ -43,7 +44,7 @@ def differences(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.axvline(0, color=SOFT, linewidth=1)
     _rows(axes, ordered)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _points(value)))
     axes.margins(x=0.18)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.02) if low < 0 else low, max(high, 0.02) if high > 0 else high)  # ticks are whole points
@@ -129,9 +130,9 @@ def shots_to_match(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.set_xlabel("labelled examples a class to match zero-shot")
 
 
-def signed(share: float, digits: int = 0) -> str:
+def _points(share: float, digits: int = 0) -> str:
     """A difference of fractions in points, with its sign; 0 has none."""
-    told = f"{100 * share:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    told = with_minus(f"{100 * share:+.{digits}f}")
     return told if any(digit in told for digit in "123456789") else told[1:]
 
 

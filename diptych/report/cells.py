@@ -20,7 +20,12 @@ def shown(value: float) -> str:
 
 def signed(difference: float) -> str:
     """A difference of fractions in points, with its sign."""
-    return f"{100 * difference:+z.1f}".replace("-", "\N{MINUS SIGN}")
+    return with_minus(f"{100 * difference:+z.1f}")
+
+
+def with_minus(number: str) -> str:
+    """With the sign that is as wide as a plus."""
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def gain(difference: float, interval: Interval) -> str:
@@ -57,3 +62,8 @@ def guessing(chances: Iterable[float]) -> str:
 def bold(text: str, best: bool) -> str:
     """As the best of its row, if it is."""
     return f"**{text}**" if best else text
+
+
+def count(number: int, thing: str) -> str:
+    """Such as ``1 model``, ``1,200 models``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

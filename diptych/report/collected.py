@@ -11,8 +11,9 @@ from pathlib import Path
 from diptych.errors import DataError
 from diptych.evaluation.result import Columns, Interval, Result, read_predictions, without_predictions
 from diptych.progress import say
+from diptych.report.answers import Answers, TextAnswers, answers_of, text_answers_of
 from diptych.report.naming import images, names, splits, variants
-from diptych.report.soundness import Answers, TextAnswers, answers_of, sound, text_answers_of
+from diptych.report.soundness import sound
 
 PUBLISHED = {
     "zeroshot_classification": "zero-shot",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,6 +129,12 @@ def bare(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0, pad=5)
     axes.set_axisbelow(True)
+
+
+def limits(values: Sequence[float]) -> tuple[float, float]:
+    """Of an axis: with a margin around the values, and never of no length."""
+    edge = 0.07 * (max(values) - min(values)) or 0.01 * max(abs(values[0]), 0.1)
+    return min(values) - edge, max(values) + edge
 
 
 def _drawn(draw: Draw, size: tuple[float, float]) -> Figure:

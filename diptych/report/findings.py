@@ -12,8 +12,8 @@ import numpy as np
 from diptych.report.averages import in_common
 from diptych.report.choosing import by_data, each_once, models, plainness
 from diptych.report.collected import Entry
+from diptych.report.marks import Bar, Line, Point
 from diptych.report.pairing import PROBE, ZERO_SHOT, compared
-from diptych.report.paper_plots import Bar, Line, Point
 
 FEW_SHOT = "few-shot"
 

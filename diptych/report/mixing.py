@@ -13,9 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from diptych.report.cells import PERCENT
-from diptych.report.drawing import SOFT, bare, in_percent, look, styled, whole_file
+from diptych.report.drawing import SOFT, bare, in_percent, limits, look, styled, whole_file
 from diptych.report.labels import columns, legend_height, name_points
-from diptych.report.plots import limits
 
 _WIDTH, _HEIGHT = 7.2, 3.4  # inches, of both panels: across two columns of a paper
 _ASIDE, _SPREAD = 0.018, 0.06  # of alpha: between tasks at one alpha, and at most between the first and the last

@@ -11,8 +11,8 @@ import numpy as np
 from diptych.report.averages import in_common, mean_of
 from diptych.report.choosing import by_data
 from diptych.report.collected import Entry
+from diptych.report.marks import Line, Point
 from diptych.report.pairing import ZERO_SHOT
-from diptych.report.paper_plots import Line, Point
 
 
 def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Point], list[str]]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from diptych.replacing import replacing
 from diptych.report import figures
+from diptych.report.cells import with_minus
 from diptych.report.contents import CHANCE, GUESSED, Chart, Curve, Grid, Matrix, Page, PredictionCard
 
 _WITH_INTERVAL = re.compile(r"([^ ()]+) \(([^ ()]+ to [^ ()]+)\)")
@@ -77,15 +78,11 @@ def _position(fraction: float) -> str:
 
 
 def _number(value: float) -> str:
-    return _signed(f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}")
+    return with_minus(f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}")
 
 
 def _similarity(value: float) -> str:
-    return _signed(f"{value:.2f}").removeprefix("\N{MINUS SIGN}" if round(value, 2) == 0 else "")
-
-
-def _signed(number: str) -> str:
-    return number.replace("-", "\N{MINUS SIGN}")
+    return with_minus(f"{value:.2f}").removeprefix("\N{MINUS SIGN}" if round(value, 2) == 0 else "")
 
 
 def _cells(grid: Grid, row: tuple[str, ...]) -> list[dict[str, object]]:

@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from diptych.evaluation.calibration import calibration_of_answers
-from diptych.report import bar_plots, findings, operations, paper_plots
-from diptych.report.cells import PERCENT
+from diptych.report import bar_plots, findings, operations, point_plots
+from diptych.report.cells import PERCENT, count, with_minus
 from diptych.report.collected import Entry
-from diptych.report.drawing import Draw
+from diptych.report.drawings import COLUMN, SQUARE, WIDE, Drawing, Family, file_names
 from diptych.report.labels import legend_height
-from diptych.report.paper_plots import Bar
+from diptych.report.marks import Bar
 
-WIDE, SQUARE, COLUMN = 6.4, (5.0, 4.4), (3.4, 3.3)  # inches; the last fits in one of two columns
-_LONGEST = 80  # letters of the name of a file
 _SHORT = 18  # letters of a name that finds room beside a point
 _NAMED_DATA = 4  # more data sets than these are counted
 _NAMES = "Names that would cover others are left out."
-
-
-@dataclass(frozen=True)
-class Family:
-    """Figures of one kind, such as one a model: what they show, and what is to be known of all."""
-
-    title: str
-    note: str
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure that can be drawn: ``name`` of its file, what it shows, and in words what is to be seen.
-
-    family: where there may be several of its kind; ``of``: what it is of, among these.
-    """
-
-    name: str
-    title: str
-    note: str
-    alt: str
-    draw: Draw
-    size: tuple[float, float]
-    family: Family | None = None
-    of: str = ""
-
-    @property
-    def about(self) -> str:
-        """All that is to be known of it alone."""
-        return " ".join(filter(None, (self.note, self.family.note if self.family else "")))
 
 
 _DIFFERENCES = Family("Zero-shot less a linear probe", f"Points of accuracy; lines are {PERCENT} intervals.")
@@ -141,7 +107,7 @@ def against(entries: Sequence[Entry]) -> Iterator[Drawing]:
         r, low, high = findings.correlation([point for point in points if point.group == model])
         interval = f" ({_signed(low)} to {_signed(high)})" if math.isfinite(low) else ""
         told[model] = f"r = {_signed(r)}{interval}" if math.isfinite(r) else ""
-    named = paper_plots.groups(points)
+    named = point_plots.groups(points)
     shown = [replace(p, group=f"{p.group}, {told[p.group]}" if told[p.group] else p.group) for p in points]
     r, low, high = findings.correlation(points)
     of_all = f"Pearson's r of all {len(points)} points is {_signed(r)}" if math.isfinite(r) else ""
@@ -152,8 +118,8 @@ def against(entries: Sequence[Entry]) -> Iterator[Drawing]:
         "Zero-shot against linear probes",
         f"{of_all}{'. ' if of_all else ''}A point a data set; on the dashed line both are equal. {_NAMES}",
         "; ".join(f"{p.group}, {p.name}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
-        partial(paper_plots.against, points=shown, across="accuracy of the linear probe", up="zero-shot accuracy"),
-        (SQUARE[0], SQUARE[1] + (legend_height(paper_plots.groups(shown), SQUARE[0]) if named else 0)),
+        partial(point_plots.against, points=shown, across="accuracy of the linear probe", up="zero-shot accuracy"),
+        (SQUARE[0], SQUARE[1] + (legend_height(point_plots.groups(shown), SQUARE[0]) if named else 0)),
     )
 
 
@@ -164,19 +130,19 @@ def compute(entries: Sequence[Entry]) -> Iterator[Drawing]:
         points, common = operations.accuracy_over_compute(entries, task)
         if not points:
             continue
-        if len(points) <= paper_plots.LEGENDS and max(len(point.name) for point in points) > _SHORT:
+        if len(points) <= point_plots.LEGENDS and max(len(point.name) for point in points) > _SHORT:
             points = [replace(point, name="", group=point.name) for point in points]
-        named = paper_plots.groups(points)
+        named = point_plots.groups(points)
         up = f"{task}, mean of {len(common)} data sets" if len(common) > 1 else f"{task} on {common[0]}"
         sizes = Counter(point.group for point in points).values()
-        joined = any(1 < size <= paper_plots.LEGENDS for size in sizes)
+        joined = any(1 < size <= point_plots.LEGENDS for size in sizes)
         yield Drawing(
             name,
             f"{task[:1].upper() + task[1:]} by the operations of an image",
             f"{_over(common)}, with {PERCENT} intervals. "
             + (f"Models of one family are joined. {_NAMES}" if joined else ""),
             "; ".join(f"{p.name or p.group}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
-            partial(paper_plots.compute, points=points, up=up),
+            partial(point_plots.compute, points=points, up=up),
             (WIDE, 3.6 + (legend_height(named, WIDE) if named else 0)),
         )
 
@@ -185,7 +151,7 @@ def scaling(entries: Sequence[Entry]) -> Iterator[Drawing]:
     """Zero-shot error by the operations of an image, with its power law."""
     if found := operations.error_over_compute(entries):
         lines, points, (power, factor, r2) = found
-        pale = "Pale: each data set. " if len(points) <= paper_plots.CROWD else ""
+        pale = "Pale: each data set. " if len(points) <= point_plots.CROWD else ""
         yield Drawing(
             "zero-shot-error-by-compute",
             "Zero-shot error by the operations of an image",
@@ -193,7 +159,7 @@ def scaling(entries: Sequence[Entry]) -> Iterator[Drawing]:
             f"models have. Dashed: it goes as the power {_signed(power)} of the operations (r² of the logarithms "
             f"{r2:.2f}). {_NAMES}",
             "; ".join(f"{p.name}: {p.x:g} gigaflops, {100 * p.y:.1f}" for p in points),
-            partial(paper_plots.scaling, lines=lines, points=points, fit=(power, factor)),
+            partial(point_plots.scaling, lines=lines, points=points, fit=(power, factor)),
             (WIDE, 3.8),
         )
 
@@ -219,7 +185,7 @@ def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
             f"calibration error: {100 * found.metrics['ece']:.1f} points ({low:.1f} to {high:.1f}).",
             "; ".join(f"{100 * sure:.0f} % sure: {100 * bar.value:.0f} % right" for sure, bar, _ in bins),
             partial(
-                paper_plots.reliability,
+                point_plots.reliability,
                 bars=[bar for _, bar, _ in bins],
                 confidences=[sure for sure, _, _ in bins],
                 shares=[share for _, _, share in bins],
@@ -231,17 +197,6 @@ def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
         )
 
 
-def file_names(kind: str, things: Iterable[str]) -> list[str]:
-    """Of figures of one kind, each of a thing: such as ``reliability-vit-b-32``; with a number where that is taken."""
-    names: list[str] = []
-    for thing in things:
-        name = "-".join((kind, *re.findall(r"[a-z0-9]+", thing.lower())))[:_LONGEST].rstrip("-")
-        numbered = (f"{name}-{number}" for number in itertools.count(2 if name in names else 1))
-        taken = name in names or name == kind
-        names.append(next(other for other in numbered if other not in names) if taken else name)
-    return names
-
-
 def _over(data: Sequence[str]) -> str:
     return f"Mean over the {len(data)} data sets that all models have" if len(data) > 1 else f"On {data[0]}"
 
@@ -251,13 +206,8 @@ def _accuracy_over(data: Sequence[str]) -> str:
 
 
 def _signed(number: float) -> str:
-    return f"{number:z.2f}".replace("-", "\N{MINUS SIGN}")
+    return with_minus(f"{number:z.2f}")
 
 
 def _list(x: Sequence[float], y: Sequence[float]) -> str:
     return ", ".join(f"{100 * value:.1f} with {shot:g}" for shot, value in zip(x, y, strict=True))
-
-
-def count(number: int, thing: str) -> str:
-    """Such as ``1 model``, ``1,200 models``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

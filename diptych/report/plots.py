@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from diptych.report.drawing import ACCENT, CHANCE, RULE, SECOND, SOFT, bare, styled, whole_file
+from diptych.report.drawing import ACCENT, CHANCE, RULE, SECOND, SOFT, bare, limits, styled, whole_file
 
 _COLUMNS = 3
 _NARROW = 100  # times the lowest value: up to there a logarithmic axis has more ticks than powers of ten
@@ -113,12 +113,6 @@ def _across(panel: Panel, trial: int) -> float:
     if not panel.choices:
         return panel.values[trial]
     return list(panel.choices).index(panel.values[trial]) + 0.08 * (0, 1, -1, 2, -2)[trial % 5]
-
-
-def limits(values: Sequence[float]) -> tuple[float, float]:
-    """Of an axis: with a margin around the values, and never of no length."""
-    edge = 0.07 * (max(values) - min(values)) or 0.01 * max(abs(values[0]), 0.1)
-    return min(values) - edge, max(values) + edge
 
 
 def _short(text: str) -> str:

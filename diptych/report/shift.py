@@ -9,17 +9,15 @@ from typing import Any
 from diptych.errors import DataError, nearest
 from diptych.evaluation.datasets import DATASETS
 from diptych.evaluation.result import Interval
-from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, effective, fit
+from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, fit
 from diptych.report.averages import mean_of
-from diptych.report.cells import gain, shown, signed
 from diptych.report.choosing import model_named, models, plainness
 from diptych.report.collected import Entry
-from diptych.report.contents import Grid
-from diptych.report.paper_plots import Point
+from diptych.report.marks import Point
 
 ZERO_SHOT, OWN_NAMES, SUPERVISED = "zero-shot", "zero-shot, own names", "supervised adaptation"
 # Whose accuracies the line of the baselines goes through, for each kind: the first that a baseline has.
-_LINES = {
+LINES = {
     ZERO_SHOT: (ZERO_SHOT, SUPERVISED),
     OWN_NAMES: (ZERO_SHOT, SUPERVISED),
     SUPERVISED: (SUPERVISED, ZERO_SHOT),
@@ -101,7 +99,7 @@ def points(entries: Sequence[Entry], shift: Shift) -> list[Point]:
     """Of each model and kind the means over the shifted sets that all of a kind have, of both accuracies."""
     known, _ = pairs(entries, shift)
     found = []
-    for kind in _LINES:
+    for kind in LINES:
         own = [pair for pair in known if pair.kind == kind]
         several = list(dict.fromkeys(pair.counts.model for pair in own))
         of_model = {model: {p.name: p for p in own if p.counts.model == model} for model in several}
@@ -119,32 +117,8 @@ def line(points: Sequence[Point], shift: Shift) -> tuple[float, float] | None:
     own = {point.name: point for kind in (ZERO_SHOT, SUPERVISED) for point in points if point.group == kind}
     known = [own[name] for name in shift.baselines if name in own]
     counts = [Counts(p.name, round(p.x * _SCALE), _SCALE, round(p.y * _SCALE), _SCALE) for p in known]
-    fitted = _fitted(counts)
-    return (fitted.slope, fitted.intercept) if fitted else None
-
-
-def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
-    """A row a model, kind and shifted set; with baselines also the accuracy that their line lets expect."""
-    known, remarks = pairs(entries, shift)
-    rows = []
-    for kind, lines in _LINES.items():
-        for name in shift.group.shifted:
-            here = [pair for pair in known if pair.name == name]
-            of = {(pair.kind, pair.counts.model): pair.counts for pair in here}
-            first = [next((of[k, model] for k in lines if (k, model) in of), None) for model in shift.baselines]
-            baselines = [counts for counts in first if counts]
-            fitted = _fitted(baselines)
-            rows += [_row(pair, fitted, baselines) for pair in here if pair.kind == kind]
-    if not rows and not remarks:
-        return None
-    note = f"In per cent. Shifted from {shift.group.source}, whose accuracy is on the same classes. "
-    if shift.baselines:
-        note += f"Expected by the logit-linear fit over {', '.join(shift.baselines)}, where these have the data."
-    else:
-        note += "With --baseline, also what ordinarily trained models let expect."
-    header = ("shifted to", "task", "model", "source", "shifted", "loss", "expected", "above it", "gap closed")
-    columns = len(header) if shift.baselines else header.index("expected")
-    return Grid("Under shift", header[:columns], tuple(row[:columns] for row in rows), note, tuple(remarks))
+    found = fitted(counts)
+    return (found.slope, found.intercept) if found else None
 
 
 def _told(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
@@ -207,20 +181,6 @@ def _images(entry: Entry) -> int:
     return entry.result.samples or _SCALE
 
 
-def _fitted(baselines: Sequence[Counts]) -> Line | None:
+def fitted(baselines: Sequence[Counts]) -> Line | None:
     """Through two baselines or more that are not all as accurate."""
     return fit(baselines) if len({counts.source for counts in baselines}) > 1 else None
-
-
-def _row(pair: Pair, line: Line | None, baselines: Sequence[Counts]) -> tuple[str, ...]:
-    counts = pair.counts
-    told = [pair.name, pair.kind, counts.model, shown(counts.source), shown(counts.shifted)]
-    told.append(signed(counts.source - counts.shifted).removeprefix("+"))
-    if line is None:
-        return (*told, "", "", "")
-    if any(counts is one for one in baselines):
-        return (*told, shown(line(counts.source)), "baseline", "")
-    found = effective(counts, line)
-    above = gain(found.effective, found.effective_interval)
-    closed = f"{100 * found.closed:.0f} %" if found.closed is not None else "no gap"
-    return (*told, shown(found.expected), above, closed)

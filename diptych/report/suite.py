@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from diptych.progress import say
-from diptych.report import adapting, findings, grids, paper_figures, paper_plots, shift, tables
-from diptych.report.cells import PERCENT
+from diptych.report import adapting, findings, grids, paper_figures, point_plots, shift, shift_table, tables
+from diptych.report.cells import PERCENT, count
 from diptych.report.choosing import best, models
 from diptych.report.collected import Entry
 from diptych.report.contents import Figure, Figures, Page
 from diptych.report.drawing import as_pdf, as_svg, inline
-from diptych.report.paper_figures import SQUARE, Drawing, Family, count
+from diptych.report.drawings import SQUARE, Drawing, Family
 from diptych.report.shift import Shift
 
 NATURAL = Shift()
@@ -38,7 +38,8 @@ def page(
         grids.prompts(entries),
         grids.pairs(most, reference),
         grids.recalls(most, reference),
-        *adapting.grids(_counted(entries), under_shift),
+        shift_table.grid(_counted(entries), under_shift),
+        adapting.grid(_counted(entries), under_shift),
     )
     return Page(
         title="Evaluation",
@@ -102,7 +103,7 @@ def _shift(entries: Sequence[Entry], under_shift: Shift) -> Iterator[Drawing]:
             f"Both axes are logits; lines are {PERCENT} intervals. Dashed: nothing is lost"
             + ("; solid: the fit over the baselines." if line else ". No baselines were named."),
             "; ".join(f"{p.name}, {p.group}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
-            partial(paper_plots.robustness, points=points, fit=line),
+            partial(point_plots.robustness, points=points, fit=line),
             SQUARE,
         )
 

@@ -16,12 +16,12 @@ from scipy.stats import pearsonr
 from diptych.cli.main import main
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import findings, grids, pairing, paper_plots, shift, suite, tables
+from diptych.report import findings, grids, pairing, point_plots, shift, shift_table, suite, tables
 from diptych.report.choosing import model_named, models
 from diptych.report.collected import Entry, collect
 from diptych.report.drawing import styled
+from diptych.report.marks import Point
 from diptych.report.page import render
-from diptych.report.paper_plots import Point
 
 ACCURACY = {("a", "cats"): 0.8, ("a", "dogs"): 0.4, ("a", "cars"): 0.7, ("b", "cats"): 0.5, ("b", "dogs"): 0.6}
 PROBES = {("a", "cats"): 0.9, ("a", "dogs"): 0.3, ("a", "cars"): 0.8, ("net", "cats"): 0.7, ("net", "dogs"): 0.7}
@@ -371,7 +371,7 @@ def test_under_shift_models_are_measured_against_the_line_of_the_baselines(tmp_p
                 )
     entries = collect([tmp_path])
     asked = shift.asked(entries, "photos", ["sketches"], ["plain", "plain too"])
-    grid = shift.grid(entries, asked)
+    grid = shift_table.grid(entries, asked)
     assert grid is not None
     rows = {row[2]: row for row in grid.rows}
     assert set(rows) == {"plain", "plain too", "robust"}
@@ -388,7 +388,7 @@ def test_under_shift_models_are_measured_against_the_line_of_the_baselines(tmp_p
     for wrong in (("photo", ["sketches"], []), ("photos", [], []), ("photos", ["sketches"], ["plain"])):
         with pytest.raises(DataError):
             shift.asked(entries, *wrong)
-    assert shift.grid(entries, shift.asked(entries, None, [], [])) is None
+    assert shift_table.grid(entries, shift.asked(entries, None, [], [])) is None
 
 
 def test_names_cover_neither_points_nor_one_another_and_stay_inside() -> None:
@@ -399,7 +399,7 @@ def test_names_cover_neither_points_nor_one_another_and_stay_inside() -> None:
     with styled():
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
-        paper_plots.compute(axes, points, up="accuracy")
+        point_plots.compute(axes, points, up="accuracy")
         boxes = [text.get_window_extent() for text in axes.texts]
         assert len(boxes) > 12, "most find room"
         assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))

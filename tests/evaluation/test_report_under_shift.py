@@ -8,7 +8,7 @@ import pytest
 from diptych.cli.main import main
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import adapting, shift
+from diptych.report import adapting, shift, shift_table
 from diptych.report.collected import Entry, collect
 
 NAMED, LEARNED = "zeroshot_classification", "supervised_adaptation"
@@ -61,7 +61,7 @@ def test_in_distribution_counts_the_classes_that_both_have() -> None:
     asked = shift.asked(found, None, (), ())
     assert (asked.group.source, asked.group.shifted) == ("photos", ("sketches",))
     assert shift.asked(found, "photos", (), ()) == asked
-    grid = shift.grid(found, asked)
+    grid = shift_table.grid(found, asked)
     assert grid is not None
     assert [row[:6] for row in grid.rows] == [
         ("sketches", "zero-shot", "clip", "80.0", "60.0", "20.0"),
@@ -75,7 +75,7 @@ def test_in_distribution_counts_the_classes_that_both_have() -> None:
 def test_accuracies_over_other_classes_are_not_compared() -> None:
     some, all_of = plain("clip", "sketches", 0.6, 2), plain("clip", "paintings", 0.4, 4)
     found = entries(plain("clip", "photos", 0.5, 4), some, all_of)
-    grid = shift.grid(found, shift.asked(found, "photos", ("sketches", "paintings"), ()))
+    grid = shift_table.grid(found, shift.asked(found, "photos", ("sketches", "paintings"), ()))
     assert grid is not None
     assert [row[:5] for row in grid.rows] == [("paintings", "zero-shot", "clip", "50.0", "40.0")]
     assert len(grid.remarks) == 1
@@ -84,7 +84,7 @@ def test_accuracies_over_other_classes_are_not_compared() -> None:
     theirs = entries(
         plain("clip", "imagenet1k", 0.6), plain("clip", "imagenet-a", 0.3), plain("clip", "imagenetv2", 0.5)
     )
-    grid = shift.grid(theirs, shift.asked(theirs, None, (), ()))
+    grid = shift_table.grid(theirs, shift.asked(theirs, None, (), ()))
     assert grid is not None
     assert [row[0] for row in grid.rows] == ["imagenetv2"]
     assert "imagenet-a has 200 classes and imagenet1k 1,000" in grid.remarks[0]
@@ -98,7 +98,7 @@ def test_models_without_texts_are_baselines_of_zero_shot() -> None:
         shifted("clip", "sketches", LEARNED, there=75, here=60),
     )
     asked = shift.asked(found, None, (), ("rn", "rn too"))
-    grid = shift.grid(found, asked)
+    grid = shift_table.grid(found, asked)
     assert grid is not None
     rows = {(row[1], row[2]): row for row in grid.rows}
     logit = [math.log((hit + 0.5) / (IMAGES - hit + 0.5)) for hit in (40, 60, 60, 80, 70)]
@@ -110,7 +110,7 @@ def test_models_without_texts_are_baselines_of_zero_shot() -> None:
     exact = [math.log(x / (1 - x)) for x in (0.4, 0.6, 0.6, 0.8)]
     assert slope == pytest.approx((exact[1] - exact[0]) / (exact[3] - exact[2]), rel=1e-4)
     same = entries(*(shifted(name, "sketches", LEARNED, there=60, here=40) for name in ("rn", "rn too")))
-    grid = shift.grid(same, shift.asked(same, None, (), ("rn", "rn too")))
+    grid = shift_table.grid(same, shift.asked(same, None, (), ("rn", "rn too")))
     assert grid is not None
     assert grid.rows[0][6:] == ("", "", "")  # no line goes through two that are the same
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -14,45 +13,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from diptych.report.drawing import ACCENT, CHANCE, SOFT, in_percent, look
 from diptych.report.labels import legend, name_points
+from diptych.report.marks import DASHED, Bar, Line, Point
 
-DASHED = (0, (4, 3))
 LEGENDS = 12  # more groups than these have no legend
 CROWD = 60  # of more points none has an interval, and models no lines
 _LETTERS = 24  # of a line of a name beside a point
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A value of a data set with its interval; NaN where none is known."""
-
-    name: str
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-
-
-@dataclass(frozen=True)
-class Line:
-    """A value over something, with a band around it where one is known; ``level``: a value that holds everywhere."""
-
-    name: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    level: float = math.nan
-
-
-@dataclass(frozen=True)
-class Point:
-    """A name at a place, of a group that has a look of its own; ``low`` and ``high``: the interval of ``y``."""
-
-    name: str
-    x: float
-    y: float
-    group: str = ""
-    low: float = math.nan
-    high: float = math.nan
 
 
 def against(axes: Axes, points: Sequence[Point], *, across: str, up: str) -> None:
