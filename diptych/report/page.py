@@ -22,7 +22,7 @@ from diptych.report.cells import with_minus
 from diptych.report.contents import CHANCE, GUESSED, Chart, Curve, Grid, Matrix, Page, PredictionCard
 
 _WITH_INTERVAL = re.compile(r"([^ ()]+) \(([^ ()]+ to [^ ()]+)\)")
-_NAME, _WORDS = 20, 40  # characters of a cell of words, past which it is a name, or several words, of several lines
+_WORD, _NAME, _WORDS = 12, 20, 40  # characters of a cell, past which it is broken, a name of several lines, a sentence
 TOP = 3  # guesses a card shows
 NUMBERED = 16  # a larger matrix shows shades only
 HEAD, NARROW_HEAD = 110, 60  # characters that the head of a column has room for, with numbers below it and without
@@ -105,8 +105,9 @@ def _width(text: str) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """With places for a new line after the underscores of names such as ``text_retrieval_recall@1``."""
-    return Markup(html.escape(text).replace("_", "_<wbr>"))
+    """With places for a new line after the underscores of long names such as ``text_retrieval_recall@1``."""
+    told = html.escape(text)
+    return Markup(told.replace("_", "_<wbr>") if len(text) > _WORD else told)
 
 
 def _chart(chart: Chart, index: int) -> dict[str, object]:

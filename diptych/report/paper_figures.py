@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import partial
 
 from diptych.evaluation.calibration import calibration_of_answers
-from diptych.report import bar_plots, findings, operations, point_plots
+from diptych.report import bar_plots, findings, operations, point_plots, shift
 from diptych.report.cells import PERCENT, count, with_minus
 from diptych.report.collected import Entry
-from diptych.report.drawings import COLUMN, SQUARE, WIDE, Drawing, Family, file_names
+from diptych.report.drawable import COLUMN, SQUARE, WIDE, Drawing, Family, file_names
 from diptych.report.labels import legend_height
 from diptych.report.marks import Bar
+from diptych.report.shift import Shift
 
 _SHORT = 18  # letters of a name that finds room beside a point
 _NAMED_DATA = 4  # more data sets than these are counted
@@ -194,6 +195,21 @@ def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
             COLUMN,
             _RELIABILITY,
             model,
+        )
+
+
+def under_shift(entries: Sequence[Entry], asked: Shift) -> Iterator[Drawing]:
+    """Accuracy under shift over that without, of each model and kind of classifier."""
+    if points := shift.points(entries, asked):
+        line = shift.line(points, asked)
+        yield Drawing(
+            "under-shift",
+            f"Under shift from {asked.group.source}",
+            f"Both axes are logits; lines are {PERCENT} intervals. Dashed: nothing is lost"
+            f"{'; solid: the fit over the baselines' if line else '. No baselines were named'}. {_NAMES}",
+            "; ".join(f"{p.name}, {p.group}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
+            partial(point_plots.robustness, points=points, fit=line),
+            SQUARE,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diptych.evaluation.robustness import Counts, Line, effective
-from diptych.report.cells import gain, shown, signed
+from diptych.report.cells import gain, shown, signed, with_minus
 from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.shift import LINES, Pair, Shift, fitted, pairs
@@ -45,5 +45,5 @@ def _row(pair: Pair, line: Line | None, baselines: Sequence[Counts]) -> tuple[st
         return (*told, shown(line(counts.source)), "baseline", "")
     found = effective(counts, line)
     above = gain(found.effective, found.effective_interval)
-    closed = f"{100 * found.closed:.0f} %" if found.closed is not None else "no gap"
+    closed = with_minus(f"{100 * found.closed:z.0f} %") if found.closed is not None else "no gap"
     return (*told, shown(found.expected), above, closed)

@@ -6,16 +6,15 @@ import html
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from diptych.progress import say
-from diptych.report import adapting, findings, grids, paper_figures, point_plots, shift, shift_table, tables
-from diptych.report.cells import PERCENT, count
+from diptych.report import adapting, findings, grids, paper_figures, shift_table, tables
+from diptych.report.cells import count
 from diptych.report.choosing import best, models
 from diptych.report.collected import Entry
 from diptych.report.contents import Figure, Figures, Page
+from diptych.report.drawable import Drawing, Family
 from diptych.report.drawing import as_pdf, as_svg, inline
-from diptych.report.drawings import SQUARE, Drawing, Family
 from diptych.report.shift import Shift
 
 NATURAL = Shift()
@@ -83,7 +82,7 @@ def drawings(entries: Sequence[Entry], under_shift: Shift = NATURAL) -> list[Dra
     """All that these results allow. Of many models, figures with a part for each are of those that are best."""
     most = best(entries, MOST)
     return [
-        *_shift(entries, under_shift),
+        *paper_figures.under_shift(entries, under_shift),
         *paper_figures.differences(most),
         *paper_figures.few_shot(most),
         *paper_figures.shots_to_match(most),
@@ -92,20 +91,6 @@ def drawings(entries: Sequence[Entry], under_shift: Shift = NATURAL) -> list[Dra
         *paper_figures.scaling(entries),
         *paper_figures.reliability(most),
     ]
-
-
-def _shift(entries: Sequence[Entry], under_shift: Shift) -> Iterator[Drawing]:
-    if points := shift.points(entries, under_shift):
-        line = shift.line(points, under_shift)
-        yield Drawing(
-            "under-shift",
-            f"Under shift from {under_shift.group.source}",
-            f"Both axes are logits; lines are {PERCENT} intervals. Dashed: nothing is lost"
-            + ("; solid: the fit over the baselines." if line else ". No baselines were named."),
-            "; ".join(f"{p.name}, {p.group}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
-            partial(point_plots.robustness, points=points, fit=line),
-            SQUARE,
-        )
 
 
 def _counted(entries: Sequence[Entry]) -> list[Entry]:

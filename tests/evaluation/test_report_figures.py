@@ -16,9 +16,9 @@ from diptych.evaluation.result import Result
 from diptych.report import findings, shift, suite
 from diptych.report.averages import mean_of
 from diptych.report.collected import Entry, collect
+from diptych.report.drawable import file_names
 from diptych.report.drawing import as_pdf, as_svg, look
 from diptych.report.page import render
-from diptych.report.paper_figures import file_names
 
 KEYS = tuple(map(str, range(100)))
 

@@ -74,12 +74,12 @@ def test_recalls_have_their_chance_below_the_models_of_a_data_set() -> None:
 
 
 def test_on_the_page_what_may_be_guessed_and_chance_are_pale() -> None:
-    found = [zero_shot("a", "many_cats", 0.29), zero_shot("b", "many_cats", 0.9)]
+    found = [zero_shot("a", "many_black_cats", 0.29), zero_shot("b", "many_black_cats", 0.9)]
     page = render(suite.page(found, []))
     assert '<td class="pale">25.0</td>' in page
     assert '<td class="pale">29.0‡<span class="basis">24.0 to 34.0</span></td>' in page
     assert '<td><b>90.0</b><span class="basis">85.0 to 95.0</span></td>' in page
-    assert '<th scope="row" class="word">many_<wbr>cats</th>' in page
+    assert '<th scope="row" class="word">many_<wbr>black_<wbr>cats</th>' in page
 
 
 def test_a_chance_that_is_no_number_is_none(tmp_path: Path) -> None:
