@@ -31,7 +31,7 @@ def test_chance_stands_beside_the_numbers_and_what_may_be_guessed_is_marked_and_
 
 
 def test_what_differs_is_a_span_and_what_is_not_known_no_column() -> None:
-    found = [zero_shot("a", "cats", 0.9, 0.25), zero_shot("b", "cats", 0.8, 0.5), zero_shot("a", "dogs", 0.9, 0.0001)]
+    found = [zero_shot("a", "cats", 0.9, 0.5), zero_shot("b", "cats", 0.8, 0.25), zero_shot("a", "dogs", 0.9, 0.0001)]
     found += [zero_shot("b", "dogs", 0.9, None), zero_shot("a", "cars", 0.9, None), zero_shot("b", "cars", 0.7, None)]
     rows = {row[0]: row[3] for row in tables.comparison(found)[1]}
     assert rows == {"cats": "25.0 to 50.0", "dogs": "< 0.1", "cars": "", "mean of 3 data sets": ""}
@@ -47,7 +47,8 @@ def test_of_many_models_chance_is_the_first_row() -> None:
     assert grid.header == ("model", "cats", "dogs", "mean of 2 data sets")
     assert grid.rows[0] == ("chance", "25.0", "50.0", "37.5")
     assert grid.rows[1][0] == "m8"
-    assert grid.rows[-1][2] == "30.0‡ (25.0 to 35.0)"
+    assert grid.rows[-1][1:3] == ("30.0‡ (25.0 to 35.0)", "30.0‡ (25.0 to 35.0)"), "chance is within, at its very end"
+    assert grid.rows[-2][1] == "35.0 (30.0 to 40.0)"
 
 
 DATA = {"cats": 0.25, "dogs": 0.5}

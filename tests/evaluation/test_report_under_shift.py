@@ -1,6 +1,7 @@
 """What a report tells of accuracy under shift: on the same classes, against baselines, and what adapting gains."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,27 @@ def test_what_adapting_gains_is_paired_and_averaged() -> None:
     assert cells["mean of 2", "clip", "a linear classifier of photos"] == ("+12.0", "\N{MINUS SIGN}1.0")
     assert not any(row[1] == "other" for row in grid.rows)  # its names are those of the source
     assert adapting.grid(entries(plain("clip", "photos", 0.5)), asked) is None
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"rank": hits(60), "source_names_rank": hits(60)},
+        {"key": (), "rank": (), "source_names_rank": ()},
+        {"key": ("same",) * IMAGES, "rank": hits(60), "source_names_rank": hits(60)},
+        {"key": tuple(map(str, range(IMAGES))), "rank": hits(60), "source_names_rank": (0,) * IMAGES},
+    ],
+    ids=["no keys", "no images", "equal keys", "no ranks"],
+)
+def test_damaged_predictions_have_no_gain_image_by_image(damaged: dict) -> None:
+    named = shifted("clip", "sketches", NAMED, there=80, here=60)
+    found = entries(replace(named, predictions=damaged), shifted("clip", "sketches", LEARNED, there=90, here=58))
+    (gain,) = adapting.gains(found, shift.asked(found, None, (), ()))
+    assert gain.shifted is None
+    assert gain.source is not None
+    found[1] = Entry("clip", replace(found[1].result, predictions=damaged))
+    (gain,) = adapting.gains(found, shift.asked(found, None, (), ()))
+    assert gain.shifted is None
 
 
 def test_results_without_predictions_have_no_gain_image_by_image(tmp_path: Path) -> None:
