@@ -48,7 +48,6 @@ def render(page: Page) -> str:
         "position": _position,
         "number": _number,
         "similarity": _similarity,
-        "width": _width,
         "breakable": _breakable,
         "markup": Markup,
     }
@@ -58,7 +57,7 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         charts=[_chart(chart, i) for i, chart in enumerate(page.charts)],
-        grids=[(grid, [(row[0], _cells(grid, row)) for row in grid.rows]) for grid in page.grids],
+        grids=[(grid, [_cells(grid, row) for row in grid.rows]) for grid in page.grids],
         matrix=_matrix(page.matrix) if page.matrix and page.matrix.captions else None,
         groups=[("Right", right), ("Wrong", wrong)] if cards else [],
     )
@@ -86,22 +85,24 @@ def _similarity(value: float) -> str:
 
 
 def _cells(grid: Grid, row: tuple[str, ...]) -> list[dict[str, object]]:
-    """Of each cell of a row but the first its number, its interval, whether it is the best, and how it is styled."""
+    """Of each cell of a row its number, its interval, whether it is the best, and how it is styled."""
     cells = []
-    for head, cell in zip(grid.header[1:], row[1:], strict=True):
+    for column, (head, cell) in enumerate(zip(grid.header, row, strict=True)):
         best = cell.startswith("**") and cell.endswith("**")
         text = cell[2:-2] if best else cell
         number = _WITH_INTERVAL.fullmatch(text)
         value, interval = (number[1], number[2]) if number else (text, "")
-        styles = [_width(value)] if value[:1].isalpha() else []
-        if CHANCE in (head, *row[:2]) or value.endswith(GUESSED):
-            styles.append("pale")
-        cells.append({"value": value, "interval": interval, "best": best, "style": " ".join(styles)})
+        named = value == CHANCE if column == 0 else CHANCE in (head, *row[:2])
+        pale = "pale" if named or value.endswith(GUESSED) else ""
+        width = _width(value) if column == 0 or value[:1].isalpha() else ""
+        style = " ".join(filter(None, (width, pale)))
+        cells.append({"value": value, "interval": interval, "best": best, "style": style})
     return cells
 
 
 def _width(text: str) -> str:
-    return "words" if len(text) > _WORDS else "name" if len(text) > _NAME else "word"
+    """How words are broken into lines: not at all where they are few."""
+    return "words" if len(text) > _WORDS else "name" if len(text) > _NAME else "word" if len(text) > _WORD else ""
 
 
 def _breakable(text: str) -> Markup:
