@@ -27,3 +27,15 @@ def mean_of(measured: Sequence[tuple[float, Interval | None]]) -> tuple[float, f
     below = math.hypot(*(value - low for value, low, _ in known)) / len(known)
     above = math.hypot(*(high - value for value, _, high in known)) / len(known)
     return mean, mean - below, mean + above
+
+
+def difference_of(
+    one: tuple[float, Interval | None], other: tuple[float, Interval | None]
+) -> tuple[float, float, float]:
+    """Of two independent values with their intervals the difference, and its interval: NaN where one is not known."""
+    difference = one[0] - other[0]
+    if one[1] is None or other[1] is None:
+        return difference, math.nan, math.nan
+    below = math.hypot(one[0] - one[1][0], other[1][1] - other[0])
+    above = math.hypot(one[1][1] - one[0], other[0] - other[1][0])
+    return difference, difference - below, difference + above

@@ -56,9 +56,13 @@ def each_once(own: Mapping[Key, Entry]) -> list[Key]:
 
 def plainness(entry: Entry) -> tuple[object, ...]:
     """Lowest of what stands for a data set: without a variant, of ``test``, in English, told of nothing besides."""
-    split = entry.result.split
-    order = _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
+    order = split_order(entry.result.split)
     return bool(entry.variant), order, entry.result.language != "en", len(entry.result.options)
+
+
+def split_order(split: str) -> int:
+    """Lowest of ``test``, which stands for a data set before others."""
+    return _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
 
 
 def best(entries: Sequence[Entry], most: int, *, besides: str | None = None) -> list[Entry]:

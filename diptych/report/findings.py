@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.report.averages import in_common
+from diptych.report.averages import difference_of, in_common
 from diptych.report.choosing import by_data, each_once, models, plainness
 from diptych.report.collected import Entry
 from diptych.report.marks import Bar, Line, Point
@@ -156,10 +156,4 @@ def _difference(data: str, a: Entry, b: Entry) -> Bar:
     """Image by image where both are accuracies of the same images, else as if the two were independent."""
     if a.metric == "acc1" and b.metric == "lp_acc1" and (paired := compared(a, b)):
         return Bar(data, paired.difference, *paired.interval)
-    difference = a.value - b.value
-    if a.interval is None or b.interval is None:
-        return Bar(data, difference)
-    # Half-widths of independent quantities add as squares; each side by itself, as intervals of shares are not even.
-    below = math.hypot(a.value - a.interval[0], b.interval[1] - b.value)
-    above = math.hypot(a.interval[1] - a.value, b.value - b.interval[0])
-    return Bar(data, difference, difference - below, difference + above)
+    return Bar(data, *difference_of((a.value, a.interval), (b.value, b.interval)))

@@ -16,6 +16,7 @@ from diptych.report.drawable import COLUMN, SQUARE, WIDE, Drawing, Family, file_
 from diptych.report.labels import legend_height
 from diptych.report.marks import Bar
 from diptych.report.shift import Shift
+from diptych.report.shift_table import left_out
 
 _SHORT = 18  # letters of a name that finds room beside a point
 _NAMED_DATA = 4  # more data sets than these are counted
@@ -200,17 +201,24 @@ def reliability(entries: Sequence[Entry]) -> Iterator[Drawing]:
 
 def under_shift(entries: Sequence[Entry], asked: Shift) -> Iterator[Drawing]:
     """Accuracy under shift over that without, of each model and kind of classifier."""
-    if points := shift.points(entries, asked):
-        line = shift.line(points, asked)
-        yield Drawing(
-            "under-shift",
-            f"Under shift from {asked.group.source}",
-            f"Both axes are logits; lines are {PERCENT} intervals. Dashed: nothing is lost"
-            f"{'; solid: the fit over the baselines' if line else '. No baselines were named'}. {_NAMES}",
-            "; ".join(f"{p.name}, {p.group}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
-            partial(point_plots.robustness, points=points, fit=line),
-            SQUARE,
-        )
+    known, _ = shift.pairs(entries, asked)
+    means = shift.means(known)
+    if not means.points:
+        return
+    line = shift.line(means, asked)
+    over = {kind: ", ".join(one.dataset for one in sets) for kind, sets in means.sets.items()}
+    of = next(iter(over.values())) if len(set(over.values())) == 1 else "; ".join(f"{k}: {v}" for k, v in over.items())
+    left = "".join(f" In no mean: {one}." for one in left_out(means.left))
+    yield Drawing(
+        "under-shift",
+        f"Under shift from {asked.group.source}",
+        f"Means over {of}, with {PERCENT} intervals as lines. Both axes are logits. Dashed: nothing is lost"
+        f"{'; solid: the fit over the baselines' if line else '' if asked.baselines else '. No baselines were named'}. "
+        f"{_NAMES}{left}",
+        "; ".join(f"{p.name}, {p.group}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in means.points),
+        partial(point_plots.robustness, points=means.points, fit=line),
+        SQUARE,
+    )
 
 
 def _over(data: Sequence[str]) -> str:
