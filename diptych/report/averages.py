@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from diptych.evaluation.result import Interval
 from diptych.report.choosing import each_once
 from diptych.report.collected import Entry
 
+Key = TypeVar("Key")
 
-def in_common(table: dict[str, dict[str, Entry]]) -> list[str]:
-    """The data sets that all models have, in the order of the first, each once: in its plainest form."""
+
+def in_common(table: Mapping[str, Mapping[Key, Entry]]) -> list[Key]:
+    """The keys of data sets that all models have, in the order of the first, each once: in its plainest form."""
     first = next(iter(table.values()), {})
-    return each_once({data: entry for data, entry in first.items() if all(data in own for own in table.values())})
+    common = {key: entry for key, entry in first.items() if all(key in own for own in table.values())}
+    return each_once(common, [entry for own in table.values() for entry in own.values()])
 
 
 def mean_of(measured: Sequence[tuple[float, Interval | None]]) -> tuple[float, float, float]:

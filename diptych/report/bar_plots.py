@@ -20,12 +20,13 @@ from diptych.report.marks import DASHED, Bar, Line
 _BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # of a number, so that no line goes through it
 _HOLLOW: dict[str, Any] = {"linestyle": "none", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.5}
 _WIDEST = 30  # letters in a line of the name of a bar
+_LEAST = 0.01  # examples a class, fewer than which are not told apart: all is extrapolated there
 _FEWEST = 2.0**-4  # examples a class at which the axis begins at the latest
 
 
-def differences(axes: Axes, bars: Sequence[Bar]) -> None:
-    """Horizontal bars of differences of accuracy, the largest on top (paper, figure 5)."""
-    ordered = sorted(bars, key=lambda bar: bar.value)
+def differences(axes: Axes, bars: Sequence[Bar], *, of: str = "accuracy") -> None:
+    """Horizontal bars of differences of a metric, the largest on top (paper, figure 5)."""
+    ordered = sorted(bars, key=lambda bar: (bar.value, bar.name))
     for place, bar in enumerate(ordered):
         axes.barh(place, bar.value, color=ACCENT if bar.value >= 0 else SECOND, height=0.7)
         if math.isfinite(bar.low) and math.isfinite(bar.high):
@@ -48,7 +49,7 @@ def differences(axes: Axes, bars: Sequence[Bar]) -> None:
     axes.margins(x=0.18)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.02) if low < 0 else low, max(high, 0.02) if high > 0 else high)  # ticks are whole points
-    axes.set_xlabel("zero-shot less linear probe, points of accuracy")
+    axes.set_xlabel(f"zero-shot less linear probe, points of {of}")
 
 
 def few_shot(axes: Axes, lines: Sequence[Line], *, up: str, chance: float = math.nan) -> None:
@@ -86,7 +87,8 @@ def few_shot(axes: Axes, lines: Sequence[Line], *, up: str, chance: float = math
 def shots_to_match(axes: Axes, bars: Sequence[Bar]) -> None:
     """Horizontal bars of the examples a class that a probe needs to match zero-shot, on a logarithmic axis.
 
-    Infinite: never reached. Lines are the median and the mean of the others (paper, figure 7).
+    Infinite: never reached. Hatched: extrapolated. Thin lines are the draws; upright ones are the median and the mean
+    of what is reached (paper, figure 7).
     """
     ordered = sorted(bars, key=lambda bar: -bar.value)
     known = [bar.value for bar in ordered if math.isfinite(bar.value)]
@@ -95,11 +97,17 @@ def shots_to_match(axes: Axes, bars: Sequence[Bar]) -> None:
     for place, bar in enumerate(ordered):
         reached = math.isfinite(bar.value)
         shown = min(max(bar.value, start), end)
-        axes.barh(place, shown - start, left=start, color=ACCENT if reached else RULE, height=0.7)
+        look_of: dict[str, Any] = {"color": ACCENT if reached else RULE}
+        if bar.extrapolated:
+            look_of = {"facecolor": PAPER, "edgecolor": ACCENT, "hatch": "////", "linewidth": 0}
+        axes.barh(place, shown - start, left=start, height=0.7, **look_of)
+        around = [min(max(limit, start), end) for limit in (bar.low, bar.high) if not math.isnan(limit)]
+        if reached and around:
+            axes.plot(around, [place, place], color=INK, linewidth=1.2)
         told = _examples(bar.value) if reached else "more than there are"
         axes.annotate(
             told,
-            (shown if reached else start, place),
+            (max([shown, *around]) if reached else start, place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
@@ -144,4 +152,6 @@ def _rows(axes: Axes, bars: Sequence[Bar]) -> None:
 
 
 def _examples(value: float) -> str:
+    if value < _LEAST:
+        return f"< {_LEAST:g}"
     return f"{value:.{1 if value >= 1 else 2}f}" if value >= 0.095 else f"{value:.1g}"

@@ -18,6 +18,12 @@ def shown(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else "–"
 
 
+def with_interval(value: float, interval: Interval | None, mark: str = "") -> str:
+    """A fraction in per cent, with its interval where that is known, and with a mark."""
+    known = interval is not None and all(map(math.isfinite, interval))
+    return shown(value) + mark + (f" ({shown(interval[0])} to {shown(interval[1])})" if interval and known else "")
+
+
 def signed(difference: float) -> str:
     """A difference of fractions in points, with its sign."""
     return with_minus(f"{100 * difference:+z.1f}")
@@ -39,8 +45,8 @@ def measured(result: Result, metric: str) -> str:
     if metric not in result.metrics:
         return ""
     interval = result.intervals.get(metric)
-    number = shown(result.metrics[metric]) + MARK * bool(result.remarks) + GUESSED * may_be_guessed(result, metric)
-    return number + (f" ({shown(interval[0])} to {shown(interval[1])})" if interval else "")
+    marks = MARK * bool(result.remarks) + GUESSED * may_be_guessed(result, metric)
+    return with_interval(result.metrics[metric], interval, marks)
 
 
 def may_be_guessed(result: Result, metric: str) -> bool:

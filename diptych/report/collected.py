@@ -13,7 +13,7 @@ from diptych.evaluation.result import Columns, Interval, Result, read_prediction
 from diptych.progress import say
 from diptych.report.answers import Answers, TextAnswers, answers_of, text_answers_of
 from diptych.report.naming import images, names, splits, variants
-from diptych.report.soundness import sound
+from diptych.report.soundness import HEADLINES, sound
 
 PUBLISHED = {
     "zeroshot_classification": "zero-shot",
@@ -24,7 +24,6 @@ PUBLISHED = {
     "supervised_adaptation": "supervised adaptation",
     "nearest_neighbours": "nearest neighbours",
 }
-_HEADLINES = {"zeroshot_retrieval": "text_retrieval_recall@1", "linear_probe": "lp_acc1"}
 _ANSWERING = (
     "zero-shot",
     "retrieval",
@@ -66,7 +65,7 @@ class Entry:
     @property
     def metric(self) -> str:
         """The name of the metric that the data set is known by; of results of CLIP_benchmark the usual one."""
-        metric = self.result.metric or _HEADLINES.get(self.result.task, "acc1")
+        metric = self.result.metric or HEADLINES.get(self.result.task, "acc1")
         return metric if metric in self.result.metrics else next(iter(self.result.metrics), "")
 
     @property

@@ -10,12 +10,13 @@ DASHED = (0, (4, 3))
 
 @dataclass(frozen=True)
 class Bar:
-    """A value of a data set with its interval; NaN where none is known."""
+    """A value of a data set with its interval; NaN where none is known. ``extrapolated``: beyond what was tried."""
 
     name: str
     value: float
     low: float = math.nan
     high: float = math.nan
+    extrapolated: bool = False
 
 
 @dataclass(frozen=True)

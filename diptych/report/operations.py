@@ -9,17 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from diptych.report.averages import in_common, mean_of
-from diptych.report.choosing import by_data
 from diptych.report.collected import Entry
 from diptych.report.marks import Line, Point
 from diptych.report.pairing import ZERO_SHOT
+from diptych.report.quantities import Measure, by_measure, titled
 
 
-def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Point], list[str]]:
+def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Point], list[Measure]]:
     """A point a model: the mean of its metrics over the data sets that all models of the task have, with its interval
     as if these were independent, over the operations of an image; the groups are families, by how names begin.
 
-    And which data sets these are. Neither where there is no model to compare with.
+    And which these are, by what they are measured. Neither where there is no model to compare with.
     """
     found = _with_operations(entries, task)
     common = in_common(found)
@@ -32,9 +32,11 @@ def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Poi
     return points, common
 
 
-def error_over_compute(entries: Sequence[Entry]) -> tuple[list[Line], list[Point], tuple[float, float, float]] | None:
+def error_over_compute(
+    entries: Sequence[Entry],
+) -> tuple[list[Line], list[Point], tuple[float, float, float], list[Measure]] | None:
     """Zero-shot errors over the operations of an image: of each data set that all models have, and their mean; and the
-    line through the logarithms: power, logarithm of the factor, and r squared.
+    line through the logarithms: power, logarithm of the factor, and r squared; and what is measured of these data.
 
     None of fewer than three numbers of operations, or where a model makes no error.
     """
@@ -48,20 +50,21 @@ def error_over_compute(entries: Sequence[Entry]) -> tuple[list[Line], list[Point
     means_M = errors_MT.mean(axis=1)
     power, factor = np.polyfit(np.log(x), np.log(means_M), 1)
     r = np.corrcoef(np.log(x), np.log(means_M))[0, 1] if means_M.std() > 0 else 0.0
+    names = titled(common)
     lines = [
-        Line(data, tuple(x), tuple(errors_MT[:, number].tolist()))
+        Line(names[data], tuple(x), tuple(errors_MT[:, number].tolist()))
         for number, data in enumerate(common)
         if (errors_MT[:, number] > 0).all()
     ]
     points = [Point(model, at, mean) for model, at, mean in zip(ordered, x, means_M.tolist(), strict=True)]
-    return lines, points, (float(power), float(factor), float(r**2))
+    return lines, points, (float(power), float(factor), float(r**2)), common
 
 
-def _with_operations(entries: Sequence[Entry], task: str) -> dict[str, dict[str, Entry]]:
-    return {model: own for model, own in by_data(entries, task).items() if math.isfinite(_operations(own))}
+def _with_operations(entries: Sequence[Entry], task: str) -> dict[str, dict[Measure, Entry]]:
+    return {model: own for model, own in by_measure(entries, task).items() if math.isfinite(_operations(own))}
 
 
-def _operations(own: dict[str, Entry]) -> float:
+def _operations(own: dict[Measure, Entry]) -> float:
     """Gigaflops of an image; NaN where they are not known."""
     return next((cost["gflops"] for entry in own.values() if "gflops" in (cost := entry.result.cost)), math.nan)
 

@@ -9,7 +9,7 @@ from diptych.evaluation.intervals import exact
 from diptych.evaluation.result import Interval
 from diptych.evaluation.robustness import Counts, Line, Robustness, effective
 from diptych.report.averages import difference_of
-from diptych.report.cells import PERCENT, gain, shown, signed, with_minus
+from diptych.report.cells import PERCENT, gain, shown, signed, with_interval, with_minus
 from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.shift import LINES, Pair, Shift, fitted, means, pairs, uncounted
@@ -61,14 +61,21 @@ def _row(name: str, pair: Pair, line: Line | None, baselines: Sequence[Counts]) 
     counts, around = pair.counts, pair.in_distribution or _exact(pair.counts)
     loss, low, high = difference_of((counts.source, around), (counts.shifted, pair.interval))
     lost = (gain(loss, (low, high)) if math.isfinite(low) else signed(loss)).replace("+", "")
-    told = [name, pair.kind, counts.model, _with(counts.source, around), _with(counts.shifted, pair.interval), lost]
+    told = [
+        name,
+        pair.kind,
+        counts.model,
+        with_interval(counts.source, around),
+        with_interval(counts.shifted, pair.interval),
+        lost,
+    ]
     if line is None:
         return (*told, "", "", "")
     if any(counts is one for one in baselines):
         return (*told, shown(line(counts.source)), "baseline", "")
     found = effective(counts, line)
     above = gain(found.effective, found.effective_interval)
-    return (*told, _with(found.expected, found.expected_interval), above, _closed(found))
+    return (*told, with_interval(found.expected, found.expected_interval), above, _closed(found))
 
 
 def _closed(found: Robustness) -> str:
@@ -77,10 +84,6 @@ def _closed(found: Robustness) -> str:
         return "no sure gap"
     share, low, high = (with_minus(f"{100 * one:z.0f}") for one in (found.closed, *found.closed_interval))
     return f"{share} % ({low} to {high})"
-
-
-def _with(value: float, interval: Interval | None) -> str:
-    return shown(value) + (f" ({shown(interval[0])} to {shown(interval[1])})" if interval else "")
 
 
 def _exact(counts: Counts) -> Interval | None:

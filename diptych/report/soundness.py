@@ -16,15 +16,23 @@ from diptych.errors import ConfigError, DataError
 from diptych.evaluation.result import Result
 from diptych.printable import printable
 
+HEADLINES = {"zeroshot_retrieval": "text_retrieval_recall@1", "linear_probe": "lp_acc1"}
+"""What results are known by that do not say it, if not by ``acc1``."""
+
 
 def sound(result: Result) -> tuple[Result, list[str]]:
     """The result without what cannot be relied on, and what that was; texts are such as can be shown. Raises DataError
-    where no metric is left."""
+    where the metric that it is known by is none, or no metric is left."""
     problems = []
     texts: dict[str, Any] = {"remarks": tuple(printable(remark, lines=False) for remark in result.remarks)}
     for own in fields(result):
         if isinstance(text := getattr(result, own.name), str):
             texts[own.name] = printable(text, lines=False)
+    own = result.metric or HEADLINES.get(result.task, "acc1")
+    if not math.isfinite(result.metrics.get(own, 0.0)) or (result.metric and own not in result.metrics):
+        raise DataError(
+            f"{printable(own, lines=False)}, which it is known by, is no finite number, so nothing is told of it"
+        )
     metrics = {printable(name, lines=False): value for name, value in result.metrics.items() if math.isfinite(value)}
     if unknown := [name for name, value in result.metrics.items() if not math.isfinite(value)]:
         problems.append(f"without {', '.join(unknown)}, not finite")
@@ -55,11 +63,23 @@ class _Match:
 
 
 @dataclass(frozen=True)
+class _Full:
+    examples: float
+    accuracy: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.examples < math.inf and 0 <= self.accuracy <= 1):
+            raise DataError(f"{self.examples} examples a class cannot give an accuracy of {self.accuracy}")
+
+
+@dataclass(frozen=True)
 class _Curve:
     shots: tuple[int, ...]
     accuracies: tuple[tuple[float, ...], ...]
     zero_shot: float | None = None
     shots_to_match: _Match | None = None
+    full: _Full | None = None
+    classes_short_of_examples: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.shots) != len(self.accuracies) or len(set(self.shots)) < len(self.shots):

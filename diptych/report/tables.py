@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from diptych.report.cells import MARK, PERCENT, bold, chance, guessing, may_be_guessed, measured, shown
-from diptych.report.choosing import each_once, models
+from diptych.report.averages import mean_of
+from diptych.report.cells import MARK, PERCENT, bold, chance, guessing, may_be_guessed, measured, with_interval
+from diptych.report.choosing import each_once, models, of_several_data, place_in_means
 from diptych.report.collected import PUBLISHED, Entry
 from diptych.report.contents import CHANCE, GUESSED, Grid
+from diptych.report.quantities import over_draws
 
+_NONE = (0.0, math.nan, math.nan)
 _LISTED = 8  # rows in a remark
 COLUMNS = 8  # more models than these are rows
 _NOTE = f"In per cent, with {PERCENT} intervals. In bold the best of a {{}}, and what lies within its interval."
@@ -22,7 +25,8 @@ def results(entries: Sequence[Entry]) -> list[Grid]:
     """One table, a column a model; of many models one a task, a row a model and a column a data set."""
     if len(models(entries)) <= COLUMNS:
         header, rows = comparison(entries)
-        told, note = tuple(tuple(row) for row in rows), _NOTE.format("row") + _NOTE_ON_CHANCE * (CHANCE in header)
+        told = tuple(tuple(row) for row in rows)
+        note = _NOTE.format("row") + _NOTE_ON_CHANCE * (CHANCE in header) + _on_draws(entries)
         return [Grid("All results", tuple(header), told, note, tuple(remarks(entries)))]
     return [_of_task(task, [entry for entry in entries if entry.task == task]) for task in _tasks(entries)]
 
@@ -39,10 +43,10 @@ def comparison(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
         found = _cells(entries, task)
         for (data, metric), own in found:
             rows.append([data, task, metric, guessing(_chance(own)), *_marked([own.get(name) for name in names])])
-        if once := _averaged(found, names)[0]:
-            means = [sum(own[name].value for own in once) / len(once) for name in names]
-            told = [bold(shown(mean), mean == max(means) and len(names) > 1) for mean in means]
-            rows.append([_mean_of(once), task, "", guessing(_mean_chance(once)), *told])
+        if once := _averaged(found, names):
+            means = [mean_of([(own[name].value, own[name].interval) for own in once]) for name in names]
+            known = _mean_chance(once)
+            rows.append([_mean_of(once), task, "", guessing(known), *_means_told(means, known)])
     header = ["data", "task", "metric", CHANCE, *names]
     if not any(row[3] for row in rows):
         header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
@@ -61,22 +65,15 @@ def _cells(entries: Sequence[Entry], task: str) -> _Cells:
     return sorted(found.items(), key=lambda item: item[0])
 
 
-def _averaged(found: _Cells, names: Sequence[str]) -> tuple[list[dict[str, Entry]], list[str]]:
-    """What a mean is over: the data sets that all these models have, each once. And which rows of these it is without.
+def _averaged(found: _Cells, names: Sequence[str]) -> list[dict[str, Entry]]:
+    """What a mean is over: the data sets that all these models have, each once. None of fewer than two."""
+    kept = _once(found, names)
+    return [own for key, own in found if key in kept] if len(kept) > 1 else []
 
-    Neither of fewer than two.
-    """
+
+def _once(found: _Cells, names: Sequence[str]) -> list[tuple[str, str]]:
     common = {key: own[names[0]] for key, own in found if len(own) == len(names)}
-    kept = each_once(common)
-    if len(kept) < 2:
-        return [], []
-    data = {(common[key].result.dataset, common[key].images) for key in kept}
-    left = [
-        key[0]
-        for key, own in found
-        if key not in kept and any((entry.result.dataset, entry.images) in data for entry in own.values())
-    ]
-    return [own for key, own in found if key in kept], left
+    return each_once(common, [entry for _, own in found for entry in own.values()])
 
 
 def _chance(own: dict[str, Entry]) -> list[float]:
@@ -94,25 +91,49 @@ def _mean_of(once: Sequence[object]) -> str:
     return f"mean of {len(once)} data sets"
 
 
+def _means_told(means: Sequence[tuple[float, float, float]], guessed: Sequence[float]) -> list[str]:
+    """In bold the best of several and what lies within its interval; none where an interval is not known, or that may
+    be guessed."""
+    best = max(means, key=lambda one: one[0])
+    least, chance = (best[1] if len(means) > 1 else math.inf), max(guessed, default=-math.inf)
+    return [
+        bold(with_interval(mean, (low, high), GUESSED * (low <= chance)), mean >= least and not low <= chance)
+        for mean, low, high in means
+    ]
+
+
 def _of_task(task: str, entries: Sequence[Entry]) -> Grid:
     """A row a model, the best mean first, and a column a data set; their mean where all models have several. The first
     row is what guessing gives, where a result knows it."""
     names, found = models(entries), _cells(entries, task)
-    once, _ = _averaged(found, names)
-    means = {name: sum(own[name].value for own in once) / max(1, len(once)) for name in names}
-    ordered = sorted(names, key=lambda name: -means[name])
+    once = _averaged(found, names)
+    means = {
+        name: mean_of([(own[name].value, own[name].interval) for own in once]) if once else _NONE for name in names
+    }
+    ordered = sorted(names, key=lambda name: -means[name][0])
     told = [_marked([own.get(name) for name in ordered]) for _, own in found]
     metrics = list(dict.fromkeys(metric for (_, metric), _ in found))
     header = ["model", *(data if len(metrics) == 1 else f"{data}, {metric}" for (data, metric), _ in found)]
     if once:
         header.append(_mean_of(once))
-        told.append([bold(shown(means[name]), means[name] == max(means.values())) for name in ordered])
+        told.append(_means_told([means[name] for name in ordered], _mean_chance(once)))
     rows = tuple((name, *cells) for name, *cells in zip(ordered, *told, strict=True))
     note = (f"{metrics[0]}. " if len(metrics) == 1 else "") + _NOTE.format("column")
     guessed = [guessing(_chance(own)) for _, own in found] + ([guessing(_mean_chance(once))] if once else [])
     if any(guessed):
         rows, note = ((CHANCE, *guessed), *rows), note + _NOTE_ON_CHANCE
+    note += _on_draws(entries)
     return Grid(task[:1].upper() + task[1:], tuple(header), rows, note, tuple(remarks(entries)))
+
+
+def _on_draws(entries: Sequence[Entry]) -> str:
+    """What intervals are over, where that is not the same of all."""
+    if not any(over_draws(entry.metric) for entry in entries):
+        return ""
+    return (
+        " Intervals of few-shot and few-shot cache are over draws of the examples, on the same images; all others "
+        "are over images."
+    )
 
 
 def _tasks(entries: Sequence[Entry]) -> list[str]:
@@ -135,13 +156,36 @@ def on_marks(entries: Sequence[Entry], metrics: Sequence[str] = ()) -> tuple[str
 
 
 def _left_out(entries: Sequence[Entry]) -> list[str]:
-    """Which rows are in no mean, because another one of their data set is."""
-    names, left = models(entries), {}
+    """Which rows are in no mean: because another one of their data set is; or because nothing tells which of several
+    data of one name is meant."""
+    names, told = models(entries), {}
     for task in _tasks(entries):
-        own = names if len(names) <= COLUMNS else models([entry for entry in entries if entry.task == task])
-        left |= dict.fromkeys(_averaged(_cells(entries, task), own)[1])
-    more = f" and {len(left) - _LISTED} more" if len(left) > _LISTED else ""
-    return [f"A mean counts each data set once, and leaves out {', '.join([*left][:_LISTED])}{more}."] if left else []
+        there = [entry for entry in entries if entry.task == task]
+        found = _cells(there, task)
+        kept = _once(found, names if len(names) <= COLUMNS else models(there))
+        known, unclear = {own.result.dataset for own in there}, of_several_data(there)
+        if len(known) < 2:
+            continue
+        once = {entry.result.dataset for key, own in found if key in kept for entry in own.values()}
+        other = [key[0] for key, own in found if key not in kept and _any(own).result.dataset in once]
+        doubted = [key[0] for key, own in found if place_in_means(_any(own)) in unclear and key[0] not in other]
+        if len(kept) > 1 and other:
+            told.setdefault(f"leaves out {_listed(other)}, as another result on the same data set is in it", []).append(
+                task
+            )
+        if doubted:
+            why = "as these are other data of one name, and nothing tells which are meant: report them apart"
+            told.setdefault(f"leaves out {_listed(doubted)}, {why}", []).append(task)
+    return [f"The mean of {', '.join(tasks)} counts each data set once, and {one}." for one, tasks in told.items()]
+
+
+def _any(own: Mapping[str, Entry]) -> Entry:
+    return next(iter(own.values()))
+
+
+def _listed(names: Sequence[str]) -> str:
+    names = list(dict.fromkeys(names))
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def as_csv(entries: Sequence[Entry]) -> str:
@@ -150,7 +194,7 @@ def as_csv(entries: Sequence[Entry]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     head = ["model", "pretrained", "dataset", "variant", "split", "language", "task", "metric", "value", "low", "high"]
-    writer.writerow([*head, "chance", "samples", "precision", "headline", "remarks", "options"])
+    writer.writerow([*head, "chance", "samples", "precision", "headline", "remarks", "options", "interval over"])
     written = set()
     for entry in entries:
         result = entry.result
@@ -164,7 +208,8 @@ def as_csv(entries: Sequence[Entry]) -> str:
             row = (*about, *numbers, *last)
             if (entry.data, row) not in written:
                 written.add((entry.data, row))
-                writer.writerow([*row, options])
+                over = ("draws" if over_draws(metric) else "images") if metric in result.intervals else ""
+                writer.writerow([*row, options, over])
     return buffer.getvalue()
 
 

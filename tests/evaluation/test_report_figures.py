@@ -119,12 +119,12 @@ def few_shot(data: str, chance: float | None) -> Entry:
 
 def test_few_shot_curves_have_the_mean_chance_of_their_data() -> None:
     found = [few_shot("cats", 0.25), few_shot("dogs", 0.05)]
-    assert findings.few_shot_chance(found, ["cats", "dogs"]) == pytest.approx(0.15)
+    assert findings.few_shot_chance(found, [("cats", "acc1"), ("dogs", "acc1")]) == pytest.approx(0.15)
     (drawing,) = (one for one in suite.drawings(found) if one.name == "few-shot")
     assert "dotted line is chance" in drawing.note
     assert ">chance<" in as_svg(drawing.draw, drawing.size, title="", note="")
     unknown = [*found, few_shot("cars", None)]
-    assert math.isnan(findings.few_shot_chance(unknown, ["cats", "cars"]))
+    assert math.isnan(findings.few_shot_chance(unknown, [("cats", "acc1"), ("cars", "acc1")]))
     (drawing,) = (one for one in suite.drawings(unknown) if one.name == "few-shot")
     assert ">chance<" not in as_svg(drawing.draw, drawing.size, title="", note="")
 
@@ -140,7 +140,8 @@ def shifted(model: str, data: str, **told: Any) -> Result:
 
 def test_points_under_shift_have_the_interval_of_their_kind() -> None:
     entries = [Entry("a", shifted("a", data, own_prompts=True)) for data in ("sketches", "paintings")]
-    named, own = shift.points(entries, shift.asked(entries, None, (), ()))
+    known, _ = shift.pairs(entries, shift.asked(entries, None, (), ()))
+    named, own = shift.means(known).points
     assert (named.group, named.y, named.low, named.high) == (
         "zero-shot",
         0.5,
@@ -175,7 +176,8 @@ def test_what_a_damaged_result_says_of_a_shift_costs_that(
     assert "without its accuracy under shift" in line
     assert reason in line
     entries = collect([folder])
-    assert [point.name for point in shift.points(entries, shift.asked(entries, None, (), ()))] == ["a"]
+    known, _ = shift.pairs(entries, shift.asked(entries, None, (), ()))
+    assert [point.name for point in shift.means(known).points] == ["a"]
 
 
 def test_accuracies_under_shift_are_shares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def test_chance_stands_beside_the_numbers_and_what_may_be_guessed_is_marked_and_
     # The best of cats is no better than guessing, nor is what is surely worse.
     assert cats[3:] == ["25.0", "29.0‡ (24.0 to 34.0)", "26.0‡ (21.0 to 31.0)", "10.0‡ (5.0 to 15.0)"]
     assert dogs[3:] == ["25.0", "31.0 (26.0 to 36.0)", "27.0‡ (22.0 to 32.0)", "**50.0 (49.0 to 51.0)**"]
-    assert mean[3:] == ["25.0", "**30.0**", "26.5", "**30.0**"]
+    assert mean[3:] == ["25.0", "**30.0 (26.5 to 33.5)**", "26.5‡ (23.0 to 30.0)", "**30.0 (27.5 to 32.5)**"]
     assert [remark[0] for remark in tables.remarks(found)] == ["‡"]
     assert tables.remarks([zero_shot("a", "cats", 0.9)]) == []
 

@@ -212,12 +212,12 @@ def test_without_predictions_the_numbers_stand(
 def test_zero_shot_and_probe_are_compared_image_by_image_where_both_kept_their_answers(tmp_path: Path) -> None:
     zero_shot().save(tmp_path / "zero.json")
     probe().save(tmp_path / "probe.json")
-    (bar,) = findings.zero_shot_less_probe(collect([tmp_path]))["good", "good"]
+    (bar,) = findings.zero_shot_less_probe(collect([tmp_path]))["good", "good"].values()
     # Ten images tell the two apart, all in favour of the probe: as independent shares they might as well be equal.
     assert bar.value == pytest.approx(-0.1)
     assert -0.2 < bar.low < bar.high < 0
     (tmp_path / "probe.parquet").unlink()
-    (bar,) = findings.zero_shot_less_probe(collect([tmp_path]))["good", "good"]
+    (bar,) = findings.zero_shot_less_probe(collect([tmp_path]))["good", "good"].values()
     assert bar.high > 0
 
 
@@ -312,8 +312,8 @@ def test_of_many_models_each_is_a_row_and_the_best_are_drawn(tmp_path: Path) -> 
     assert grid.note.startswith("acc1. ")
     assert [row[0] for row in grid.rows] == [f"m{number:02}" for number in range(14, -1, -1)]
     assert grid.rows[0][1].startswith("**44.0")
-    assert grid.rows[0][3] == "**44.0**"
-    assert not grid.rows[1][3].startswith("**")
+    assert grid.rows[0][3] == "**44.0 (39.8 to 62.4)**"
+    assert not grid.rows[-1][3].startswith("**")
     assert sorted(models(best(entries, 12))) == [f"m{number:02}" for number in range(3, 15)]
     drawn = suite.drawings(entries)
     assert sum(drawing.name.startswith("reliability") for drawing in drawn) == 12

@@ -16,7 +16,7 @@ from scipy.stats import pearsonr
 from diptych.cli.main import main
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import findings, grids, pairing, point_plots, shift, shift_table, suite, tables
+from diptych.report import findings, grids, matching, pairing, point_plots, shift, shift_table, suite, tables
 from diptych.report.choosing import model_named, models
 from diptych.report.collected import Entry, collect
 from diptych.report.drawing import styled
@@ -56,17 +56,23 @@ def test_the_table_marks_the_best_and_means_what_all_have(folder: Path) -> None:
     assert cells["dogs", "zero-shot"] == ["40.0 (37.0 to 44.0)", "**60.0 (57.0 to 64.0)**", ""]
     assert cells["cars", "zero-shot"][1:] == ["", ""]
     alone = [entry for entry in collect([folder]) if entry.model in ("a", "b") and entry.task == "zero-shot"]
-    assert tables.comparison(alone)[1][-1] == ["mean of 2 data sets", "zero-shot", "", "**60.0**", "55.0"]
+    assert tables.comparison(alone)[1][-1] == [
+        "mean of 2 data sets",
+        "zero-shot",
+        "",
+        "**60.0 (57.9 to 62.8)**",
+        "55.0 (52.9 to 57.8)",
+    ]
 
 
 def test_zero_shot_is_set_against_its_own_probe_and_those_of_models_without_a_text_tower(folder: Path) -> None:
     found = findings.zero_shot_less_probe(collect([folder]))
     assert set(found) == {("a", "a"), ("a", "net"), ("b", "net")}
-    bars = {bar.name: bar for bar in found["a", "a"]}
+    bars = {bar.name: bar for bar in found["a", "a"].values()}
     assert bars["dogs"].value == pytest.approx(0.1)
     assert bars["dogs"].low == pytest.approx(0.1 - math.hypot(0.03, 0.04))
     assert bars["dogs"].high == pytest.approx(0.1 + math.hypot(0.04, 0.03))
-    points = findings.zero_shot_against_probe(collect([folder]))
+    points, _ = findings.zero_shot_against_probe(collect([folder]))
     r, low, high = findings.correlation(points)
     assert math.isnan(low), "three points have no interval"
     assert math.isnan(high)
@@ -80,14 +86,14 @@ def test_zero_shot_is_set_against_its_own_probe_and_those_of_models_without_a_te
 
 def test_few_shots_are_averaged_draw_by_draw(folder: Path) -> None:
     (line,), common = findings.few_shot_lines(collect([folder]))
-    assert common == ["cats", "dogs"]
+    assert common == [("cats", "acc1"), ("dogs", "acc1")]
     assert line.x == (1, 4)
     assert line.y == pytest.approx((0.3, 0.7))
     assert line.low == pytest.approx((0.2, 0.6))
     assert line.high == pytest.approx((0.4, 0.8))
     assert line.level == pytest.approx(0.6)
-    (bars,) = findings.examples_to_match(collect([folder])).values()
-    assert {bar.name: bar.value for bar in bars} == {"cats": 3.0, "dogs": math.inf}
+    (bars,) = matching.examples_to_match(collect([folder])).bars.values()
+    assert {bar.name: bar.value for bar in bars.values()} == {"cats": 3.0, "dogs": math.inf}
 
 
 def test_few_shots_that_were_told_otherwise_are_a_line_of_their_own(folder: Path) -> None:
@@ -330,10 +336,13 @@ def test_splits_and_languages_are_one_data_set_in_a_mean_and_all_splits_are_answ
     _, rows = tables.comparison(entries)
     zero_shot = {row[0]: row[3] for row in rows if row[1] == "zero-shot"}
     assert set(zero_shot) == {"cats (test)", "cats (train)", "dogs", "dogs (de)", "mean of 2 data sets"}
-    assert zero_shot["mean of 2 data sets"] == "50.0"
-    assert "leaves out cats (train), dogs (de)." in tables.remarks(entries)[-1]
+    assert zero_shot["mean of 2 data sets"] == "50.0 (47.9 to 52.8)"
+    assert (
+        "mean of zero-shot counts each data set once, and leaves out cats (train), dogs (de), as"
+        in tables.remarks(entries)[-1]
+    )
     assert "1 model on 2 data sets" in suite.page(entries, []).lead
-    assert {bar.name for bar in findings.zero_shot_less_probe(entries)["a", "a"]} == {"cats (test)"}
+    assert {bar.name for bar in findings.zero_shot_less_probe(entries)["a", "a"].values()} == {"cats (test)"}
     said = findings.answers(entries)["a"]
     assert (len(said.right_N), int(said.right_N.sum())) == (400, 210)
 
@@ -376,11 +385,18 @@ def test_under_shift_models_are_measured_against_the_line_of_the_baselines(tmp_p
     rows = {row[2]: row for row in grid.rows}
     assert set(rows) == {"plain", "plain too", "robust"}
     assert rows["plain"][7] == "baseline"
-    assert rows["robust"][:6] == ("sketches", "zero-shot", "robust", "70.0", "65.0", "5.0")
+    assert rows["robust"][:6] == (
+        "sketches",
+        "zero-shot",
+        "robust",
+        "70.0 (67.0 to 74.0)",
+        "65.0 (62.0 to 69.0)",
+        "5.0 (0.0 to 10.0)",
+    )
     logits = [math.log(share / (1 - share)) for share in (0.4, 0.6)]
     x = [math.log(share / (1 - share)) for share in (0.6, 0.8, 0.7)]
     expected = logits[0] + (logits[1] - logits[0]) * (x[2] - x[0]) / (x[1] - x[0])
-    assert float(rows["robust"][6]) == pytest.approx(100 / (1 + math.exp(-expected)), abs=0.1)
+    assert float(rows["robust"][6].partition(" ")[0]) == pytest.approx(100 / (1 + math.exp(-expected)), abs=0.1)
     assert rows["robust"][7].startswith("+")
     drawn = next(drawing for drawing in suite.drawings(entries, asked) if drawing.name == "under-shift")
     assert "the fit over the baselines" in drawn.note
