@@ -189,3 +189,60 @@ def test_the_page_and_the_csv_say_what_intervals_are_over(tmp_path: Path) -> Non
     both = {"metrics": {"fs4_acc1": 0.7, "acc1": 0.3}, "intervals": {"fs4_acc1": (0.6, 0.8), "acc1": (0.2, 0.4)}}
     rows = csv.DictReader(io.StringIO(tables.as_csv([Entry("a", curve("a", "cats", [[0.2], [0.4]], 0.3, **both))])))
     assert {row["metric"]: row["interval over"] for row in rows} == {"fs4_acc1": "draws", "acc1": "images"}
+
+
+def test_options_that_no_row_names_are_named_below(tmp_path: Path) -> None:
+    found = saved(
+        tmp_path,
+        made("a", "cats", 0.5, "linear probe", "lp_acc1", options={"start": "zero-shot", "solver": "scikit-learn"}),
+        made("b", "cats", 0.5, "linear probe", "lp_acc1", options={"start": "zero-shot", "solver": "scikit-learn"}),
+        made("a", "dogs", 0.5, "linear probe", "lp_acc1", options={"start": "zero-shot"}),
+        made("a", "cats", 0.5, options={"ablate_prompts": True, "shifted_from": "dogs"}),
+        made("a", "dogs", 0.5),
+        made("a", "dogs", 0.6, options={"templates": "many"}),
+        made("b", "cars", 0.6, options={"templates": "many"}),
+        made("a", "cars", 0.6, options={"templates": "many"}, metric="roc_auc"),
+        made("b", "cars", 0.6, metric="roc_auc"),
+    )
+    assert [remark for remark in tables.remarks(found) if remark.startswith("With ")] == [
+        "With start=zero-shot: linear probe on cats, dogs.",
+        "With solver=scikit-learn: linear probe on cats.",
+        "With templates=many: zero-shot on cars, acc1.",
+    ]
+    rows = {entry.data for entry in found}
+    assert rows >= {"dogs (templates=many)", "cars (templates=many)"}, "a row that names it needs no line"
+
+
+def captioned(model: str, captions: str, language: str = "en", **options: object) -> Result:
+    told = {"language": language, "options": {"captions": captions, **options}}
+    return made(model, "emoji", 0.5, data_is=f"{captions}{sorted(options)}", **told)
+
+
+def test_what_was_read_is_named_where_it_tells_data_apart(tmp_path: Path) -> None:
+    found = saved(
+        tmp_path,
+        captioned("a", "json.names.de", where="json.base"),
+        captioned("a", "json.names.fr"),
+        made("a", "x", 0.5),
+    )
+    assert {entry.data for entry in found} == {
+        "emoji (captions=json.names.de, where=json.base)",
+        "emoji (captions=json.names.fr)",
+        "x",
+    }
+    assert not any(row[0].startswith("mean of") for row in tables.comparison(found)[1])
+
+
+def test_what_was_read_is_not_named_where_all_read_the_same_up_to_the_language(tmp_path: Path) -> None:
+    found = saved(tmp_path, captioned("a", "json.names.en"), captioned("a", "json.names.de", "de"))
+    assert {entry.data for entry in found} == {"emoji", "emoji (de)"}
+    assert not any("captions" in remark for remark in tables.remarks(found))
+    # One that was read otherwise by a single model tells no rows apart, yet is named.
+    found = saved(tmp_path, captioned("a", "json.title", "de"), captioned("a", "json.names.en"))
+    assert "With captions=json.title: zero-shot on emoji (de)." in tables.remarks(found)
+
+
+def test_results_of_before_stand_beside_those_that_say_what_was_read(tmp_path: Path) -> None:
+    new = captioned("a", "json.names.en")
+    old = Result(**{**vars(new), "model": "b", "options": {}, "fingerprints": {**new.fingerprints, "weights": "b"}})
+    assert [entry.data for entry in saved(tmp_path, new, old)] == ["emoji", "emoji"]
