@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from diptych.evaluation.comparison import Comparison, holm
 from diptych.report import pairing, tables
 from diptych.report.cells import PERCENT, bold, chance, gain, guessing, measured, shown
+from diptych.report.choosing import models
 from diptych.report.collected import Entry
 from diptych.report.contents import CHANCE, Grid
 
@@ -59,7 +60,8 @@ def prompts(entries: Sequence[Entry]) -> Grid | None:
 
 def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
     """Models that classified the same images, two by two, with p-values corrected for their number (Holm)."""
-    found = pairing.paired(entries, reference)
+    met = pairing.paired(entries, reference)
+    found = [(one.entry, one.comparison) for one in met if one.comparison]
     corrected = holm([comparison.p for _, comparison in found])
     first = _only([comparison for _, comparison in found])
     rows = [
@@ -76,11 +78,13 @@ def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None
     ]
     note = (
         f"Points of top-1 accuracy by which a model is ahead of {first or 'another'}, image by image, "
-        f"with {PERCENT} intervals; p is of McNemar's exact test, and then corrected for the number of rows, "
+        f"with {PERCENT} intervals; of few-shot and its cache, points of the share of draws that are right. p is of "
+        "McNemar's exact test, of draws of a bootstrap over images, and then corrected for the number of rows, "
         f"{len(rows)} (Holm). {_IN_BOLD}{_why(first, reference)}"
     )
     header = ("data", "task", "model", *(() if first else ("of",)), "ahead by", "p", "p, corrected", "images")
-    return Grid("Model against model", header, tuple(rows), note) if rows else None
+    remarks = _not_compared(met)
+    return Grid("Model against model", header, tuple(rows), note if rows else "", remarks) if rows or remarks else None
 
 
 def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
@@ -102,7 +106,22 @@ def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | No
     )
     cuts = (f"R@{cut} ahead by" for cut in pairing.CUTS)
     header = ("data", "found", "model", *(() if first else ("of",)), *cuts, "asked by")
-    return Grid("Model against model: retrieval", header, tuple(rows), note) if rows else None
+    doubted = tuple(
+        f"Not compared: retrieval on {entry.data} of {entry.model}, as its predictions are not read: {entry.doubt}."
+        for entry in entries
+        if entry.task == pairing.RETRIEVAL and len(models(entries)) > 1 and entry.doubt
+    )
+    title = "Model against model: retrieval"
+    return Grid(title, header, tuple(rows), note if rows else "", doubted) if rows or doubted else None
+
+
+def _not_compared(met: Sequence[pairing.Paired]) -> tuple[str, ...]:
+    """What is compared with nothing, and why: a line for each reason."""
+    found: dict[str, dict[str, None]] = {}
+    for one in met:
+        if one.why:
+            found.setdefault(one.why, {})[f"{one.entry.task} on {one.entry.data}"] = None
+    return tuple(f"Not compared: {', '.join(places)}, as {why}." for why, places in found.items())
 
 
 def _only(comparisons: Sequence[Comparison]) -> str:

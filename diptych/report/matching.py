@@ -11,7 +11,8 @@ from diptych.evaluation.few_shot import shots_to_match
 from diptych.report.cells import may_be_guessed
 from diptych.report.collected import Entry
 from diptych.report.marks import Bar
-from diptych.report.quantities import Measure, measure, quantity, titled
+from diptych.report.metric_words import quantity
+from diptych.report.quantities import Measure, measure, titled
 
 FEW_SHOT = "few-shot"
 

@@ -13,7 +13,7 @@ from diptych.report.cells import MARK, PERCENT, bold, chance, guessing, may_be_g
 from diptych.report.choosing import each_once, models, of_several_data, place_in_means
 from diptych.report.collected import PUBLISHED, Entry
 from diptych.report.contents import CHANCE, GUESSED, Grid
-from diptych.report.quantities import over_draws
+from diptych.report.metric_words import over_draws
 from diptych.report.told import measuring, option, read, read_alike
 
 _NONE = (0.0, math.nan, math.nan)

@@ -2,17 +2,23 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
 
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import findings, matching, operations, suite, tables
+from diptych.report import findings, grids, matching, operations, suite, tables
 from diptych.report.collected import Entry, collect
 from diptych.report.drawing import as_svg
 
-TASKS = {"zero-shot": "zeroshot_classification", "linear probe": "linear_probe", "few-shot": "few_shot"}
+TASKS = {
+    "zero-shot": "zeroshot_classification",
+    "linear probe": "linear_probe",
+    "few-shot": "few_shot",
+    "retrieval": "zeroshot_retrieval",
+}
 
 
 def made(model: str, data: str, value: float, task: str = "zero-shot", metric: str = "acc1", **more: object) -> Result:
@@ -246,3 +252,109 @@ def test_results_of_before_stand_beside_those_that_say_what_was_read(tmp_path: P
     new = captioned("a", "json.names.en")
     old = Result(**{**vars(new), "model": "b", "options": {}, "fingerprints": {**new.fingerprints, "weights": "b"}})
     assert [entry.data for entry in saved(tmp_path, new, old)] == ["emoji", "emoji"]
+
+
+KEYS = tuple(map(str, range(100)))
+
+
+def answered(model: str, hits: int, task: str, metric: str, *, says: float | None = None, rank: str = "rank") -> Result:
+    ranks = (1,) * hits + (2,) * (100 - hits)
+    told = {"key": KEYS, rank: ranks if rank == "rank" else tuple((own, 1) for own in ranks)}
+    value = hits / 100 if rank == "rank" else (hits / 100 + 1) / 2
+    return made(model, "cats", value if says is None else says, task, metric, predictions=told)
+
+
+TASKS |= {
+    "nearest neighbours": "nearest_neighbours",
+    "supervised adaptation": "supervised_adaptation",
+    "few-shot cache": "few_shot_cache",
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "rank"),
+    [
+        ("nearest neighbours", "knn_acc1", "rank"),
+        ("supervised adaptation", "lp_acc1", "rank"),
+        ("few-shot", "fs16_acc1", "fs16_rank"),
+        ("few-shot cache", "cache16_acc1", "cache16_rank"),
+    ],
+)
+def test_all_classifiers_are_compared_image_by_image(task: str, metric: str, rank: str, tmp_path: Path) -> None:
+    found = saved(tmp_path, *(answered(m, hits, task, metric, rank=rank) for m, hits in (("a", 80), ("b", 60))))
+    grid = grids.pairs(found)
+    assert grid is not None
+    (row,) = grid.rows
+    assert row[:3] == ("cats", task, "b")
+    ahead = "20.0" if rank == "rank" else "10.0"
+    assert row[3].startswith(f"**\N{MINUS SIGN}{ahead} (")
+    assert row[4] == "< 0.001"
+    assert grid.remarks == ()
+
+
+def test_what_is_not_compared_is_told_with_its_reason(tmp_path: Path) -> None:
+    scores = {"key": KEYS, "score": (0.5,) * 100}
+    found = saved(tmp_path, *(made(m, "bits", 0.6, metric="roc_auc", predictions=scores) for m in ("a", "b")))
+    grid = grids.pairs(found)
+    assert grid is not None
+    assert grid.remarks == (
+        "Not compared: zero-shot on bits, as ROC AUC is of the scores of all images together, and not of answers one "
+        "by one.",
+    )
+
+
+@pytest.mark.parametrize("rank", ["rank", "fs16_rank"])
+def test_predictions_that_do_not_give_the_metric_are_not_compared(
+    rank: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, metric = ("zero-shot", "acc1") if rank == "rank" else ("few-shot", "fs16_acc1")
+    wrong = answered("b", 60, task, metric, says=0.31, rank=rank)
+    found = saved(tmp_path, answered("a", 80, task, metric, rank=rank), wrong)
+    grid = grids.pairs(found)
+    assert grid is not None
+    assert grid.rows == ()
+    share = "0.6000" if rank == "rank" else "0.8000"
+    reason = f"{metric} is {share} by them, and 0.3100 in the result"
+    assert reason in grid.remarks[0]
+    assert f"1.json: without its predictions: {reason}" in capsys.readouterr().err
+
+
+def test_predictions_of_the_recall_of_classes_are_looked_at_too(tmp_path: Path) -> None:
+    told = {"key": KEYS, "rank": (1,) * 90 + (2,) * 10, "label": (0,) * 80 + (1,) * 20}
+    right = made("a", "cats", 0.75, metric="mean_per_class_recall", predictions=told)
+    (good,) = saved(tmp_path, right)
+    assert good.answers is not None
+    (bad,) = saved(tmp_path, Result(**{**vars(right), "metrics": {"mean_per_class_recall": 0.9}}))
+    assert bad.answers is None
+
+
+def test_ranks_of_texts_that_do_not_give_their_recall_are_not_compared(tmp_path: Path) -> None:
+    def retrieval(model: str, image_recall: float) -> Result:
+        metrics = {"text_retrieval_recall@1": 0.5, "image_retrieval_recall@1": image_recall}
+        pictures = {"key": ("0", "1"), "rank": (1, 2), "texts": ((0,), (1,))}
+        texts = {"text": ("x", "y"), "images": ((0,), (1,)), "rank": (1, 2)}
+        known = {"metrics": metrics, "samples": 2, "predictions": pictures, "text_predictions": texts}
+        return made(model, "flickr", 0.5, "retrieval", "text_retrieval_recall@1", **known)
+
+    good, bad = saved(tmp_path, retrieval("a", 0.5), retrieval("b", 0.9))
+    assert good.text_answers is not None
+    assert bad.text_answers is None
+    assert bad.answers is not None
+    grid = grids.recalls([good, bad])
+    assert grid is not None
+    assert [row[1] for row in grid.rows] == ["texts"]
+    assert "image_retrieval_recall@1 is 0.5000 by them, and 0.9000 in the result" in grid.remarks[0]
+
+
+def test_their_names_of_data_sets_are_ours(tmp_path: Path) -> None:
+    theirs = {"pretrained": "openai", "task": "zeroshot_classification", "metrics": {"acc1": 0.4}, "language": "en"}
+    for number, name in enumerate(("wds/caltech101", "wds/vtab/caltech101", "their own")):
+        told = {"dataset": name, "model": f"model {number}", **theirs}
+        (tmp_path / f"theirs{number}.json").write_text(json.dumps(told))
+    found = saved(tmp_path, made("ours", "caltech101", 0.5), made("ours", "wds/caltech101", 0.6))
+    assert {entry.model: entry.data for entry in found if entry.model != "ours"} == {
+        "model 0": "caltech101",
+        "model 1": "caltech101",
+        "model 2": "their own",
+    }
+    assert {entry.data for entry in found if entry.model == "ours"} == {"caltech101", "wds/caltech101"}

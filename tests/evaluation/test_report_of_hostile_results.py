@@ -1,6 +1,7 @@
 """Results that are damaged, of another version, made by others or called so as to break something: each costs its own
 line and no other, and no report."""
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from diptych.evaluation.result import Result
 from diptych.report import findings, grids, operations, pairing, suite, tables
 from diptych.report.choosing import best, models
 from diptych.report.collected import collect
+from diptych.report.page import render
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -201,7 +203,11 @@ def test_without_predictions_the_numbers_stand(
     damage(tmp_path / "a.parquet")
     entries = collect([tmp_path])
     names = [drawing.name for drawing in suite.drawings(entries)]
-    assert grids.pairs(entries) is None
+    grid = grids.pairs(entries)
+    assert grid is not None
+    assert grid.rows == ()
+    assert grid.remarks[0].startswith("Not compared: zero-shot on cats, as ")
+    assert grid.remarks[0] in html.unescape(render(suite.page(entries, [])))
     said = capsys.readouterr().err
     assert sum(reason in line for line in said.splitlines()) == 1, said
     assert any(name.startswith("zero-shot-less-probe-") for name in names)
