@@ -19,8 +19,7 @@ from diptych.errors import DataError
 from diptych.evaluation.head import classify
 from diptych.evaluation.tasks import evaluate
 from diptych.progress import say
-from diptych.report.plots import Path as Curve
-from diptych.report.plots import tradeoff_svg
+from diptych.report.mixing import Accuracies, mixtures_svg
 from diptych.training.cards import add_intervals, mixed_card
 from diptych.training.folder import occupied, write_json, write_text
 from diptych.training.head import CLASSIFIER, begin_head, classifier_of
@@ -144,13 +143,14 @@ def _known(path: Path, of: dict[str, Any]) -> dict[float, dict[str, Any]]:
 
 
 def _draw(run: Run, tasks: Tasks, measured: Sequence[dict[str, Any]]) -> None:
-    others = [name for name in tasks.names if name != "validation"]
-    if "validation" not in tasks.names or not others:
-        return
-    labels = [f"{at['alpha']:g}" for at in measured]
-    curves = [Curve(name, [(at["validation"]["acc1"], at[name]["acc1"]) for at in measured], labels) for name in others]
-    along = "alpha from 0, the model before (hollow), to 1, fine-tuned"
-    svg = tradeoff_svg(curves, across="accuracy, validation", up="accuracy, others", along=along)
+    def accuracies(name: str) -> Accuracies:
+        return Accuracies(name, [at[name]["acc1"] for at in measured], [at[name]["interval"] for at in measured])
+
+    svg = mixtures_svg(
+        [at["alpha"] for at in measured],
+        [accuracies(name) for name in tasks.names],
+        against="validation" if "validation" in tasks.names else None,
+    )
     write_text(run.folder / "mixtures.svg", svg)
 
 

@@ -3,19 +3,21 @@ section 3.3 and figure 14)."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from diptych.errors import DataError
 from diptych.evaluation.comparison import Measured, compare
 from diptych.evaluation.result import Columns, Interval
+from diptych.report.answers import Answers, answers_of
+from diptych.report.averages import mean_of
+from diptych.report.cells import gain
 from diptych.report.choosing import models
 from diptych.report.collected import Entry
 from diptych.report.contents import Grid
 from diptych.report.shift import SUPERVISED, ZERO_SHOT, Shift, of_shift
-from diptych.report.shift import grid as under_shift
-from diptych.report.tables import gain, signed
+from diptych.report.shifted_data import data_of, several, titles, variant_of
 
 Difference = tuple[float, Interval]  # of accuracies, with the interval of its 95 %
 
@@ -23,18 +25,14 @@ Difference = tuple[float, Interval]  # of accuracies, with the interval of its 9
 @dataclass(frozen=True)
 class Gain:
     """Over a zero-shot classifier of the source's class names, by one way to adapt: on the source's images, and under
-    shift. None where it is not known."""
+    shift. None where it is not known. ``counts``: in a mean, as no other data have this name."""
 
     name: str
     model: str
     way: str
     source: Difference | None
     shifted: Difference | None
-
-
-def grids(entries: Sequence[Entry], shift: Shift) -> list[Grid]:
-    """All tables on accuracy under shift that the results allow."""
-    return [found for found in (under_shift(entries, shift), grid(entries, shift)) if found]
+    counts: bool = True
 
 
 def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
@@ -53,41 +51,62 @@ def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
 
 
 def gains(entries: Sequence[Entry], shift: Shift) -> Iterator[Gain]:
-    """All that results of ``diptych evaluate --shifted-from`` tell, paired image by image."""
+    """All that results of ``diptych evaluate --shifted-from`` tell, paired image by image, of equal data."""
     source = shift.group.source
+    shifted = [entry for entry in entries if entry.result.dataset in shift.group.shifted]
+    all_of = [e for task in (ZERO_SHOT, SUPERVISED) for e in of_shift(shifted, task, source)]
+    datas, left = titles(data_of(entry) for entry in all_of), several(data_of(entry) for entry in all_of)
     for name in shift.group.shifted:
-        for model in models(entries):
-            own = [entry for entry in entries if entry.model == model and entry.result.dataset == name]
-            named, learned = (of_shift(own, task, source) for task in (ZERO_SHOT, SUPERVISED))
-            if named and (told := named.result.details["shift"])["own_prompts"]:
-                known = told["gain"]
-                yield Gain(name, model, "class names of its own", None, (known["difference"], known["interval"]))
+        for data, model in itertools.product((one for one in datas if one.dataset == name), models(entries)):
+            own = [entry for entry in shifted if entry.model == model]
+            tasks = [of_shift(own, task, source) for task in (ZERO_SHOT, SUPERVISED)]
+            named, learned = (next((e for e in there if data_of(e) == data), None) for there in tasks)
+            known = [variant_of(entry) for entry in (named, learned) if entry]
+            told = ", ".join(dict.fromkeys(filter(None, (datas[data], *known))))
+            counts = name not in left
+            if named and named.result.details["shift"].get("own_prompts"):
+                known = named.result.details["shift"]["gain"]
+                gain = known["difference"], tuple(known["interval"])
+                yield Gain(told, model, "class names of its own", None, gain, counts)
             if named and learned:
                 there = _gain(learned.source_predictions, named.source_predictions, "rank")
                 here = _gain(learned.predictions, named.predictions, "source_names_rank")
-                yield Gain(name, model, f"a linear classifier of {source}", there, here)
+                yield Gain(told, model, f"a linear classifier of {source}", there, here, counts)
 
 
 def _gain(adapted: Columns, before: Columns, rank: str) -> Difference | None:
-    """None where predictions were not kept, or are not of the same images."""
-    if "rank" not in adapted or rank not in before or set(adapted["key"]) != set(before["key"]):
+    """None where predictions were not kept, are damaged, or are not of the same images."""
+    one, two = _hits(adapted, "rank"), _hits(before, rank)
+    if one is None or two is None or set(one.keys) != set(two.keys):
         return None
-    one, two = ((own["key"], np.array(own[name]) == 1) for own, name in ((adapted, "rank"), (before, rank)))
-    found = compare(Measured("adapted", *one), Measured("before", *two))
+    found = compare(Measured("adapted", one.keys, one.right_N), Measured("before", two.keys, two.right_N))
     return found.difference, found.interval
+
+
+def _hits(columns: Columns, rank: str) -> Answers | None:
+    keys = columns.get("key")
+    if not keys or rank not in columns:
+        return None
+    try:
+        return answers_of({"key": keys, "rank": columns[rank]}, len(keys))
+    except DataError:
+        return None
 
 
 def _means(found: Sequence[Gain]) -> Iterator[tuple[str, ...]]:
     for model, way in dict.fromkeys((one.model, one.way) for one in found):
-        own = [one for one in found if (one.model, one.way) == (model, way)]
+        own = [one for one in found if (one.model, one.way) == (model, way) and one.counts]
         if len(own) > 1:
             means = (_mean([one.source for one in own]), _mean([one.shifted for one in own]))
             yield (f"mean of {len(own)}", model, way, *means)
 
 
 def _mean(differences: Sequence[Difference | None]) -> str:
-    known = [difference[0] for difference in differences if difference]
-    return signed(sum(known) / len(known)) if len(known) == len(differences) else ""
+    known = [difference for difference in differences if difference]
+    if not known or len(known) < len(differences):
+        return ""
+    mean, low, high = mean_of(known)
+    return gain(mean, (low, high))
 
 
 def _told(difference: Difference | None) -> str:

@@ -45,20 +45,42 @@ def model_named(entries: Sequence[Entry], name: str) -> str:
     raise DataError(f"there is no result of the model {name!r}; {nearest(name, known)}")
 
 
-def each_once(own: Mapping[Key, Entry]) -> list[Key]:
-    """The keys of results without those of a data set that another stands for: the plainest of each."""
-    chosen: dict[tuple[str, str], Key] = {}
+def each_once(own: Mapping[Key, Entry], among: Iterable[Entry]) -> list[Key]:
+    """The keys of results without those of a data set that another stands for: the plainest of each. Without data sets
+    under whose name there are several, too: nothing tells which of these is meant.
+
+    among: results in which these are looked for.
+    """
+    unclear = of_several_data(among)
+    chosen: dict[str, Key] = {}
     for key in sorted(own, key=lambda key: plainness(own[key])):
-        chosen.setdefault((own[key].result.dataset, own[key].images), key)
-    kept = set(chosen.values())
+        chosen.setdefault(own[key].result.dataset, key)
+    kept = {key for key in chosen.values() if place_in_means(own[key]) not in unclear}
     return [key for key in own if key in kept]
+
+
+def of_several_data(entries: Iterable[Entry]) -> set[tuple[str, ...]]:
+    """Where there are results of one task on several data that are called the same."""
+    known: dict[tuple[str, ...], set[str]] = {}
+    for entry in entries:
+        known.setdefault(place_in_means(entry), set()).add(entry.images)
+    return {place for place, images in known.items() if len(images) > 1}
+
+
+def place_in_means(entry: Entry) -> tuple[str, ...]:
+    """Where there should be one data set: of a task those of a name, split and language."""
+    return entry.task, entry.result.dataset, entry.result.split, entry.result.language
 
 
 def plainness(entry: Entry) -> tuple[object, ...]:
     """Lowest of what stands for a data set: without a variant, of ``test``, in English, told of nothing besides."""
-    split = entry.result.split
-    order = _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
+    order = split_order(entry.result.split)
     return bool(entry.variant), order, entry.result.language != "en", len(entry.result.options)
+
+
+def split_order(split: str) -> int:
+    """Lowest of ``test``, which stands for a data set before others."""
+    return _SPLITS.index(split) if split in _SPLITS else len(_SPLITS)
 
 
 def best(entries: Sequence[Entry], most: int, *, besides: str | None = None) -> list[Entry]:

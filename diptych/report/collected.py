@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
+from diptych.evaluation.datasets import find
 from diptych.evaluation.result import Columns, Interval, Result, read_predictions, without_predictions
 from diptych.progress import say
+from diptych.report.answers import Answers, Draws, TextAnswers, answers_of, check, draws_of, equal, text_answers_of
+from diptych.report.metric_words import classifier
 from diptych.report.naming import images, names, splits, variants
-from diptych.report.soundness import Answers, TextAnswers, answers_of, sound, text_answers_of
+from diptych.report.soundness import HEADLINES, sound
 
 PUBLISHED = {
     "zeroshot_classification": "zero-shot",
@@ -23,14 +27,17 @@ PUBLISHED = {
     "supervised_adaptation": "supervised adaptation",
     "nearest_neighbours": "nearest neighbours",
 }
-_HEADLINES = {"zeroshot_retrieval": "text_retrieval_recall@1", "linear_probe": "lp_acc1"}
 _ANSWERING = (
     "zero-shot",
     "retrieval",
     "linear probe",
     "nearest neighbours",
+    "few-shot",
+    "few-shot cache",
+    "supervised adaptation",
 )  # tasks that keep an answer for every image
 _LISTED = 3  # files in a line
+Known = TypeVar("Known", Answers | None, Draws | None, TextAnswers | None)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Entry:
     @property
     def metric(self) -> str:
         """The name of the metric that the data set is known by; of results of CLIP_benchmark the usual one."""
-        metric = self.result.metric or _HEADLINES.get(self.result.task, "acc1")
+        metric = self.result.metric or HEADLINES.get(self.result.task, "acc1")
         return metric if metric in self.result.metrics else next(iter(self.result.metrics), "")
 
     @property
@@ -78,24 +85,59 @@ class Entry:
         """Its 95 % interval, where one is known."""
         return self.result.intervals.get(self.metric)
 
-    @cached_property
+    @property
     def answers(self) -> Answers | None:
         """What it answered of each image; None where that was not kept, or is damaged, which is said."""
-        try:
-            return answers_of(self.predictions, self.result.samples)
-        except DataError as problem:
-            say(f"{self.file or self.data}: without its predictions: {problem}")
-            return None
+        return self._answered[0]
 
-    @cached_property
+    @property
+    def draws(self) -> Draws | None:
+        """Likewise of few examples, over draws of them."""
+        return self._drawn[0]
+
+    @property
     def text_answers(self) -> TextAnswers | None:
         """Of retrieval, which image each text found; None where that was not kept, or is damaged, which is said."""
+        return self._found[0]
+
+    @property
+    def doubt(self) -> str:
+        """Why its predictions are not looked at; empty where they are, or where there are none."""
+        return self._answered[1] or self._drawn[1] or (self._found[1] if self.task == "retrieval" else "")
+
+    @cached_property
+    def _answered(self) -> tuple[Answers | None, str]:
+        return self._read(lambda: self._check(answers_of(self.predictions, self.result.samples), "text"))
+
+    @cached_property
+    def _drawn(self) -> tuple[Draws | None, str]:
+        prefix = classifier(self.metric)
+        return self._read(
+            lambda: self._check(draws_of(self.predictions, self.result.samples, prefix.removesuffix("_")), "text")
+        )
+
+    @cached_property
+    def _found(self) -> tuple[TextAnswers | None, str]:
         columns = self._table(".texts.parquet") if self.file else self.result.text_predictions
+        return self._read(lambda: self._check(text_answers_of(columns, self.result.samples), "image"))
+
+    def _check(self, answers: Known, kind: str) -> Known:
+        """Refuse those that do not give the metrics of the result."""
+        if answers is None:
+            return None
+        right = answers.rank_M == 1 if isinstance(answers, TextAnswers) else answers.right_N
+        if self.task == "retrieval":
+            equal(float(right.mean()), self.result.metrics, f"{kind}_retrieval_recall@1")
+        else:
+            check(right, self.predictions, self.result.metrics, classifier(self.metric))
+        return answers
+
+    def _read(self, read: Callable[[], Known]) -> tuple[Known, str]:
         try:
-            return text_answers_of(columns, self.result.samples)
+            return read(), ""
         except DataError as problem:
             say(f"{self.file or self.data}: without its predictions: {problem}")
-            return None
+            return None, str(problem)
 
     @cached_property
     def predictions(self) -> Columns:
@@ -180,7 +222,7 @@ def _read(file: Path) -> tuple[Result, list[str]]:
     """A result without its predictions, and what is unsound in it. Raises DataError that begins with the path."""
     whole = without_predictions(file)
     try:
-        result, problems = sound(whole)
+        result, problems = sound(_as_ours(whole))
     except DataError as problem:
         raise DataError(f"{file}: {problem}") from problem
     entry = Entry(result.model, result)
@@ -189,6 +231,16 @@ def _read(file: Path) -> tuple[Result, list[str]]:
     if result.samples and entry.task in _ANSWERING and not file.with_suffix(".parquet").exists():
         problems.append("no predictions beside it (.parquet), so nothing is compared image by image")
     return result, problems
+
+
+def _as_ours(result: Result) -> Result:
+    """Of CLIP_benchmark's results, which have no fingerprints, the data set by our name, where it is one of ours."""
+    if result.fingerprints:
+        return result
+    try:
+        return replace(result, dataset=find(result.dataset).name)
+    except ConfigError:
+        return result
 
 
 def _told_apart(entries: Sequence[Entry]) -> list[Entry]:

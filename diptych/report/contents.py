@@ -10,6 +10,8 @@ import numpy as np
 from diptych.errors import DataError
 
 NAN = float("nan")
+CHANCE = "chance"  # the column, or row, of what guessing gives
+GUESSED = "‡"  # at a number that is not shown to be better than guessing
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class PredictionCard:
 class Grid:
     """A table of words and numbers as they are; ``remarks`` stand below.
 
-    A cell between ``**`` is the best of its row.
+    A cell between ``**`` is the best of its row. Pale are the column called ``CHANCE``, a row that has this name in one
+    of its first two cells, and a number with the mark ``GUESSED``.
     """
 
     title: str
@@ -121,10 +124,20 @@ class Grid:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, an SVG element in the page's colours (see ``drawing.inline``), and a sentence on it."""
+    """A drawing, an SVG element in the page's colours (see ``drawing.inline``); among several what it is of, and a
+    sentence on it."""
+
+    svg: str
+    title: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One figure, or several of one kind, under a heading, with a sentence on them all."""
 
     title: str
-    svg: str
+    drawn: tuple[Figure, ...]
     note: str = ""
 
 
@@ -141,7 +154,7 @@ class Page:
     lead: str
     tables: tuple[Table, ...] = ()
     grids: tuple[Grid, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Figures, ...] = ()
     charts: tuple[Chart, ...] = ()
     matrix: Matrix | None = None
     predictions: tuple[PredictionCard, ...] = ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import get_named_colors_mapping
@@ -24,8 +25,8 @@ _ALONE = {
     "wrong": "#b0432a",
     "accent": "#1f5a8c",
     "second": "#b06f14",
-    "third": "#3f7d4e",
-    "fourth": "#7c5299",
+    "third": "#3a9a62",
+    "fourth": "#80244e",
     "ink": "#1d1c1a",
     "paper": "#ffffff",
 }
@@ -83,29 +84,29 @@ def inline(draw: Draw, size: tuple[float, float], *, prefix: str, alt: str) -> s
     with styled(), _any_script():
         svg = in_page(_drawn(draw, size), prefix, alt)
     # So that all letters are of one size, and none too small to read.
-    widths = f"max-width:{_REM * size[0]:.1f}rem;min-width:{_LEAST_REM * size[0]:.1f}rem"
+    widths = f"width:{_REM * size[0]:.1f}rem;max-width:100%;min-width:{_LEAST_REM * size[0]:.1f}rem"
     return svg.replace("<svg", f'<svg style="{widths}"', 1)
 
 
-def as_svg(draw: Draw, size: tuple[float, float]) -> str:
-    """A whole SVG file on white."""
+def as_svg(draw: Draw, size: tuple[float, float], *, title: str, note: str) -> str:
+    """A whole SVG file on white, which keeps its title and a note among what it says of itself."""
     with styled(alone=True), _any_script():
-        return whole_file(_drawn(draw, size))
+        return whole_file(_drawn(draw, size), {"Title": title, "Description": note})
 
 
-def whole_file(figure: Figure) -> str:
+def whole_file(figure: Figure, about: dict[str, str] | None = None) -> str:
     """A figure that was drawn as ``styled`` for a file of its own, as an SVG on white."""
     figure.patch.set_visible(True)
     buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, **(about or {})})
     return buffer.getvalue()
 
 
-def as_pdf(draw: Draw, size: tuple[float, float]) -> bytes:
-    """A PDF file of one page of that size, as papers take figures."""
+def as_pdf(draw: Draw, size: tuple[float, float], *, title: str, note: str) -> bytes:
+    """A PDF file of one page of that size, as papers take figures, with title and note likewise."""
     with styled(alone=True):
         buffer = io.BytesIO()
-        about = {"CreationDate": None, "Creator": None, "Producer": None}
+        about = {"CreationDate": None, "Creator": None, "Producer": None, "Title": title, "Subject": note}
         FigureCanvasPdf(_drawn(draw, size)).print_pdf(buffer, metadata=about)
     return buffer.getvalue()
 
@@ -118,11 +119,22 @@ def _any_script() -> Generator[None]:
         yield
 
 
+def in_percent(axis: Axis) -> None:
+    """Ticks of fractions as percentages, without decimals that say nothing."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+
+
 def bare(axes: Axes) -> None:
     """Leave away of axes what tells nothing."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0, pad=5)
     axes.set_axisbelow(True)
+
+
+def limits(values: Sequence[float]) -> tuple[float, float]:
+    """Of an axis: with a margin around the values, and never of no length."""
+    edge = 0.07 * (max(values) - min(values)) or 0.01 * max(abs(values[0]), 0.1)
+    return min(values) - edge, max(values) + edge
 
 
 def _drawn(draw: Draw, size: tuple[float, float]) -> Figure:

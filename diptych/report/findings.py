@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from diptych.report.choosing import by_data, each_once, models, plainness
+from diptych.report.averages import difference_of, in_common
+from diptych.report.choosing import each_once, models, plainness
 from diptych.report.collected import Entry
+from diptych.report.marks import Bar, Line, Point
 from diptych.report.pairing import PROBE, ZERO_SHOT, compared
-from diptych.report.paper_plots import Bar, Line, Point
+from diptych.report.quantities import Measure, by_measure, measure, titled
 
 FEW_SHOT = "few-shot"
 
 
-def zero_shot_less_probe(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Bar]]:
-    """Of each model's zero-shot classifier and each probe, its own or of a model without one: the difference of their
-    accuracies on each data set that both have, with a 95 % interval that takes the two for independent."""
-    zero_shot, probes = by_data(entries, ZERO_SHOT), by_data(entries, PROBE)
+def zero_shot_less_probe(entries: Sequence[Entry]) -> dict[tuple[str, str], dict[Measure, Bar]]:
+    """Of each model's zero-shot classifier and each probe, its own or of a model without one: the difference by one
+    metric on each data set that both have, with a 95 % interval that takes the two for independent."""
+    zero_shot, probes = by_measure(entries, ZERO_SHOT), by_measure(entries, PROBE)
     found = {}
     for model, own in zero_shot.items():
         for other, probed in probes.items():
             if other != model and other in zero_shot:
                 continue
-            common = [data for data in own if data in probed]
-            bars = [_difference(data, own[data], probed[data]) for data in common]
-            if bars:
-                found[model, other] = bars
+            common = [measured for measured in own if measured in probed]
+            names = titled(common)
+            if common:
+                found[model, other] = {one: _difference(names[one], own[one], probed[one]) for one in common}
     return found
 
 
-def zero_shot_against_probe(entries: Sequence[Entry]) -> list[Point]:
-    """A point a model and data set: the accuracy of its probe across, of its zero-shot classifier upwards."""
-    zero_shot, probes = by_data(entries, ZERO_SHOT), by_data(entries, PROBE)
-    return [
-        Point(data, probes[model][data].value, entry.value, model)
-        for model, own in zero_shot.items()
-        for data, entry in own.items()
-        if data in probes.get(model, {})
-    ]
+def zero_shot_against_probe(entries: Sequence[Entry]) -> tuple[list[Point], list[Measure]]:
+    """A point a model and data set: the metric of its probe across, of its zero-shot classifier upwards. And what is
+    measured of which data."""
+    zero_shot, probes = by_measure(entries, ZERO_SHOT), by_measure(entries, PROBE)
+    both = [(model, one) for model, own in zero_shot.items() for one in own if one in probes.get(model, {})]
+    names = titled(one for _, one in both)
+    points = [Point(names[one], probes[model][one].value, zero_shot[model][one].value, model) for model, one in both]
+    return points, list(names)
 
 
 def correlation(points: Sequence[Point]) -> tuple[float, float, float]:
@@ -58,25 +58,46 @@ def correlation(points: Sequence[Point]) -> tuple[float, float, float]:
     return r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
-def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], list[str]]:
-    """Of each model the accuracy of its probe over shots, the mean over data sets, with the band between the lowest and
+def few_shot_lines(entries: Sequence[Entry]) -> tuple[list[Line], list[Measure]]:
+    """Of each model the metric of its probe over shots, the mean over data sets, with the band between the lowest and
     the highest draw of that mean; the level is that of its zero-shot classifier on the same data.
 
     What was told otherwise (a variant) is a line of its own. And which data sets these are, the same for all lines.
     None: there is none that all have, and each line is of its own.
     """
-    table: dict[str, dict[str, Entry]] = {}
+    table: dict[str, dict[Measure, Entry]] = {}
     for entry in entries:
         if entry.task == FEW_SHOT and "accuracies" in entry.result.details:
             line = f"{entry.model}, {entry.variant}" if entry.variant else entry.model
-            table.setdefault(line, {})[replace(entry, variant="").data] = entry
-    common = _common(table)
+            table.setdefault(line, {})[_unvaried(entry)] = replace(entry, variant="")
+    common = in_common(table)
     lines = [
         line
         for model, own in table.items()
-        if (line := _few_shot_line(model, [own[data].result.details for data in common or each_once(own)]))
+        if (of := common or each_once(own, own.values()))
+        and (line := _few_shot_line(model, [own[one].result.details for one in of]))
     ]
     return lines, common
+
+
+def without_curve(entries: Sequence[Entry], data: Sequence[Measure]) -> list[str]:
+    """The data sets whose curves are in no mean over these."""
+    known = [_unvaried(entry) for entry in entries if entry.task == FEW_SHOT and "accuracies" in entry.result.details]
+    names = titled(known)
+    return [names[one] for one in names if data and one not in data]
+
+
+def few_shot_chance(entries: Sequence[Entry], data: Sequence[Measure]) -> float:
+    """The mean over these data sets of what guessing gives; NaN where it is not known of one."""
+    known: dict[Measure, float] = {}
+    for entry in entries:
+        if entry.task == FEW_SHOT and entry.metric in entry.result.chance:
+            known.setdefault(_unvaried(entry), entry.result.chance[entry.metric])
+    return sum(known[one] for one in data) / len(data) if data and known.keys() >= set(data) else math.nan
+
+
+def _unvaried(entry: Entry) -> Measure:
+    return measure(replace(entry, variant=""))
 
 
 def _few_shot_line(model: str, details: Sequence[dict[str, Any]]) -> Line | None:
@@ -97,92 +118,13 @@ def _few_shot_line(model: str, details: Sequence[dict[str, Any]]) -> Line | None
     )
 
 
-def examples_to_match(entries: Sequence[Entry]) -> dict[str, list[Bar]]:
-    """Of each model, for each data set, the examples a class with which a probe is as good as zero-shot."""
-    found: dict[str, list[Bar]] = {}
-    for entry in entries:
-        told = entry.result.details.get("shots_to_match") if entry.task == FEW_SHOT else None
-        if told is not None:
-            shots = told["shots"]
-            found.setdefault(entry.model, []).append(Bar(entry.data, math.inf if shots is None else float(shots)))
-    return found
-
-
-def by_model(bars: dict[str, list[Bar]]) -> tuple[str, list[Bar]] | None:
-    """Where several models have one and the same data set and no other: its name, and a bar a model."""
-    data = {bar.name for own in bars.values() for bar in own}
+def by_model(bars: Mapping[str, Mapping[Measure, Bar]]) -> tuple[Measure, list[Bar]] | None:
+    """Where several models have one and the same measure and no other: it, and a bar a model."""
+    data = {one for own in bars.values() for one in own}
     if len(bars) < 2 or len(data) > 1:
         return None
-    return data.pop(), [replace(own[0], name=model) for model, own in bars.items()]
-
-
-def accuracy_over_compute(entries: Sequence[Entry], task: str) -> tuple[list[Point], list[str]]:
-    """A point a model: the mean of its metrics over the data sets that all models of the task have, with its interval
-    as if these were independent, over the operations of an image; the groups are families, by how names begin.
-
-    And which data sets these are. Neither where there is no model to compare with.
-    """
-    found = _with_operations(entries, task)
-    common = _common(found)
-    if not common or len(found) < 2:
-        return [], []
-    points = []
-    for model, own in found.items():
-        values = [own[data] for data in common]
-        mean = sum(entry.value for entry in values) / len(values)
-        low, high = math.nan, math.nan
-        known = [(entry.value, *entry.interval) for entry in values if entry.interval]
-        if len(known) == len(values):
-            low = mean - math.hypot(*(value - down for value, down, _ in known)) / len(values)
-            high = mean + math.hypot(*(up - value for value, _, up in known)) / len(values)
-        points.append(Point(model, _operations(own), mean, _family(model), low, high))
-    return points, common
-
-
-def error_over_compute(entries: Sequence[Entry]) -> tuple[list[Line], list[Point], tuple[float, float, float]] | None:
-    """Zero-shot errors over the operations of an image: of each data set that all models have, and their mean; and the
-    line through the logarithms: power, logarithm of the factor, and r squared.
-
-    None of fewer than three numbers of operations, or where a model makes no error.
-    """
-    found = _with_operations(entries, ZERO_SHOT)
-    common = _common(found)
-    ordered = sorted(found, key=lambda model: _operations(found[model]))
-    x = [_operations(found[model]) for model in ordered]
-    errors_MT = np.array([[1 - found[model][data].value for data in common] for model in ordered])
-    if len(set(x)) < 3 or not common or (errors_MT.mean(axis=1) <= 0).any():
-        return None
-    means_M = errors_MT.mean(axis=1)
-    power, factor = np.polyfit(np.log(x), np.log(means_M), 1)
-    r = np.corrcoef(np.log(x), np.log(means_M))[0, 1] if means_M.std() > 0 else 0.0
-    lines = [
-        Line(data, tuple(x), tuple(errors_MT[:, number].tolist()))
-        for number, data in enumerate(common)
-        if (errors_MT[:, number] > 0).all()
-    ]
-    points = [Point(model, at, mean) for model, at, mean in zip(ordered, x, means_M.tolist(), strict=True)]
-    return lines, points, (float(power), float(factor), float(r**2))
-
-
-def _with_operations(entries: Sequence[Entry], task: str) -> dict[str, dict[str, Entry]]:
-    return {model: own for model, own in by_data(entries, task).items() if math.isfinite(_operations(own))}
-
-
-def _operations(own: dict[str, Entry]) -> float:
-    """Gigaflops of an image; NaN where they are not known."""
-    return next((cost["gflops"] for entry in own.values() if "gflops" in (cost := entry.result.cost)), math.nan)
-
-
-def _family(model: str) -> str:
-    """ViT of ViT-B/32, RN of RN50x4."""
-    letters = re.match(r"[^\W\d_]+", model)
-    return letters[0] if letters else model
-
-
-def _common(table: dict[str, dict[str, Entry]]) -> list[str]:
-    """The data sets that all models have, in the order of the first, each once: in its plainest form."""
-    first = next(iter(table.values()), {})
-    return each_once({data: entry for data, entry in first.items() if all(data in own for own in table.values())})
+    (one,) = data
+    return one, [replace(own[one], name=model) for model, own in bars.items()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,10 +158,4 @@ def _difference(data: str, a: Entry, b: Entry) -> Bar:
     """Image by image where both are accuracies of the same images, else as if the two were independent."""
     if a.metric == "acc1" and b.metric == "lp_acc1" and (paired := compared(a, b)):
         return Bar(data, paired.difference, *paired.interval)
-    difference = a.value - b.value
-    if a.interval is None or b.interval is None:
-        return Bar(data, difference)
-    # Half-widths of independent quantities add as squares; each side by itself, as intervals of shares are not even.
-    below = math.hypot(a.value - a.interval[0], b.interval[1] - b.value)
-    above = math.hypot(a.interval[1] - a.value, b.value - b.interval[0])
-    return Bar(data, difference, difference - below, difference + above)
+    return Bar(data, *difference_of((a.value, a.interval), (b.value, b.interval)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from diptych.evaluation.comparison import Comparison, holm
-from diptych.report import pairing
+from diptych.report import pairing, tables
+from diptych.report.cells import PERCENT, bold, chance, gain, guessing, measured, shown
+from diptych.report.choosing import models
 from diptych.report.collected import Entry
-from diptych.report.contents import Grid
-from diptych.report.tables import PERCENT, cell, gain, shown
+from diptych.report.contents import CHANCE, Grid
 
 _RECALLS = [
     (f"{kind}_retrieval_recall@{k}", f"{kind}s, R@{k}") for kind in ("text", "image") for k in (1, 5, 10)
@@ -18,22 +20,28 @@ _IN_BOLD = f"In bold where the corrected p is below {_LEVEL}; all others show no
 
 
 def retrieval(entries: Sequence[Entry]) -> Grid | None:
-    """Recall both ways among the first, five and ten."""
-    rows = []
-    for entry in sorted(entries, key=lambda entry: entry.data):
-        result = entry.result
-        if entry.task == "retrieval" and sum(name in result.metrics for name, _ in _RECALLS) > 1:
-            told = [
-                cell(result.metrics[name], result.intervals.get(name)) if name in result.metrics else ""
-                for name, _ in _RECALLS
-            ]
-            rows.append((entry.data, entry.model, *told, f"{result.samples:,}" if result.samples else ""))
+    """Recall both ways among the first, five and ten; below the models of a data set what guessing gives."""
+    known = [
+        entry
+        for entry in sorted(entries, key=lambda entry: entry.data)
+        if entry.task == "retrieval" and sum(name in entry.result.metrics for name, _ in _RECALLS) > 1
+    ]
+    rows: list[tuple[str, ...]] = []
+    for data, group in itertools.groupby(known, key=lambda entry: entry.data):
+        own = list(group)
+        for entry in own:
+            told = [measured(entry.result, name) for name, _ in _RECALLS]
+            rows.append((data, entry.model, *told, f"{entry.result.samples:,}" if entry.result.samples else ""))
+        guessed = [guessing(chance([entry.result for entry in own], name)) for name, _ in _RECALLS]
+        if any(guessed):
+            rows.append((data, CHANCE, *guessed, ""))
     header = ("data", "model", *(title for _, title in _RECALLS), "images")
     note = (
         "In per cent: how often a right text is among the first that an image is answered with, and a right image "
         f"among those that a text is; with {PERCENT} intervals."
     )
-    return Grid("Retrieval of texts and of images", header, tuple(rows), note) if rows else None
+    remarks = tables.on_marks(known, [name for name, _ in _RECALLS])
+    return Grid("Retrieval of texts and of images", header, tuple(rows), note, remarks) if rows else None
 
 
 def prompts(entries: Sequence[Entry]) -> Grid | None:
@@ -43,15 +51,17 @@ def prompts(entries: Sequence[Entry]) -> Grid | None:
         if study := entry.result.details.get("ablation"):
             told = gain(study["ensemble"]["gain"], study["ensemble"]["gain_interval"])
             shares = (shown(study[name]["acc1"]) for name in ("name", "template", "hint", "ensemble"))
-            rows.append((entry.data, entry.model, *shares, told))
-    header = ("data", "model", "name alone", "one template", "with a hint", "ensemble", "gain of the ensemble")
+            guessed = guessing(chance([entry.result], entry.metric))
+            rows.append((entry.data, entry.model, guessed, *shares, told))
+    header = ("data", "model", CHANCE, "name alone", "one template", "with a hint", "ensemble", "gain of the ensemble")
     note = f"Zero-shot accuracy in per cent; the gain over the name alone, image by image, with a {PERCENT} interval."
     return Grid("What prompts give", header, tuple(rows), note) if rows else None
 
 
 def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
     """Models that classified the same images, two by two, with p-values corrected for their number (Holm)."""
-    found = pairing.paired(entries, reference)
+    met = pairing.paired(entries, reference)
+    found = [(one.entry, one.comparison) for one in met if one.comparison]
     corrected = holm([comparison.p for _, comparison in found])
     first = _only([comparison for _, comparison in found])
     rows = [
@@ -59,7 +69,7 @@ def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None
             entry.data,
             entry.task,
             *(comparison.names[:1] if first else comparison.names),
-            _bold(gain(comparison.difference, comparison.interval), p < _LEVEL),
+            bold(gain(comparison.difference, comparison.interval), p < _LEVEL),
             _p(comparison.p),
             _p(p),
             f"{comparison.samples:,}",
@@ -68,11 +78,13 @@ def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None
     ]
     note = (
         f"Points of top-1 accuracy by which a model is ahead of {first or 'another'}, image by image, "
-        f"with {PERCENT} intervals; p is of McNemar's exact test, and then corrected for the number of rows, "
+        f"with {PERCENT} intervals; of few-shot and its cache, points of the share of draws that are right. p is of "
+        "McNemar's exact test, of draws of a bootstrap over images, and then corrected for the number of rows, "
         f"{len(rows)} (Holm). {_IN_BOLD}{_why(first, reference)}"
     )
     header = ("data", "task", "model", *(() if first else ("of",)), "ahead by", "p", "p, corrected", "images")
-    return Grid("Model against model", header, tuple(rows), note) if rows else None
+    remarks = _not_compared(met)
+    return Grid("Model against model", header, tuple(rows), note if rows else "", remarks) if rows or remarks else None
 
 
 def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
@@ -83,7 +95,7 @@ def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | No
     rows = []
     for one in found:
         names = one.comparisons[0].names
-        told = [_bold(gain(own.difference, own.interval), next(corrected) < _LEVEL) for own in one.comparisons]
+        told = [bold(gain(own.difference, own.interval), next(corrected) < _LEVEL) for own in one.comparisons]
         asking = f"{one.comparisons[0].samples:,} {'images' if one.found == 'texts' else 'texts'}"
         rows.append((one.data, one.found, *(names[:1] if first else names), *told, asking))
     note = (
@@ -94,7 +106,22 @@ def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | No
     )
     cuts = (f"R@{cut} ahead by" for cut in pairing.CUTS)
     header = ("data", "found", "model", *(() if first else ("of",)), *cuts, "asked by")
-    return Grid("Model against model: retrieval", header, tuple(rows), note) if rows else None
+    doubted = tuple(
+        f"Not compared: retrieval on {entry.data} of {entry.model}, as its predictions are not read: {entry.doubt}."
+        for entry in entries
+        if entry.task == pairing.RETRIEVAL and len(models(entries)) > 1 and entry.doubt
+    )
+    title = "Model against model: retrieval"
+    return Grid(title, header, tuple(rows), note if rows else "", doubted) if rows or doubted else None
+
+
+def _not_compared(met: Sequence[pairing.Paired]) -> tuple[str, ...]:
+    """What is compared with nothing, and why: a line for each reason."""
+    found: dict[str, dict[str, None]] = {}
+    for one in met:
+        if one.why:
+            found.setdefault(one.why, {})[f"{one.entry.task} on {one.entry.data}"] = None
+    return tuple(f"Not compared: {', '.join(places)}, as {why}." for why, places in found.items())
 
 
 def _only(comparisons: Sequence[Comparison]) -> str:
@@ -105,10 +132,6 @@ def _only(comparisons: Sequence[Comparison]) -> str:
 
 def _why(first: str, reference: str | None) -> str:
     return f" {first} is the first of the models; --reference NAME chooses another." if first and not reference else ""
-
-
-def _bold(text: str, shown_to_differ: bool) -> str:
-    return f"**{text}**" if shown_to_differ else text
 
 
 def _p(p: float) -> str:

@@ -31,7 +31,7 @@ def legend(axes: Axes, names: Sequence[str], marks: Sequence[Line2D]) -> None:
         told,
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
-        ncols=_columns(names, width),
+        ncols=columns(names, width),
         borderaxespad=0.2,
         columnspacing=1.4,
         handlelength=1.8,
@@ -40,9 +40,9 @@ def legend(axes: Axes, names: Sequence[str], marks: Sequence[Line2D]) -> None:
 
 def legend_height(names: Sequence[str], width: float) -> float:
     """Inches that ``legend`` takes of a drawing so wide."""
-    columns = _columns(names, width)
+    across = columns(names, width)
     lines = [len(_lines(name)) for name in names]
-    rows = -(-len(names) // columns)
+    rows = -(-len(names) // across)
     tallest = max(sum(lines[start : start + rows]) for start in range(0, len(lines), rows)) if names else 0
     return 0.1 + _LINE * tallest
 
@@ -51,7 +51,8 @@ def _lines(name: str) -> list[str]:
     return textwrap.wrap(name, _LONGEST, max_lines=2, placeholder=" …") or [" "]
 
 
-def _columns(names: Sequence[str], width: float) -> int:
+def columns(names: Sequence[str], width: float) -> int:
+    """In how many columns a legend of these names fits into a drawing so many inches wide."""
     longest = min(_LONGEST, max(map(len, names), default=1)) + 5
     return max(1, min(len(names), 4, int(_LETTERS * (width - 0.6)) // longest))
 

@@ -11,10 +11,7 @@ from typing import Any
 
 from diptych.evaluation.kept import UNTOLD
 from diptych.evaluation.result import Result
-from diptych.printable import printable
-
-# What a task measures besides, and its own metric stays what it is without.
-_BESIDES = {"zeroshot_classification": ("ablate_prompts", "none_of_these", "shifted_from", "mapping")}
+from diptych.report.told import measuring, option, options, read
 
 _Identity = tuple[str, str]  # weights and precision
 
@@ -50,14 +47,22 @@ def splits(results: Sequence[Result]) -> list[str]:
 
 
 def images(results: Sequence[Result]) -> list[str]:
-    """A hash of the data of each result, where there are results on other data that are called the same."""
-    owners: dict[tuple[object, ...], set[str]] = {}
+    """What tells the data of each result from others that are called the same: which fields and rows were read, where
+    that does, else a hash. Empty where there are no others."""
+    owners: dict[tuple[object, ...], dict[str, str]] = {}
     # Captions are part of what retrieval is of, and labels of what all other tasks are.
     places = [(r.task == "zeroshot_retrieval", r.dataset, r.split, r.language) for r in results]
     known = [result.fingerprints.get("data", "") for result in results]
+    for where, own, result in zip(places, known, results, strict=True):
+        of_place = owners.setdefault(where, {})
+        if own:
+            of_place[own] = of_place.get(own) or options(read(result))
+    told = []
     for where, own in zip(places, known, strict=True):
-        owners.setdefault(where, set()).update([own] if own else [])
-    return [own[:6] if len(owners[where]) > 1 else "" for where, own in zip(places, known, strict=True)]
+        said = owners[where]
+        apart = len(set(said.values())) == len(said)
+        told.append("" if len(said) < 2 else said.get(own, "") if apart else own[:6])
+    return told
 
 
 def variants(models: Sequence[str], results: Sequence[Result], files: Sequence[Path]) -> list[str]:
@@ -67,10 +72,7 @@ def variants(models: Sequence[str], results: Sequence[Result], files: Sequence[P
     Results that were told of different things to measure besides, and measured the same, are called the same.
     """
     measured = [str((r.metrics.get(r.metric, r.metrics), r.intervals.get(r.metric))) for r in results]
-    told: list[dict[str, Any]] = []
-    for result in results:
-        besides = _BESIDES.get(result.task, ())
-        told.append({name: value for name, value in result.options.items() if name not in besides})
+    told = [measuring(result) for result in results]
     more: tuple[list[dict[str, Any]], ...] = (
         [result.options for result in results],
         [_made_of(result) for result in results],
@@ -86,11 +88,7 @@ def variants(models: Sequence[str], results: Sequence[Result], files: Sequence[P
         ]
     every = dict.fromkeys(name for own in told for name in own)
     differing = [name for name in every if any(own.get(name) != told[0].get(name) for own in told)]
-    return [", ".join(_option(name, own[name]) for name in differing if own.get(name)) for own in told]
-
-
-def _option(name: str, value: object) -> str:
-    return printable(name if value is True else f"{name}={value}", lines=False)
+    return [", ".join(option(name, own[name]) for name in differing if own.get(name)) for own in told]
 
 
 def _made_of(result: Result) -> dict[str, str]:

@@ -18,9 +18,11 @@ from markupsafe import Markup
 
 from diptych.replacing import replacing
 from diptych.report import figures
-from diptych.report.contents import Chart, Curve, Matrix, Page, PredictionCard
+from diptych.report.cells import with_minus
+from diptych.report.contents import CHANCE, GUESSED, Chart, Curve, Grid, Matrix, Page, PredictionCard
 
 _WITH_INTERVAL = re.compile(r"([^ ()]+) \(([^ ()]+ to [^ ()]+)\)")
+_WORD, _NAME, _WORDS = 12, 20, 40  # characters of a cell, past which it is broken, a name of several lines, a sentence
 TOP = 3  # guesses a card shows
 NUMBERED = 16  # a larger matrix shows shades only
 HEAD, NARROW_HEAD = 110, 60  # characters that the head of a column has room for, with numbers below it and without
@@ -46,7 +48,8 @@ def render(page: Page) -> str:
         "position": _position,
         "number": _number,
         "similarity": _similarity,
-        "parts": _parts,
+        "breakable": _breakable,
+        "markup": Markup,
     }
     template = environment.from_string(resources.files("diptych.report").joinpath("page.html").read_text("utf-8"))
     cards = [_card(card) for card in page.predictions]
@@ -54,7 +57,7 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         charts=[_chart(chart, i) for i, chart in enumerate(page.charts)],
-        figures=[(figure, Markup(figure.svg)) for figure in page.figures],
+        grids=[(grid, [_cells(grid, row) for row in grid.rows]) for grid in page.grids],
         matrix=_matrix(page.matrix) if page.matrix and page.matrix.captions else None,
         groups=[("Right", right), ("Wrong", wrong)] if cards else [],
     )
@@ -74,23 +77,38 @@ def _position(fraction: float) -> str:
 
 
 def _number(value: float) -> str:
-    return _signed(f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}")
+    return with_minus(f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}")
 
 
 def _similarity(value: float) -> str:
-    return _signed(f"{value:.2f}").removeprefix("\N{MINUS SIGN}" if round(value, 2) == 0 else "")
+    return with_minus(f"{value:.2f}").removeprefix("\N{MINUS SIGN}" if round(value, 2) == 0 else "")
 
 
-def _signed(number: str) -> str:
-    return number.replace("-", "\N{MINUS SIGN}")
+def _cells(grid: Grid, row: tuple[str, ...]) -> list[dict[str, object]]:
+    """Of each cell of a row its number, its interval, whether it is the best, and how it is styled."""
+    cells = []
+    for column, (head, cell) in enumerate(zip(grid.header, row, strict=True)):
+        best = cell.startswith("**") and cell.endswith("**")
+        text = cell[2:-2] if best else cell
+        number = _WITH_INTERVAL.fullmatch(text)
+        value, interval = (number[1], number[2]) if number else (text, "")
+        named = value == CHANCE if column == 0 else CHANCE in (head, *row[:2])
+        pale = "pale" if named or value.endswith(GUESSED) else ""
+        width = _width(value) if column == 0 or value[:1].isalpha() else ""
+        style = " ".join(filter(None, (width, pale)))
+        cells.append({"value": value, "interval": interval, "best": best, "style": style})
+    return cells
 
 
-def _parts(cell: str) -> dict[str, object]:
-    """A cell's number, its interval, and whether it is marked as the best of its row."""
-    best = cell.startswith("**") and cell.endswith("**")
-    text = cell[2:-2] if best else cell
-    number = _WITH_INTERVAL.fullmatch(text)
-    return {"value": number[1] if number else text, "interval": number[2] if number else "", "best": best}
+def _width(text: str) -> str:
+    """How words are broken into lines: not at all where they are few."""
+    return "words" if len(text) > _WORDS else "name" if len(text) > _NAME else "word" if len(text) > _WORD else ""
+
+
+def _breakable(text: str) -> Markup:
+    """With places for a new line after the underscores of long names such as ``text_retrieval_recall@1``."""
+    told = html.escape(text)
+    return Markup(told.replace("_", "_<wbr>") if len(text) > _WORD else told)
 
 
 def _chart(chart: Chart, index: int) -> dict[str, object]:

@@ -11,8 +11,11 @@ import numpy as np
 from diptych.evaluation.comparison import Comparison, Measured, compare
 from diptych.report.choosing import by_data, models
 from diptych.report.collected import Entry
+from diptych.report.metric_words import quantity, word
 
 ZERO_SHOT, PROBE, RETRIEVAL = "zero-shot", "linear probe", "retrieval"
+CLASSIFIERS = (ZERO_SHOT, "few-shot", "few-shot cache", PROBE, "supervised adaptation", "nearest neighbours")
+OF_ALL = ("roc_auc", "map11", "mean_average_precision")  # metrics that are no means over images
 FEW = 4  # models of which each is compared with each
 CUTS = (1, 5, 10)
 _DRAWS, _DRAWS_A_TEST = 2000, 200  # with the latter, p of 0.01 can be told when it is corrected for all tests
@@ -27,15 +30,35 @@ class Recalls:
     comparisons: tuple[Comparison, ...]
 
 
-def paired(entries: Sequence[Entry], reference: str | None = None) -> list[tuple[Entry, Comparison]]:
+@dataclass(frozen=True)
+class Paired:
+    """Two results of one task and data set, and how they compare; ``why`` not, where they do not."""
+
+    entry: Entry
+    comparison: Comparison | None
+    why: str = ""
+
+
+def paired(entries: Sequence[Entry], reference: str | None = None) -> list[Paired]:
     """Top-1 answers of classifiers, task by task and data set by data set, where two models saw the same images: each
     with the reference; without one, each with each where they are few, else each with the first."""
-    return [
-        (first, comparison)
-        for task in (ZERO_SHOT, PROBE)
-        for other, first in _meetings(entries, task, reference)
-        if (comparison := compared(other, first))
-    ]
+    met = [(other, first) for task in CLASSIFIERS for other, first in _meetings(entries, task, reference)]
+    draws = max(_DRAWS, _DRAWS_A_TEST * len(met))
+    found = [(other, first, compared(other, first, draws=draws)) for other, first in met]
+    return [Paired(first, own, "" if own else _why(other, first)) for other, first, own in found]
+
+
+def _why(a: Entry, b: Entry) -> str:
+    """What keeps two results from being compared."""
+    if doubt := a.doubt or b.doubt:
+        return f"predictions of {a.model if a.doubt else b.model} are not looked at: {doubt}"
+    if not _same_data(a, b):
+        return "the data are not known to be the same"
+    if not a.predictions or not b.predictions:
+        return "not both have predictions that can be read"
+    if quantity(a.metric) in OF_ALL:
+        return f"{word(quantity(a.metric))} is of the scores of all images together, and not of answers one by one"
+    return "predictions are not of the same images"
 
 
 def paired_recalls(entries: Sequence[Entry], reference: str | None = None) -> list[Recalls]:
@@ -51,11 +74,18 @@ def paired_recalls(entries: Sequence[Entry], reference: str | None = None) -> li
     return [Recalls(data, way, _at_cuts(names, *ranks, draws=draws)) for data, way, names, ranks in ranked]
 
 
-def compared(a: Entry, b: Entry) -> Comparison | None:
-    """Image by image, where both have answers to the same images."""
-    if not _same_data(a, b) or (ranks := _of_images(a, b)) is None:
+def compared(a: Entry, b: Entry, *, draws: int = _DRAWS) -> Comparison | None:
+    """Image by image, where both have answers to the same images; of few examples by the share of draws that are
+    right."""
+    if not _same_data(a, b):
         return None
-    return _at_cuts((a.model, b.model), *ranks, cuts=(1,), draws=_DRAWS)[0]
+    if ranks := _of_images(a, b):
+        return _at_cuts((a.model, b.model), *ranks, cuts=(1,), draws=_DRAWS)[0]
+    one, two = a.draws, b.draws
+    if a.metric != b.metric or one is None or two is None or not one.keys or set(one.keys) != set(two.keys):
+        return None
+    shares = (Measured(own.model, known.keys, known.right_N) for own, known in ((a, one), (b, two)))
+    return compare(*shares, draws=draws)
 
 
 def _meetings(entries: Sequence[Entry], task: str, reference: str | None) -> Iterator[tuple[Entry, Entry]]:

@@ -1,8 +1,7 @@
-"""Figures that stand alone, as SVG files: how trials did by what they had, and what is won against what is lost."""
+"""A figure that stands alone, as an SVG file: how the trials of a search did, by what they had."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from diptych.report.drawing import ACCENT, CHANCE, RULE, SECOND, SOFT, as_svg, bare, look, styled, whole_file
+from diptych.report.drawing import ACCENT, CHANCE, RULE, SECOND, SOFT, bare, limits, styled, whole_file
 
 _COLUMNS = 3
 _NARROW = 100  # times the lowest value: up to there a logarithmic axis has more ticks than powers of ten
 _LONGEST = 16  # letters of a choice, under its place
 _WIDE = 22  # letters of all choices of a panel, past which they are set aslant
 _STRIP = 0.16  # of the metrics' height: under them, for trials that have none
-_APART = 0.055  # of the axes' length, within which of two labels one is left out
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Trials:
 
     def limits(self) -> tuple[float, float]:
         """Of the axis of the metric."""
-        low, high = _limits([value for value in self.metric if value is not None])
+        low, high = limits([value for value in self.metric if value is not None])
         return (low - _STRIP * (high - low) if None in self.metric else low), high
 
 
@@ -57,15 +55,6 @@ class Panel:
     values: Sequence[Any]
     choices: Sequence[Any] = ()
     log: bool = False
-
-
-@dataclass(frozen=True)
-class Path:
-    """A curve through named points, such as the accuracy in and out of distribution at each alpha."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    labels: Sequence[str]
 
 
 def scatter_svg(panels: Sequence[Panel], trials: Trials) -> str:
@@ -84,30 +73,6 @@ def scatter_svg(panels: Sequence[Panel], trials: Trials) -> str:
         marks, names = grid[0, 0].get_legend_handles_labels()
         figure.legend(marks, names, loc="outside upper left", ncols=len(names), handletextpad=0.2, columnspacing=1.2)
         return whole_file(figure)
-
-
-def tradeoff_svg(paths: Sequence[Path], *, across: str, up: str, along: str) -> str:
-    """Curves of accuracies from 0 to 1 in two respects. Each begins at a hollow mark; ``along`` says what the labels of
-    its points are, of which those are left out that would cover others."""
-
-    def draw(axes: Axes) -> None:
-        for number, path in enumerate(paths):
-            x, y = zip(*path.points, strict=True)
-            style = look(number)
-            axes.plot(x, y, markersize=4.5, linewidth=1.6, label=path.name, **style)
-            axes.plot(x[:1], y[:1], markersize=6.5, markerfacecolor="white", color=style["color"], marker="o")
-        limits = [_limits(values) for values in zip(*(point for path in paths for point in path.points), strict=True)]
-        axes.set(xlim=limits[0], ylim=limits[1], xlabel=across, ylabel=up)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-            axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
-        axes.grid(linewidth=0.6)
-        for point, label in _apart(paths, [high - low for low, high in limits]):
-            axes.annotate(label, point, textcoords="offset points", xytext=(5, 4), fontsize=8, annotation_clip=False)
-        if isinstance(axes.figure, Figure):
-            axes.figure.legend(loc="outside upper left", title=along, alignment="left")
-
-    return as_svg(draw, (5.4, 4.2 + 0.2 * len(paths)))
 
 
 def _scatter(axes: Axes, panel: Panel, trials: Trials) -> None:
@@ -148,29 +113,6 @@ def _across(panel: Panel, trial: int) -> float:
     if not panel.choices:
         return panel.values[trial]
     return list(panel.choices).index(panel.values[trial]) + 0.08 * (0, 1, -1, 2, -2)[trial % 5]
-
-
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    edge = 0.07 * (max(values) - min(values)) or 0.01 * max(abs(values[0]), 0.1)
-    return min(values) - edge, max(values) + edge
-
-
-def _apart(paths: Sequence[Path], lengths: Sequence[float]) -> list[tuple[tuple[float, float], str]]:
-    """Points and their labels that do not cover each other, the ends of paths before what lies between; points that
-    follow each other at one place have one label."""
-    ends, between = [], []
-    for path in paths:
-        runs = itertools.groupby(zip(path.points, path.labels, strict=True), key=lambda pair: pair[0])
-        joined = [(point, [label for _, label in run]) for point, run in runs]
-        labelled = [(point, names[0] if len(names) == 1 else f"{names[0]}-{names[-1]}") for point, names in joined]
-        ends += labelled[:1] + labelled[1:][-1:]
-        between += labelled[1:-1]
-    kept: list[tuple[tuple[float, float], str]] = []
-    for point, label in ends + between:
-        distances = [[abs(a - b) / length for a, b, length in zip(point, p, lengths, strict=True)] for p, _ in kept]
-        if not any(max(distance) < _APART for distance in distances):
-            kept.append((point, label))
-    return kept
 
 
 def _short(text: str) -> str:

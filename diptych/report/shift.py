@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from diptych.errors import DataError, nearest
 from diptych.evaluation.datasets import DATASETS
-from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, effective, fit
-from diptych.report.choosing import model_named, models, plainness
+from diptych.evaluation.result import Interval
+from diptych.evaluation.robustness import GROUPS, Counts, Group, Line, fit
+from diptych.report.averages import mean_of
+from diptych.report.choosing import model_named, models, plainness, split_order
 from diptych.report.collected import Entry
-from diptych.report.contents import Grid
-from diptych.report.paper_plots import Point
-from diptych.report.tables import gain, shown, signed
+from diptych.report.marks import Point
+from diptych.report.shifted_data import Data, data_of, plainest, several, variant_of
 
 ZERO_SHOT, OWN_NAMES, SUPERVISED = "zero-shot", "zero-shot, own names", "supervised adaptation"
 # Whose accuracies the line of the baselines goes through, for each kind: the first that a baseline has.
-_LINES = {
+LINES = {
     ZERO_SHOT: (ZERO_SHOT, SUPERVISED),
     OWN_NAMES: (ZERO_SHOT, SUPERVISED),
     SUPERVISED: (SUPERVISED, ZERO_SHOT),
@@ -35,11 +37,30 @@ class Shift:
 
 @dataclass(frozen=True)
 class Pair:
-    """A model on a shifted set called ``name`` and on the same classes of its source, by one kind of classifier."""
+    """A model on shifted data and on the same classes of its source, by one kind of classifier.
+
+    variant:   what it was told that others were not.
+    interval:  of the accuracy on the shifted set, where it is known; ``in_distribution``: of that on the source.
+    """
 
     kind: str
-    name: str
+    data: Data
     counts: Counts
+    interval: Interval | None
+    in_distribution: Interval | None = None
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Of each model and kind the means over the shifted sets that all have, as points, of both accuracies.
+
+    sets: of each kind these; ``left``: names of several data, which are in no mean.
+    """
+
+    points: tuple[Point, ...]
+    sets: dict[str, tuple[Data, ...]]
+    left: tuple[str, ...]
 
 
 def asked(entries: Sequence[Entry], source: str | None, shifted: Sequence[str], baselines: Sequence[str]) -> Shift:
@@ -73,69 +94,67 @@ def pairs(entries: Sequence[Entry], shift: Shift) -> tuple[list[Pair], list[str]
     apart: dict[str, None] = {}
     for name in shift.group.shifted:
         for model in models(entries):
-            own = [entry for entry in entries if entry.model == model and entry.result.dataset == name]
-            measured = list(_measured(own, shift.group.source))
+            own = [entry for entry in entries if entry.model == model]
+            measured = list(_measured([entry for entry in own if entry.result.dataset == name], shift.group.source))
             found += measured
             if any(pair.kind == ZERO_SHOT for pair in measured):
                 continue
-            whole = _plain([e for e in entries if e.model == model], shift.group.source)
-            if (here := _plain(own, name)) and whole:
+            for here, whole in itertools.product(_plain(own, name), _plain(own, shift.group.source)):
                 classes = _classes(here), _classes(whole)
                 if None in classes or classes[0] == classes[1]:
-                    found.append(Pair(ZERO_SHOT, name, _counts(model, (whole.value, _images(whole)), here)))
+                    data = data_of(here, whole.result.fingerprints.get("data", ""))
+                    counts = _counts(model, (whole.value, _images(whole)), here)
+                    found.append(Pair(ZERO_SHOT, data, counts, here.interval, whole.interval))
                 else:
                     apart[f"{name} has {classes[0]:,} classes and {shift.group.source} {classes[1]:,}"] = None
     why = "; left out where it was not measured by diptych evaluate --shifted-from, on the same classes of both"
     return found, [one + why for one in apart]
 
 
-def points(entries: Sequence[Entry], shift: Shift) -> list[Point]:
-    """Of each model and kind the means over the shifted sets that all of a kind have, of both accuracies."""
-    known, _ = pairs(entries, shift)
-    found = []
-    for kind in _LINES:
+def means(known: Sequence[Pair]) -> Means:
+    """Over equal data only: those of one name, split and variant that all models of a kind have, and zero-shot and
+    supervised ones, whose line is one, the same. Names that stand for several data are left out."""
+    left = several(pair.data for pair in known)
+    sets: dict[str, dict[str, tuple[Data, str]]] = {}
+    for kind in LINES:
         own = [pair for pair in known if pair.kind == kind]
-        several = list(dict.fromkeys(pair.counts.model for pair in own))
-        of_model = {model: {p.name: p.counts for p in own if p.counts.model == model} for model in several}
-        common = [name for name in shift.group.shifted if several and all(name in of_model[model] for model in several)]
-        for model in several if common else ():
-            counts = [of_model[model][name] for name in common]
-            x, y = (sum(values) / len(common) for values in zip(*((c.source, c.shifted) for c in counts), strict=True))
-            found.append(Point(model, x, y, kind))
-    return found
+        of_model = {pair.counts.model: {} for pair in own}
+        for pair in own:
+            of_model[pair.counts.model][pair.data, pair.variant] = pair
+        sets[kind] = {}
+        for data, variant in sorted(dict.fromkeys((p.data, p.variant) for p in own), key=_plain_first):
+            if data.dataset not in left and all((data, variant) in there for there in of_model.values()):
+                sets[kind].setdefault(data.dataset, (data, variant))
+    both = {data for data, _ in sets[ZERO_SHOT].values()} & {data for data, _ in sets[SUPERVISED].values()}
+    for kind in (ZERO_SHOT, SUPERVISED) if both else ():
+        sets[kind] = {name: one for name, one in sets[kind].items() if one[0] in both}
+    points = []
+    for kind, chosen in sets.items():
+        own = [pair for pair in known if pair.kind == kind and (pair.data, pair.variant) in chosen.values()]
+        for model in dict.fromkeys(pair.counts.model for pair in own):
+            of = [pair for pair in own if pair.counts.model == model]
+            x = sum(pair.counts.source for pair in of) / len(of)
+            y, low, high = mean_of([(pair.counts.shifted, pair.interval) for pair in of])
+            points.append(Point(model, x, y, kind, low, high))
+    told = {kind: tuple(data for data, _ in chosen.values()) for kind, chosen in sets.items() if chosen}
+    return Means(tuple(points), told, tuple(left))
 
 
-def line(points: Sequence[Point], shift: Shift) -> tuple[float, float] | None:
-    """Slope and intercept, of logits, of the line through the baselines' points; None without two that differ."""
-    own = {point.name: point for kind in (ZERO_SHOT, SUPERVISED) for point in points if point.group == kind}
-    known = [own[name] for name in shift.baselines if name in own]
-    counts = [Counts(p.name, round(p.x * _SCALE), _SCALE, round(p.y * _SCALE), _SCALE) for p in known]
-    fitted = _fitted(counts)
-    return (fitted.slope, fitted.intercept) if fitted else None
-
-
-def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
-    """A row a model, kind and shifted set; with baselines also the accuracy that their line lets expect."""
-    known, remarks = pairs(entries, shift)
-    rows = []
-    for kind, lines in _LINES.items():
-        for name in shift.group.shifted:
-            here = [pair for pair in known if pair.name == name]
-            of = {(pair.kind, pair.counts.model): pair.counts for pair in here}
-            first = [next((of[k, model] for k in lines if (k, model) in of), None) for model in shift.baselines]
-            baselines = [counts for counts in first if counts]
-            fitted = _fitted(baselines)
-            rows += [_row(pair, fitted, baselines) for pair in here if pair.kind == kind]
-    if not rows and not remarks:
+def line(known: Means, shift: Shift) -> tuple[float, float] | None:
+    """Slope and intercept, of logits, of the line through the baselines' points; None without two that differ, or
+    where these are not of equal data."""
+    own = {point.name: point for kind in (ZERO_SHOT, SUPERVISED) for point in known.points if point.group == kind}
+    chosen = [own[name] for name in shift.baselines if name in own]
+    if len({frozenset(known.sets[point.group]) for point in chosen}) != 1:
         return None
-    note = f"In per cent. Shifted from {shift.group.source}, whose accuracy is on the same classes. "
-    if shift.baselines:
-        note += f"Expected by the logit-linear fit over {', '.join(shift.baselines)}, where these have the data."
-    else:
-        note += "With --baseline, also what ordinarily trained models let expect."
-    header = ("shifted to", "task", "model", "source", "shifted", "loss", "expected", "above it", "gap closed")
-    columns = len(header) if shift.baselines else header.index("expected")
-    return Grid("Under shift", header[:columns], tuple(row[:columns] for row in rows), note, tuple(remarks))
+    counts = [Counts(p.name, round(p.x * _SCALE), _SCALE, round(p.y * _SCALE), _SCALE) for p in chosen]
+    found = fitted(counts)
+    return (found.slope, found.intercept) if found else None
+
+
+def _plain_first(one: tuple[Data, str]) -> tuple[object, ...]:
+    data, variant = one
+    return split_order(data.split), bool(variant), variant
 
 
 def _told(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
@@ -150,30 +169,42 @@ def _told(entries: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
 def _measured(own: Sequence[Entry], source: str) -> Iterator[Pair]:
     """What the results of a model on a shifted set say themselves."""
     for task in (ZERO_SHOT, SUPERVISED):
-        if entry := of_shift(own, task, source):
-            told, metrics = entry.result.details["shift"], entry.result.metrics
-            there = metrics[f"in_distribution_{entry.metric}"], told["images"]
-            by_source = metrics.get(f"source_names_{entry.metric}", entry.value)
-            name = entry.result.dataset
-            yield Pair(task, name, _counts(entry.model, there, entry, by_source))
+        for entry in of_shift(own, task, source):
+            told, metrics, limits = entry.result.details["shift"], entry.result.metrics, entry.result.intervals
+            in_distribution = f"in_distribution_{entry.metric}"
+            there, data, variant = (metrics[in_distribution], told["images"]), data_of(entry), variant_of(entry)
+            by_source = f"source_names_{entry.metric}"
+            by_source = by_source if by_source in metrics else entry.metric
+            counts = _counts(entry.model, there, entry, metrics[by_source])
+            around = limits.get(in_distribution)
+            yield Pair(task, data, counts, limits.get(by_source), around, variant)
             if told.get("own_prompts"):
-                yield Pair(OWN_NAMES, name, _counts(entry.model, there, entry))
+                yield Pair(OWN_NAMES, data, _counts(entry.model, there, entry), entry.interval, around, variant)
 
 
-def of_shift(own: Sequence[Entry], task: str, source: str) -> Entry | None:
-    """The result of a task that was measured as shifted from a source; of several that with the fewest options."""
-    found = [entry for entry in own if entry.task == task and _source(entry.result.details) == source]
-    return min(found, key=lambda entry: len(entry.result.options), default=None)
+def of_shift(own: Sequence[Entry], task: str, source: str) -> list[Entry]:
+    """The results of a task that were measured as shifted from a source: of all that are told alike, on the same data,
+    that with the fewest options; the plainest first."""
+    found: dict[Data, list[Entry]] = {}
+    for entry in own:
+        if entry.task == task and _source(entry.result.details) == source:
+            found.setdefault(data_of(entry), []).append(entry)
+    return [entry for alike in found.values() for entry in plainest(alike).values()]
 
 
 def _source(details: dict[str, Any]) -> str | None:
     return details["shift"]["source"] if "shift" in details else None
 
 
-def _plain(own: Sequence[Entry], name: str) -> Entry | None:
-    """The zero-shot result on a data set as such: on its test split, where there are several."""
+def _plain(own: Sequence[Entry], name: str) -> list[Entry]:
+    """The zero-shot results on a data set as such, one for all data of this name: on its test split, where there are
+    several."""
     found = [e for e in own if e.task == ZERO_SHOT and e.result.dataset == name and not e.variant]
-    return min(found, key=plainness, default=None)
+    first = min(found, key=plainness, default=None)
+    if first is None:
+        return []
+    there = [e for e in found if (e.result.split, e.result.language) == (first.result.split, first.result.language)]
+    return list({data_of(e, ""): e for e in sorted(there, key=plainness, reverse=True)}.values())
 
 
 def _classes(entry: Entry) -> int | None:
@@ -197,20 +228,11 @@ def _images(entry: Entry) -> int:
     return entry.result.samples or _SCALE
 
 
-def _fitted(baselines: Sequence[Counts]) -> Line | None:
+def uncounted(counts: Counts) -> bool:
+    """Whether results did not say of how many images they are."""
+    return counts.source_images == _SCALE
+
+
+def fitted(baselines: Sequence[Counts]) -> Line | None:
     """Through two baselines or more that are not all as accurate."""
     return fit(baselines) if len({counts.source for counts in baselines}) > 1 else None
-
-
-def _row(pair: Pair, line: Line | None, baselines: Sequence[Counts]) -> tuple[str, ...]:
-    counts = pair.counts
-    told = [pair.name, pair.kind, counts.model, shown(counts.source), shown(counts.shifted)]
-    told.append(signed(counts.source - counts.shifted).removeprefix("+"))
-    if line is None:
-        return (*told, "", "", "")
-    if any(counts is one for one in baselines):
-        return (*told, shown(line(counts.source)), "baseline", "")
-    found = effective(counts, line)
-    above = gain(found.effective, found.effective_interval)
-    closed = f"{100 * found.closed:.0f} %" if found.closed is not None else "no gap"
-    return (*told, shown(found.expected), above, closed)

@@ -11,45 +11,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-
 from diptych.config import from_dict
 from diptych.errors import ConfigError, DataError
-from diptych.evaluation.result import Columns, Result
+from diptych.evaluation.result import Result
 from diptych.printable import printable
 
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """Of N images the keys, the ranks of right answers, from 1, and how confident the first is, where that is known."""
-
-    keys: tuple[Any, ...]
-    rank_N: np.ndarray
-    confidence_N: np.ndarray | None
-
-    @property
-    def right_N(self) -> np.ndarray:
-        """Whether the first answer is right."""
-        return self.rank_N == 1
-
-
-@dataclass(frozen=True, eq=False)
-class TextAnswers:
-    """Of M texts what they say, the numbers of the images that are right, and the rank of the first of these."""
-
-    texts: tuple[Any, ...]
-    images: tuple[tuple[int, ...], ...]
-    rank_M: np.ndarray
+HEADLINES = {"zeroshot_retrieval": "text_retrieval_recall@1", "linear_probe": "lp_acc1"}
+"""What results are known by that do not say it, if not by ``acc1``."""
 
 
 def sound(result: Result) -> tuple[Result, list[str]]:
     """The result without what cannot be relied on, and what that was; texts are such as can be shown. Raises DataError
-    where no metric is left."""
+    where the metric that it is known by is none, or no metric is left."""
     problems = []
     texts: dict[str, Any] = {"remarks": tuple(printable(remark, lines=False) for remark in result.remarks)}
     for own in fields(result):
         if isinstance(text := getattr(result, own.name), str):
             texts[own.name] = printable(text, lines=False)
+    own = result.metric or HEADLINES.get(result.task, "acc1")
+    if not math.isfinite(result.metrics.get(own, 0.0)) or (result.metric and own not in result.metrics):
+        raise DataError(
+            f"{printable(own, lines=False)}, which it is known by, is no finite number, so nothing is told of it"
+        )
     metrics = {printable(name, lines=False): value for name, value in result.metrics.items() if math.isfinite(value)}
     if unknown := [name for name, value in result.metrics.items() if not math.isfinite(value)]:
         problems.append(f"without {', '.join(unknown)}, not finite")
@@ -61,48 +44,16 @@ def sound(result: Result) -> tuple[Result, list[str]]:
     details = dict(result.details)
     for name, check in _CHECKS.items():
         try:
-            check(details)
+            check(replace(result, metrics=metrics, details=details))
         except (ConfigError, DataError, OverflowError) as problem:
             problems.append(f"without its {name}: {problem}")
             for key in _OF[name]:
                 details.pop(key, None)
     cost = {name: value for name, value in result.cost.items() if math.isfinite(value) and value > 0}
-    return replace(result, **texts, metrics=metrics, intervals=intervals, details=details, cost=cost), problems
-
-
-def answers_of(columns: Columns, samples: int) -> Answers | None:
-    """Whether each answer is right, from a table of predictions; None where it has no ranks, such as one of several
-    labels an image. Raises DataError for what is none."""
-    if "rank" not in columns:
-        return None
-    keys = columns.get("key", ())
-    if len(set(keys)) != len(keys) or len(keys) != samples:
-        raise DataError(f"{len(set(keys))} images have predictions, and {samples} were evaluated")
-    ranks, confidence = _ranks(columns), columns.get("confidence")
-    if confidence is not None and not all(isinstance(one, float) and 0 <= one <= 1 for one in confidence):
-        raise DataError("confidences are numbers from 0 to 1")
-    return Answers(keys, ranks, None if confidence is None else np.array(confidence))
-
-
-def text_answers_of(columns: Columns, samples: int) -> TextAnswers | None:
-    """Where the texts of a retrieval found their images, of so many; None without a table of that. Raises DataError for
-    what is none."""
-    if "rank" not in columns:
-        return None
-    images = columns.get("images", ())
-    for own in images:
-        if not isinstance(own, tuple) or not own or not all(isinstance(i, int) and 0 <= i < samples for i in own):
-            raise DataError(f"the images of a text are numbers from 0 to {samples - 1}, one or more")
-    ranks = _ranks(columns)
-    if len(images) != len(ranks):
-        raise DataError(f"{len(ranks)} texts have ranks, and {len(images)} have images")
-    return TextAnswers(columns.get("text", ()), images, ranks)
-
-
-def _ranks(columns: Columns) -> np.ndarray:
-    if not all(isinstance(rank, int) and rank >= 1 for rank in columns["rank"]):
-        raise DataError("ranks are numbers from 1")
-    return np.array(columns["rank"], np.int64)
+    chance = {name: value for name, value in result.chance.items() if math.isfinite(value)}
+    return replace(
+        result, **texts, metrics=metrics, intervals=intervals, details=details, cost=cost, chance=chance
+    ), problems
 
 
 @dataclass(frozen=True)
@@ -112,11 +63,23 @@ class _Match:
 
 
 @dataclass(frozen=True)
+class _Full:
+    examples: float
+    accuracy: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.examples < math.inf and 0 <= self.accuracy <= 1):
+            raise DataError(f"{self.examples} examples a class cannot give an accuracy of {self.accuracy}")
+
+
+@dataclass(frozen=True)
 class _Curve:
     shots: tuple[int, ...]
     accuracies: tuple[tuple[float, ...], ...]
     zero_shot: float | None = None
     shots_to_match: _Match | None = None
+    full: _Full | None = None
+    classes_short_of_examples: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.shots) != len(self.accuracies) or len(set(self.shots)) < len(self.shots):
@@ -155,19 +118,67 @@ class _Study:
     ensemble: _Prompt
 
 
-def _curve(details: dict[str, Any]) -> None:
-    if any(name in details for name in _OF["few-shot curve"]):
-        known = {name: details[name] for name in _OF["few-shot curve"] if name in details}
+@dataclass(frozen=True)
+class _Gain:
+    difference: float
+    interval: tuple[float, float]
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.difference, *self.interval))):
+            raise DataError("a gain is a finite number, and its interval two")
+
+
+@dataclass(frozen=True)
+class _Shift:
+    source: str
+    images: int
+    own_prompts: bool = False
+    gain: _Gain | None = None
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise DataError(f"in distribution {self.images} images were evaluated")
+        if self.own_prompts and self.gain is None:
+            raise DataError("what class names of its own gain is not told")
+
+
+def _curve(result: Result) -> None:
+    known = {name: result.details[name] for name in _OF["few-shot curve"] if name in result.details}
+    if known:
         from_dict(_Curve, known, where="details")
 
 
-def _ablation(details: dict[str, Any]) -> None:
-    if "ablation" in details:
-        from_dict(_Study, details["ablation"], where="details.ablation")
+def _ablation(result: Result) -> None:
+    if "ablation" in result.details:
+        from_dict(_Study, result.details["ablation"], where="details.ablation")
 
 
-_CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {"few-shot curve": _curve, "study of prompts": _ablation}
-_OF = {"few-shot curve": [own.name for own in fields(_Curve)], "study of prompts": ["ablation"]}
+def _shift(result: Result) -> None:
+    if "shift" not in result.details:
+        return
+    told = result.details["shift"]
+    if not isinstance(told, dict):
+        raise DataError("details.shift is no table")
+    known = {own.name: told[own.name] for own in fields(_Shift) if own.name in told}
+    from_dict(_Shift, known, where="details.shift")
+    by_source = f"source_names_{result.metric}"
+    needed = [result.metric, f"in_distribution_{result.metric}", *([by_source] if by_source in result.metrics else [])]
+    for name in needed:
+        if not 0 <= result.metrics.get(name, -1) <= 1:
+            raise DataError(f"{name} is no share from 0 to 1")
+
+
+_CHECKS: dict[str, Callable[[Result], None]] = {
+    "few-shot curve": _curve,
+    "study of prompts": _ablation,
+    "accuracy under shift": _shift,
+}
+_OF = {
+    "few-shot curve": [own.name for own in fields(_Curve)],
+    "study of prompts": ["ablation"],
+    "accuracy under shift": ["shift"],
+}
 
 
 def _is_interval(limits: tuple[float, float]) -> bool:

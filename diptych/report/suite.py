@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import html
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from diptych.progress import say
-from diptych.report import adapting, findings, grids, paper_figures, paper_plots, shift, tables
+from diptych.report import adapting, findings, grids, paper_figures, shift_table, tables
+from diptych.report.cells import count
 from diptych.report.choosing import best, models
 from diptych.report.collected import Entry
-from diptych.report.contents import Figure, Page
+from diptych.report.contents import Figure, Figures, Page
+from diptych.report.drawable import Drawing, Family
 from diptych.report.drawing import as_pdf, as_svg, inline
-from diptych.report.paper_figures import SQUARE, Drawing, count
 from diptych.report.shift import Shift
 
 NATURAL = Shift()
@@ -36,27 +37,41 @@ def page(
         grids.prompts(entries),
         grids.pairs(most, reference),
         grids.recalls(most, reference),
-        *adapting.grids(_counted(entries), under_shift),
+        shift_table.grid(_counted(entries), under_shift),
+        adapting.grid(_counted(entries), under_shift),
     )
     return Page(
         title="Evaluation",
         lead=f"{known}, {count(len(entries), 'result')}.{_of_many(entries)}",
         grids=(*tables.results(entries), *(grid for grid in more if grid)),
-        figures=tuple(
-            Figure(d.title, inline(d.draw, d.size, prefix=d.name, alt=html.escape(d.alt)), d.note) for d in drawings
-        ),
+        figures=tuple(_families(drawings)),
         facts=_facts(entries),
     )
+
+
+def _families(drawings: Sequence[Drawing]) -> Iterator[Figures]:
+    """Drawings of one kind under one heading; one alone under its own."""
+    for family, group in itertools.groupby(drawings, key=lambda drawing: drawing.family or drawing.name):
+        own = list(group)
+        svgs = [inline(one.draw, one.size, prefix=one.name, alt=html.escape(one.alt)) for one in own]
+        if isinstance(family, Family) and len(own) > 1:
+            drawn = (Figure(svg, one.of, one.note) for svg, one in zip(svgs, own, strict=True))
+            yield Figures(family.title, tuple(drawn), family.note)
+        else:
+            yield from (Figures(one.title, (Figure(svg),), one.about) for svg, one in zip(svgs, own, strict=True))
 
 
 def files(drawings: Sequence[Drawing]) -> Iterator[tuple[str, bytes]]:
     """Each drawing as an SVG and as a PDF file of its own, with their names. Says where the PDFs lack letters."""
     lacking = False
     for drawing in drawings:
-        yield f"{drawing.name}.svg", as_svg(drawing.draw, drawing.size).encode()
+        yield (
+            f"{drawing.name}.svg",
+            as_svg(drawing.draw, drawing.size, title=drawing.title, note=drawing.about).encode(),
+        )
         with warnings.catch_warnings(record=True) as caught:
             warnings.filterwarnings("always", message="Glyph .* missing from font")
-            pdf = as_pdf(drawing.draw, drawing.size)
+            pdf = as_pdf(drawing.draw, drawing.size, title=drawing.title, note=drawing.about)
         lacking |= any("missing from font" in str(one.message) for one in caught)
         yield f"{drawing.name}.pdf", pdf
     if lacking:
@@ -67,7 +82,7 @@ def drawings(entries: Sequence[Entry], under_shift: Shift = NATURAL) -> list[Dra
     """All that these results allow. Of many models, figures with a part for each are of those that are best."""
     most = best(entries, MOST)
     return [
-        *_shift(entries, under_shift),
+        *paper_figures.under_shift(entries, under_shift),
         *paper_figures.differences(most),
         *paper_figures.few_shot(most),
         *paper_figures.shots_to_match(most),
@@ -76,20 +91,6 @@ def drawings(entries: Sequence[Entry], under_shift: Shift = NATURAL) -> list[Dra
         *paper_figures.scaling(entries),
         *paper_figures.reliability(most),
     ]
-
-
-def _shift(entries: Sequence[Entry], under_shift: Shift) -> Iterator[Drawing]:
-    if points := shift.points(entries, under_shift):
-        line = shift.line(points, under_shift)
-        yield Drawing(
-            "under-shift",
-            f"Under shift from {under_shift.group.source}",
-            "Both axes are logits. Dashed: nothing is lost"
-            + ("; solid: the fit over the baselines." if line else ". No baselines were named."),
-            "; ".join(f"{p.name}, {p.group}: {100 * p.x:.1f}, {100 * p.y:.1f}" for p in points),
-            partial(paper_plots.robustness, points=points, fit=line),
-            SQUARE,
-        )
 
 
 def _counted(entries: Sequence[Entry]) -> list[Entry]:

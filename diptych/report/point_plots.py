@@ -6,53 +6,18 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from diptych.report.drawing import ACCENT, CHANCE, SOFT, look
+from diptych.report.drawing import ACCENT, CHANCE, SOFT, in_percent, look
 from diptych.report.labels import legend, name_points
+from diptych.report.marks import DASHED, Bar, Line, Point
 
-DASHED = (0, (4, 3))
 LEGENDS = 12  # more groups than these have no legend
 CROWD = 60  # of more points none has an interval, and models no lines
 _LETTERS = 24  # of a line of a name beside a point
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A value of a data set with its interval; NaN where none is known."""
-
-    name: str
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-
-
-@dataclass(frozen=True)
-class Line:
-    """A value over something, with a band around it where one is known; ``level``: a value that holds everywhere."""
-
-    name: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    level: float = math.nan
-
-
-@dataclass(frozen=True)
-class Point:
-    """A name at a place, of a group that has a look of its own; ``low`` and ``high``: the interval of ``y``."""
-
-    name: str
-    x: float
-    y: float
-    group: str = ""
-    low: float = math.nan
-    high: float = math.nan
 
 
 def against(axes: Axes, points: Sequence[Point], *, across: str, up: str) -> None:
@@ -64,7 +29,7 @@ def against(axes: Axes, points: Sequence[Point], *, across: str, up: str) -> Non
     axes.set(xlim=limits, ylim=limits, xlabel=across, ylabel=up, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(PercentFormatter(1))
+        in_percent(axis)
     axes.grid(linewidth=0.6)
     _grouped(axes, points)
     _name(axes, points)
@@ -75,7 +40,7 @@ def compute(axes: Axes, points: Sequence[Point], *, up: str) -> None:
     _operations(axes)
     axes.set_ylabel(up)
     axes.margins(0.12)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    in_percent(axes.yaxis)
     axes.grid(axis="y", linewidth=0.6)
     _grouped(axes, points, joined=True)
     _name(axes, points)
@@ -99,7 +64,7 @@ def scaling(axes: Axes, lines: Sequence[Line], points: Sequence[Point], fit: tup
     axes.set_ylim(top=min(1.0, axes.get_ylim()[1]))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=12))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    in_percent(axes.yaxis)
     axes.grid(axis="y", linewidth=0.6)
     _name(axes, points)
 
@@ -107,7 +72,16 @@ def scaling(axes: Axes, lines: Sequence[Line], points: Sequence[Point], fit: tup
 def robustness(axes: Axes, points: Sequence[Point], fit: tuple[float, float] | None) -> None:
     """Accuracy under shift over accuracy without, both on logit axes; the dashed line is no loss, the solid one the fit
     (slope, intercept, of logits) of the models that it is measured against (paper, figure 13)."""
-    placed = [Point(point.name, _logit(point.x), _logit(point.y), point.group) for point in points]
+    placed = [
+        Point(
+            p.name,
+            _logit(p.x),
+            _logit(p.y),
+            p.group,
+            *(_logit(end) if math.isfinite(end) else end for end in (p.low, p.high)),
+        )
+        for p in points
+    ]
     both = [value for point in placed for value in (point.x, point.y)]
     low, high = min(both) - 0.4, max(both) + 0.4
     axes.axline((0, 0), slope=1, color=SOFT, linewidth=0.8, linestyle=DASHED)
@@ -128,17 +102,24 @@ def robustness(axes: Axes, points: Sequence[Point], fit: tuple[float, float] | N
     _name(axes, placed)
 
 
-def reliability(axes: Axes, bars: Sequence[Bar], confidences: Sequence[float], shares: Sequence[float]) -> None:
+def reliability(
+    axes: Axes, bars: Sequence[Bar], confidences: Sequence[float], shares: Sequence[float], *, answers: int
+) -> None:
     """Accuracy over confidence, a point a bin with its interval, larger where there are more answers; the diagonal is a
     model that is as often right as it says."""
     axes.axline((0, 0), slope=1, color=SOFT, linewidth=0.8, linestyle=DASHED)
     for bar, confidence, share in zip(bars, confidences, shares, strict=True):
         axes.plot([confidence, confidence], [bar.low, bar.high], color=ACCENT, linewidth=1)
         axes.plot([confidence], [bar.value], "o", color=ACCENT, markersize=3 + 9 * math.sqrt(share))
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="confidence of the answer", ylabel="share of right answers")
+    axes.set(
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        xlabel=f"confidence of {answers:,} answers",
+        ylabel="share that is right",
+    )
     axes.set_aspect("equal")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    in_percent(axes.xaxis)
+    in_percent(axes.yaxis)
     axes.grid(linewidth=0.6)
 
 
@@ -153,7 +134,7 @@ def _operations(axes: Axes) -> None:
     axes.set_xlabel("gigaflops an image")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def _grouped(
