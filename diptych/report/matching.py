@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diptych.evaluation.few_shot import shots_to_match
+from diptych.evaluation.matching import shots_to_match
 from diptych.report.cells import may_be_guessed
 from diptych.report.collected import Entry
 from diptych.report.marks import Bar
@@ -51,7 +51,7 @@ def _bar(entry: Entry) -> Bar:
     least, most = _of_draws(details)
     if least <= most:
         least, most = min(least, shots), max(most, shots)
-    return Bar(entry.data, shots, least, most, extrapolated=told.get("kind") == "extrapolated")
+    return Bar(entry.data, shots, least, most, extrapolated=told.get("kind") in ("extrapolated", "fewer"))
 
 
 def _of_draws(details: dict[str, Any]) -> tuple[float, float]:

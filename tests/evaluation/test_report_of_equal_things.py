@@ -288,7 +288,8 @@ def test_all_classifiers_are_compared_image_by_image(task: str, metric: str, ran
     assert row[:3] == ("cats", task, "b")
     ahead = "20.0" if rank == "rank" else "10.0"
     assert row[3].startswith(f"**\N{MINUS SIGN}{ahead} (")
-    assert row[4] == "< 0.001"
+    # Shares of draws are compared by a bootstrap, whose p of 100 images is no less.
+    assert row[4] == ("< 0.001" if rank == "rank" else "0.0015")
     assert grid.remarks == ()
 
 
