@@ -41,7 +41,7 @@ def retrieval(entries: Sequence[Entry]) -> Grid | None:
         f"among those that a text is; with {PERCENT} intervals."
     )
     remarks = tables.on_marks(known, [name for name, _ in _RECALLS])
-    return Grid("Retrieval of texts and of images", header, tuple(rows), note, remarks) if rows else None
+    return Grid("Retrieval of texts and of images", header, tuple(rows), note, remarks, names=2) if rows else None
 
 
 def prompts(entries: Sequence[Entry]) -> Grid | None:
@@ -55,7 +55,7 @@ def prompts(entries: Sequence[Entry]) -> Grid | None:
             rows.append((entry.data, entry.model, guessed, *shares, told))
     header = ("data", "model", CHANCE, "name alone", "one template", "with a hint", "ensemble", "gain of the ensemble")
     note = f"Zero-shot accuracy in per cent; the gain over the name alone, image by image, with a {PERCENT} interval."
-    return Grid("What prompts give", header, tuple(rows), note) if rows else None
+    return Grid("What prompts give", header, tuple(rows), note, names=2) if rows else None
 
 
 def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
@@ -84,7 +84,10 @@ def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None
     )
     header = ("data", "task", "model", *(() if first else ("of",)), "ahead by", "p", "p, corrected", "images")
     remarks = _not_compared(met)
-    return Grid("Model against model", header, tuple(rows), note if rows else "", remarks) if rows or remarks else None
+    if not rows and not remarks:
+        return None
+    names = header.index("ahead by")
+    return Grid("Model against model", header, tuple(rows), note if rows else "", remarks, names=names)
 
 
 def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
@@ -112,7 +115,9 @@ def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | No
         if entry.task == pairing.RETRIEVAL and len(models(entries)) > 1 and entry.doubt
     )
     title = "Model against model: retrieval"
-    return Grid(title, header, tuple(rows), note if rows else "", doubted) if rows or doubted else None
+    if not rows and not doubted:
+        return None
+    return Grid(title, header, tuple(rows), note if rows else "", doubted, names=len(header) - len(pairing.CUTS) - 1)
 
 
 def _not_compared(met: Sequence[pairing.Paired]) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
     if lines:
         over = _over(common) if common else "Mean over the data sets of each model, which differ"
         without = _named(findings.without_curve(entries, common))
-        told = f" Without {without}, which not all have, or which are one name of other data." if without else ""
+        told = f" Without {without}: not all have them, or other results stand for them in a mean." if without else ""
         height = 3.4 + legend_height([*(line.name for line in lines), "zero-shot", "chance"], WIDE)
         chance = findings.few_shot_chance(entries, common)
         yield Drawing(

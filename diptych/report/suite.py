@@ -116,5 +116,7 @@ def _facts(entries: Sequence[Entry]) -> dict[str, str]:
     known = findings.answers(best(entries, MOST))
     zero_shot = [entry for entry in best(entries, MOST) if entry.task == findings.ZERO_SHOT]
     if without := [model for model in models(zero_shot) if model not in known]:
-        facts["no reliability figure"] = f"{', '.join(without)}: the confidence of no zero-shot answer was kept"
+        facts["no reliability figure"] = (
+            f"{', '.join(without)}: of no zero-shot answer on clear data was the confidence kept"
+        )
     return facts

@@ -29,7 +29,7 @@ def results(entries: Sequence[Entry]) -> list[Grid]:
         header, rows = comparison(entries)
         told = tuple(tuple(row) for row in rows)
         note = _NOTE.format("row") + _NOTE_ON_CHANCE * (CHANCE in header) + _on_draws(entries)
-        return [Grid("All results", tuple(header), told, note, tuple(remarks(entries)))]
+        return [Grid("All results", tuple(header), told, note, tuple(remarks(entries)), names=3)]
     return [_of_task(task, [entry for entry in entries if entry.task == task]) for task in _tasks(entries)]
 
 

@@ -80,7 +80,7 @@ def test_on_the_page_what_may_be_guessed_and_chance_are_pale() -> None:
     assert '<td class="pale">25.0</td>' in page
     assert '<td class="pale">29.0‡<span class="basis">24.0 to 34.0</span></td>' in page
     assert '<td><b>90.0</b><span class="basis">85.0 to 95.0</span></td>' in page
-    assert '<th scope="row" class="word">many_<wbr>black_<wbr>cats</th>' in page
+    assert '<th scope="row" class="word">many_<wbr>black_<wbr>cats<span class="basis under">zero-shot</span>' in page
 
 
 def test_a_chance_that_is_no_number_is_none(tmp_path: Path) -> None:

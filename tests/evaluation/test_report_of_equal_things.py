@@ -12,6 +12,7 @@ from diptych.evaluation.result import Result
 from diptych.report import findings, grids, matching, operations, suite, tables
 from diptych.report.collected import Entry, collect
 from diptych.report.drawing import as_svg
+from diptych.report.page import render
 
 TASKS = {
     "zero-shot": "zeroshot_classification",
@@ -80,7 +81,7 @@ def test_few_shot_curves_are_of_clear_data_and_tell_what_they_are_without(tmp_pa
     lines, common = findings.few_shot_lines(found)
     assert common == [("cats", "acc1")]
     assert {line.y for line in lines} == {(0.2, 0.4)}
-    assert "Without dogs, tw (old111), tw (new222), which not all have" in named(found, "few-shot").note
+    assert "Without dogs, tw (old111), tw (new222): not all have them" in named(found, "few-shot").note
 
 
 @pytest.mark.parametrize("metric", ["", "acc1"])
@@ -358,3 +359,24 @@ def test_their_names_of_data_sets_are_ours(tmp_path: Path) -> None:
         "model 2": "their own",
     }
     assert {entry.data for entry in found if entry.model == "ours"} == {"caltech101", "wds/caltech101"}
+
+
+def test_an_image_of_two_versions_of_a_data_set_is_not_answered_twice(tmp_path: Path) -> None:
+    told = {"key": KEYS, "rank": (1,) * 60 + (2,) * 40, "confidence": (0.6,) * 100}
+    known = {"metrics": {"acc1": 0.6, "ece": 0.1}, "predictions": told}
+    found = saved(tmp_path, *(made("a", "tw", 0.6, data_is=which, **known) for which in ("old111", "new222")))
+    assert findings.answers(found) == {}
+    found = saved(tmp_path, *(made("a", data, 0.6, **known) for data in ("tw", "cats")))
+    assert len(findings.answers(found)["a"].right_N) == 200
+
+
+def test_where_the_page_is_narrow_what_names_a_row_is_one_column(tmp_path: Path) -> None:
+    found = saved(tmp_path, *(answered(m, hits, "zero-shot", "acc1") for m, hits in (("a", 80), ("b", 60), ("c", 50))))
+    page = render(suite.page(found, []))
+    assert page.count('class="beside"') > 4
+    named = '<th scope="row">cats<span class="basis under">zero-shot</span><span class="basis under">acc1</span></th>'
+    assert named in page
+    assert '<span class="basis under">less a</span>' in page
+    narrow = page[page.index("@media (max-width: 40rem)") :]
+    assert ".grid .beside { display: none; }" in narrow
+    assert page.index(".grid .under { display: none; }") < page.index("@media (max-width: 40rem)")
