@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Sequence
 
 from diptych.evaluation.comparison import Comparison, holm
-from diptych.report import pairing, tables
+from diptych.report import pairing
 from diptych.report.cells import PERCENT, bold, chance, gain, guessing, measured, shown
 from diptych.report.choosing import models
 from diptych.report.collected import Entry
 from diptych.report.contents import CHANCE, Grid
+from diptych.report.remarks import on_marks
 
 _RECALLS = [
     (f"{kind}_retrieval_recall@{k}", f"{kind}s, R@{k}") for kind in ("text", "image") for k in (1, 5, 10)
@@ -40,7 +41,7 @@ def retrieval(entries: Sequence[Entry]) -> Grid | None:
         "In per cent: how often a right text is among the first that an image is answered with, and a right image "
         f"among those that a text is; with {PERCENT} intervals."
     )
-    remarks = tables.on_marks(known, [name for name, _ in _RECALLS])
+    remarks = on_marks(known, [name for name, _ in _RECALLS])
     return Grid("Retrieval of texts and of images", header, tuple(rows), note, remarks, names=2) if rows else None
 
 
