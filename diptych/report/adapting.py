@@ -47,7 +47,7 @@ def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
         f"intervals; those on {source} are among the classes of the shifted set."
     )
     header = ("shifted to", "model", "adapted by", f"gain on {source}", "gain under shift")
-    return Grid("Adapting to the shift", header, (*rows, *_means(found)), note)
+    return Grid("Adapting to the shift", header, (*rows, *_means(found)), note, names=3)
 
 
 def gains(entries: Sequence[Entry], shift: Shift) -> Iterator[Gain]:

@@ -19,6 +19,7 @@ from diptych.report.marks import DASHED, Bar, Line
 
 _BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # of a number, so that no line goes through it
 _HOLLOW: dict[str, Any] = {"linestyle": "none", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.5}
+_ALONG = 38  # letters in a line of the name of an upright axis
 _WIDEST = 30  # letters in a line of the name of a bar
 _LEAST = 0.01  # examples a class, fewer than which are not told apart: all is extrapolated there
 _FEWEST = 2.0**-4  # examples a class at which the axis begins at the latest
@@ -70,7 +71,7 @@ def few_shot(axes: Axes, lines: Sequence[Line], *, up: str, chance: float = math
             axes.axhline(line.level, color=style["color"], linewidth=1, linestyle=DASHED)
             axes.plot([place[0]], [line.level], clip_on=False, **{**style, **_HOLLOW})
     axes.set_xticks([place[0], *(place[shot] for shot in shots)], ["0", *(f"{shot:g}" for shot in shots)])
-    axes.set(xlabel="labelled examples a class", ylabel=up)
+    axes.set(xlabel="labelled examples a class", ylabel=textwrap.fill(up, _ALONG))
     in_percent(axes.yaxis)
     axes.grid(axis="y", linewidth=0.6)
     names = [line.name for line in lines]

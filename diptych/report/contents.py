@@ -109,7 +109,8 @@ class PredictionCard:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of words and numbers as they are; ``remarks`` stand below.
+    """A table of words and numbers as they are; ``remarks`` stand below. ``names``: how many of the first columns name
+    a row; where the page is narrow, they are one.
 
     A cell between ``**`` is the best of its row. Pale are the column called ``CHANCE``, a row that has this name in one
     of its first two cells, and a number with the mark ``GUESSED``.
@@ -120,6 +121,7 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     remarks: tuple[str, ...] = ()
+    names: int = 1
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from diptych.report.averages import difference_of, in_common
-from diptych.report.choosing import each_once, models, plainness
+from diptych.report.choosing import each_once, models, of_several_data, place_in_means, plainness
 from diptych.report.collected import Entry
 from diptych.report.marks import Bar, Line, Point
 from diptych.report.pairing import PROBE, ZERO_SHOT, compared
@@ -138,10 +138,11 @@ class Said:
 
 def answers(entries: Sequence[Entry]) -> dict[str, Said]:
     """Of each model all its zero-shot answers: on all splits and data sets, once on each image, by the plainest prompts
-    where there are several."""
+    where there are several. Without data of which there are others of one name, as these may be of the same images."""
+    unclear = of_several_data(entries)
     found: dict[str, dict[str, tuple[str, np.ndarray, np.ndarray]]] = {model: {} for model in models(entries)}
     for entry in sorted(entries, key=plainness):
-        if entry.task == ZERO_SHOT and "ece" in entry.result.metrics:
+        if entry.task == ZERO_SHOT and "ece" in entry.result.metrics and place_in_means(entry) not in unclear:
             images = entry.result.fingerprints.get("data") or entry.data
             kept = entry.answers if images not in found[entry.model] else None
             if kept and kept.confidence_N is not None:

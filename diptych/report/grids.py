@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Sequence
 
 from diptych.evaluation.comparison import Comparison, holm
-from diptych.report import pairing, tables
+from diptych.report import pairing
 from diptych.report.cells import PERCENT, bold, chance, gain, guessing, measured, shown
 from diptych.report.choosing import models
 from diptych.report.collected import Entry
 from diptych.report.contents import CHANCE, Grid
+from diptych.report.remarks import on_marks
 
 _RECALLS = [
     (f"{kind}_retrieval_recall@{k}", f"{kind}s, R@{k}") for kind in ("text", "image") for k in (1, 5, 10)
@@ -40,8 +41,8 @@ def retrieval(entries: Sequence[Entry]) -> Grid | None:
         "In per cent: how often a right text is among the first that an image is answered with, and a right image "
         f"among those that a text is; with {PERCENT} intervals."
     )
-    remarks = tables.on_marks(known, [name for name, _ in _RECALLS])
-    return Grid("Retrieval of texts and of images", header, tuple(rows), note, remarks) if rows else None
+    remarks = on_marks(known, [name for name, _ in _RECALLS])
+    return Grid("Retrieval of texts and of images", header, tuple(rows), note, remarks, names=2) if rows else None
 
 
 def prompts(entries: Sequence[Entry]) -> Grid | None:
@@ -55,7 +56,7 @@ def prompts(entries: Sequence[Entry]) -> Grid | None:
             rows.append((entry.data, entry.model, guessed, *shares, told))
     header = ("data", "model", CHANCE, "name alone", "one template", "with a hint", "ensemble", "gain of the ensemble")
     note = f"Zero-shot accuracy in per cent; the gain over the name alone, image by image, with a {PERCENT} interval."
-    return Grid("What prompts give", header, tuple(rows), note) if rows else None
+    return Grid("What prompts give", header, tuple(rows), note, names=2) if rows else None
 
 
 def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
@@ -84,7 +85,10 @@ def pairs(entries: Sequence[Entry], reference: str | None = None) -> Grid | None
     )
     header = ("data", "task", "model", *(() if first else ("of",)), "ahead by", "p", "p, corrected", "images")
     remarks = _not_compared(met)
-    return Grid("Model against model", header, tuple(rows), note if rows else "", remarks) if rows or remarks else None
+    if not rows and not remarks:
+        return None
+    names = header.index("ahead by")
+    return Grid("Model against model", header, tuple(rows), note if rows else "", remarks, names=names)
 
 
 def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | None:
@@ -112,7 +116,9 @@ def recalls(entries: Sequence[Entry], reference: str | None = None) -> Grid | No
         if entry.task == pairing.RETRIEVAL and len(models(entries)) > 1 and entry.doubt
     )
     title = "Model against model: retrieval"
-    return Grid(title, header, tuple(rows), note if rows else "", doubted) if rows or doubted else None
+    if not rows and not doubted:
+        return None
+    return Grid(title, header, tuple(rows), note if rows else "", doubted, names=len(header) - len(pairing.CUTS) - 1)
 
 
 def _not_compared(met: Sequence[pairing.Paired]) -> tuple[str, ...]:

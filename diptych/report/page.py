@@ -95,7 +95,8 @@ def _cells(grid: Grid, row: tuple[str, ...]) -> list[dict[str, object]]:
         named = value == CHANCE if column == 0 else CHANCE in (head, *row[:2])
         pale = "pale" if named or value.endswith(GUESSED) else ""
         width = _width(value) if column == 0 or value[:1].isalpha() else ""
-        style = " ".join(filter(None, (width, pale)))
+        beside = "beside" if 0 < column < grid.names else ""
+        style = " ".join(filter(None, (width, pale, beside)))
         cells.append({"value": value, "interval": interval, "best": best, "style": style})
     return cells
 

@@ -18,6 +18,7 @@ CLASSIFIERS = (ZERO_SHOT, "few-shot", "few-shot cache", PROBE, "supervised adapt
 OF_ALL = ("roc_auc", "map11", "mean_average_precision")  # metrics that are no means over images
 FEW = 4  # models of which each is compared with each
 CUTS = (1, 5, 10)
+_MOST_DRAWS = 100_000  # enough for thousands of tests, and for the patience of who waits
 _DRAWS, _DRAWS_A_TEST = 2000, 200  # with the latter, p of 0.01 can be told when it is corrected for all tests
 
 
@@ -43,7 +44,7 @@ def paired(entries: Sequence[Entry], reference: str | None = None) -> list[Paire
     """Top-1 answers of classifiers, task by task and data set by data set, where two models saw the same images: each
     with the reference; without one, each with each where they are few, else each with the first."""
     met = [(other, first) for task in CLASSIFIERS for other, first in _meetings(entries, task, reference)]
-    draws = max(_DRAWS, _DRAWS_A_TEST * len(met))
+    draws = min(max(_DRAWS, _DRAWS_A_TEST * len(met)), _MOST_DRAWS)
     found = [(other, first, compared(other, first, draws=draws)) for other, first in met]
     return [Paired(first, own, "" if own else _why(other, first)) for other, first, own in found]
 

@@ -20,6 +20,7 @@ from diptych.report.shift import Shift
 from diptych.report.shift_table import left_out
 
 _SHORT = 18  # letters of a name that finds room beside a point
+_NO_BETTER = "where zero-shot is not shown to be better than chance"
 _LISTED = 8  # data sets in a sentence
 _NAMED_DATA = 4  # more data sets than these are counted
 _NAMES = "Names that would cover others are left out."
@@ -30,8 +31,7 @@ _EXAMPLES = Family(
     "Examples that a probe needs to match zero-shot",
     "Labelled examples a class, interpolated log-linearly between the numbers that were tried, the whole training set "
     "being the last, and, hatched, extrapolated below the fewest. Lines go from the fewest to the most of the draws, "
-    "each by its own curve. Median and mean are of what is reached. There is none where zero-shot is not shown to be "
-    "better than chance.",
+    "each by its own curve. Median and mean are of what is reached.",
 )
 _RELIABILITY = Family(
     "Is each model as often right as it says?",
@@ -75,7 +75,7 @@ def few_shot(entries: Sequence[Entry]) -> Iterator[Drawing]:
     if lines:
         over = _over(common) if common else "Mean over the data sets of each model, which differ"
         without = _named(findings.without_curve(entries, common))
-        told = f" Without {without}, which not all have, or which are one name of other data." if without else ""
+        told = f" Without {without}: not all have them, or other results stand for them in a mean." if without else ""
         height = 3.4 + legend_height([*(line.name for line in lines), "zero-shot", "chance"], WIDE)
         chance = findings.few_shot_chance(entries, common)
         yield Drawing(
@@ -95,15 +95,12 @@ def shots_to_match(entries: Sequence[Entry]) -> Iterator[Drawing]:
     """Of each model the examples that match zero-shot, by data set; where there is one data set, by model."""
     found = matching.examples_to_match(entries)
     shown = {model: (list(own.values()), list(own)) for model, own in found.bars.items()}
-    unsure = {
-        model: f"Zero-shot is not shown to be better than chance: {_named(own)}."
-        for model, own in found.guessed.items()
-    }
+    unsure = {model: f"None on {_named(own)}, {_NO_BETTER}." for model, own in found.guessed.items()}
     if own := findings.by_model(found.bars):
         one, bars = own
         shown = {one[0]: (bars, [one])}
-        told = "; ".join(f"{model}, {_named(own)}" for model, own in found.guessed.items())
-        unsure = {one[0]: f"None for zero-shot that is not shown to be better than chance: {told}."} if told else {}
+        told = "; ".join(f"of {model} on {_named(own)}" for model, own in found.guessed.items())
+        unsure = {one[0]: f"None {told}, {_NO_BETTER}."} if told else {}
     for name, (thing, (bars, measures)) in zip(file_names("shots-to-match", shown), shown.items(), strict=True):
         yield Drawing(
             name,
@@ -247,8 +244,10 @@ def _over(measures: Sequence[Measure]) -> str:
 
 
 def _mean_over(measures: Sequence[Measure]) -> str:
-    of = quantities.axis(measures) if measures else "accuracy"
-    return of if len(measures) == 1 else f"mean {of}, {len(measures)} data sets" if measures else f"mean {of}"
+    if len(measures) == 1:
+        return quantities.axis(measures)
+    of = quantities.axis(measures) if len({metric for _, metric in measures}) == 1 else "metric"
+    return f"mean {of}, {len(measures)} data sets" if measures else "mean metric"
 
 
 def _named(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from diptych.report.drawing import ACCENT, CHANCE, SOFT, in_percent, look
 from diptych.report.labels import legend, name_points
 from diptych.report.marks import DASHED, Bar, Line, Point
 
+ALONG = 38  # letters in a line of the name of an upright axis
 LEGENDS = 12  # more groups than these have no legend
 CROWD = 60  # of more points none has an interval, and models no lines
 _LETTERS = 24  # of a line of a name beside a point
@@ -38,7 +39,7 @@ def against(axes: Axes, points: Sequence[Point], *, across: str, up: str) -> Non
 def compute(axes: Axes, points: Sequence[Point], *, up: str) -> None:
     """Accuracy over the operations of an image, logarithmic; a family of models is joined (paper, figure 10)."""
     _operations(axes)
-    axes.set_ylabel(up)
+    axes.set_ylabel(textwrap.fill(up, ALONG))
     axes.margins(0.12)
     in_percent(axes.yaxis)
     axes.grid(axis="y", linewidth=0.6)

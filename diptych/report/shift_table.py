@@ -40,7 +40,7 @@ def grid(entries: Sequence[Entry], shift: Shift) -> Grid | None:
     remarks += [f"In no mean: {one}." for one in left_out(means(known).left)]
     header = ("shifted to", "task", "model", "source", "shifted", "loss", "expected", "above it", "gap closed")
     columns = len(header) if shift.baselines else header.index("expected")
-    return Grid("Under shift", header[:columns], tuple(row[:columns] for row in rows), note, tuple(remarks))
+    return Grid("Under shift", header[:columns], tuple(row[:columns] for row in rows), note, tuple(remarks), names=3)
 
 
 def left_out(names: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from diptych.progress import say
-from diptych.report import adapting, findings, grids, paper_figures, shift_table, tables
+from diptych.report import adapting, findings, grids, matching, paper_figures, shift_table, tables
 from diptych.report.cells import count
 from diptych.report.choosing import best, models
 from diptych.report.collected import Entry
@@ -116,5 +116,12 @@ def _facts(entries: Sequence[Entry]) -> dict[str, str]:
     known = findings.answers(best(entries, MOST))
     zero_shot = [entry for entry in best(entries, MOST) if entry.task == findings.ZERO_SHOT]
     if without := [model for model in models(zero_shot) if model not in known]:
-        facts["no reliability figure"] = f"{', '.join(without)}: the confidence of no zero-shot answer was kept"
+        facts["no reliability figure"] = (
+            f"{', '.join(without)}: of no zero-shot answer on clear data was the confidence kept"
+        )
+    matches = matching.examples_to_match(best(entries, MOST))
+    if without := [model for model in matches.guessed if model not in matches.bars]:
+        facts["no examples to match zero-shot"] = (
+            f"{', '.join(without)}: its zero-shot is not shown to be better than chance"
+        )
     return facts

@@ -6,6 +6,7 @@ from diptych.evaluation.result import Result
 from diptych.report import grids, suite, tables
 from diptych.report.collected import Entry, collect
 from diptych.report.page import render
+from diptych.report.remarks import remarks
 
 RECALLS = [f"{kind}_retrieval_recall@{cut}" for kind in ("text", "image") for cut in (1, 5, 10)]
 
@@ -26,8 +27,8 @@ def test_chance_stands_beside_the_numbers_and_what_may_be_guessed_is_marked_and_
     assert cats[3:] == ["25.0", "29.0‡ (24.0 to 34.0)", "26.0‡ (21.0 to 31.0)", "10.0‡ (5.0 to 15.0)"]
     assert dogs[3:] == ["25.0", "31.0 (26.0 to 36.0)", "27.0‡ (22.0 to 32.0)", "**50.0 (49.0 to 51.0)**"]
     assert mean[3:] == ["25.0", "**30.0 (26.5 to 33.5)**", "26.5‡ (23.0 to 30.0)", "**30.0 (27.5 to 32.5)**"]
-    assert [remark[0] for remark in tables.remarks(found)] == ["‡"]
-    assert tables.remarks([zero_shot("a", "cats", 0.9)]) == []
+    assert [remark[0] for remark in remarks(found)] == ["‡"]
+    assert remarks([zero_shot("a", "cats", 0.9)]) == []
 
 
 def test_what_differs_is_a_span_and_what_is_not_known_no_column() -> None:
@@ -80,7 +81,7 @@ def test_on_the_page_what_may_be_guessed_and_chance_are_pale() -> None:
     assert '<td class="pale">25.0</td>' in page
     assert '<td class="pale">29.0‡<span class="basis">24.0 to 34.0</span></td>' in page
     assert '<td><b>90.0</b><span class="basis">85.0 to 95.0</span></td>' in page
-    assert '<th scope="row" class="word">many_<wbr>black_<wbr>cats</th>' in page
+    assert '<th scope="row" class="word">many_<wbr>black_<wbr>cats<span class="basis under">zero-shot</span>' in page
 
 
 def test_a_chance_that_is_no_number_is_none(tmp_path: Path) -> None:

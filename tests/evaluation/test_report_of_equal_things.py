@@ -12,6 +12,8 @@ from diptych.evaluation.result import Result
 from diptych.report import findings, grids, matching, operations, suite, tables
 from diptych.report.collected import Entry, collect
 from diptych.report.drawing import as_svg
+from diptych.report.page import render
+from diptych.report.remarks import remarks
 
 TASKS = {
     "zero-shot": "zeroshot_classification",
@@ -58,8 +60,8 @@ def test_a_mean_is_without_data_sets_of_which_there_are_several_of_one_name(tmp_
     )
     rows = {(row[0], row[1]): row[3:] for row in tables.comparison(found)[1]}
     assert rows["mean of 2 data sets", "zero-shot"] == ["50.0", "50.0"], "and neither is bold without an interval"
-    assert "leaves out tw (new222), tw (old111), as these are other data of one name" in tables.remarks(found)[-1]
-    assert "mean of zero-shot counts" in tables.remarks(found)[-1]
+    assert "leaves out tw (new222), tw (old111), as these are other data of one name" in remarks(found)[-1]
+    assert "mean of zero-shot counts" in remarks(found)[-1]
     points, common = operations.accuracy_over_compute(found, "zero-shot")
     assert common == [("cats", "acc1"), ("dogs", "acc1")]
     assert [point.y for point in points] == [0.5, 0.5]
@@ -80,7 +82,7 @@ def test_few_shot_curves_are_of_clear_data_and_tell_what_they_are_without(tmp_pa
     lines, common = findings.few_shot_lines(found)
     assert common == [("cats", "acc1")]
     assert {line.y for line in lines} == {(0.2, 0.4)}
-    assert "Without dogs, tw (old111), tw (new222), which not all have" in named(found, "few-shot").note
+    assert "Without dogs, tw (old111), tw (new222): not all have them" in named(found, "few-shot").note
 
 
 @pytest.mark.parametrize("metric", ["", "acc1"])
@@ -125,7 +127,7 @@ def test_figures_say_of_which_metrics_they_are(tmp_path: Path) -> None:
     for name, axis in (
         ("zero-shot-less-probe-a", "points of each data set's metric"),
         ("zero-shot-against-probe", "linear probe, each data set's metric"),
-        ("compute-zero-shot", "zero-shot, each data set's metric, mean of 2 data sets"),
+        ("compute-zero-shot", "zero-shot, each data set's metric,"),
     ):
         drawing = named(found, name)
         assert "Measured are accuracy on cats; ROC AUC on bits." in drawing.note, name
@@ -160,7 +162,10 @@ def test_examples_to_match_are_told_where_zero_shot_is_better_than_chance(tmp_pa
     assert (bar.low, bar.high, bar.extrapolated) == (1.0, 2.0, False), "each draw by its own curve"
     assert next(iter(matches.bars["c"].values())).extrapolated
     drawing = named(found, "shots-to-match-cats")
-    assert "not shown to be better than chance: b, cats." in drawing.note
+    assert "None of b on cats, where zero-shot is not shown to be better than chance." in drawing.note
+    alone = saved(tmp_path / "alone", with_chance("b", 0.2))
+    assert not any(one.name.startswith("shots-to-match") for one in suite.drawings(alone))
+    assert suite.page(alone, []).facts["no examples to match zero-shot"].startswith("b: its zero-shot is not shown")
     svg = as_svg(drawing.draw, drawing.size, title="", note="")
     assert "&lt; 0.01" in svg
     assert "e-06" not in svg
@@ -210,7 +215,7 @@ def test_options_that_no_row_names_are_named_below(tmp_path: Path) -> None:
         made("a", "cars", 0.6, options={"templates": "many"}, metric="roc_auc"),
         made("b", "cars", 0.6, metric="roc_auc"),
     )
-    assert [remark for remark in tables.remarks(found) if remark.startswith("With ")] == [
+    assert [remark for remark in remarks(found) if remark.startswith("With ")] == [
         "With start=zero-shot: linear probe on cats, dogs.",
         "With solver=scikit-learn: linear probe on cats.",
         "With templates=many: zero-shot on cars, acc1.",
@@ -242,10 +247,10 @@ def test_what_was_read_is_named_where_it_tells_data_apart(tmp_path: Path) -> Non
 def test_what_was_read_is_not_named_where_all_read_the_same_up_to_the_language(tmp_path: Path) -> None:
     found = saved(tmp_path, captioned("a", "json.names.en"), captioned("a", "json.names.de", "de"))
     assert {entry.data for entry in found} == {"emoji", "emoji (de)"}
-    assert not any("captions" in remark for remark in tables.remarks(found))
+    assert not any("captions" in remark for remark in remarks(found))
     # One that was read otherwise by a single model tells no rows apart, yet is named.
     found = saved(tmp_path, captioned("a", "json.title", "de"), captioned("a", "json.names.en"))
-    assert "With captions=json.title: zero-shot on emoji (de)." in tables.remarks(found)
+    assert "With captions=json.title: zero-shot on emoji (de)." in remarks(found)
 
 
 def test_results_of_before_stand_beside_those_that_say_what_was_read(tmp_path: Path) -> None:
@@ -359,3 +364,24 @@ def test_their_names_of_data_sets_are_ours(tmp_path: Path) -> None:
         "model 2": "their own",
     }
     assert {entry.data for entry in found if entry.model == "ours"} == {"caltech101", "wds/caltech101"}
+
+
+def test_an_image_of_two_versions_of_a_data_set_is_not_answered_twice(tmp_path: Path) -> None:
+    told = {"key": KEYS, "rank": (1,) * 60 + (2,) * 40, "confidence": (0.6,) * 100}
+    known = {"metrics": {"acc1": 0.6, "ece": 0.1}, "predictions": told}
+    found = saved(tmp_path, *(made("a", "tw", 0.6, data_is=which, **known) for which in ("old111", "new222")))
+    assert findings.answers(found) == {}
+    found = saved(tmp_path, *(made("a", data, 0.6, **known) for data in ("tw", "cats")))
+    assert len(findings.answers(found)["a"].right_N) == 200
+
+
+def test_where_the_page_is_narrow_what_names_a_row_is_one_column(tmp_path: Path) -> None:
+    found = saved(tmp_path, *(answered(m, hits, "zero-shot", "acc1") for m, hits in (("a", 80), ("b", 60), ("c", 50))))
+    page = render(suite.page(found, []))
+    assert page.count('class="beside"') > 4
+    named = '<th scope="row">cats<span class="basis under">zero-shot</span><span class="basis under">acc1</span></th>'
+    assert named in page
+    assert '<span class="basis under">less a</span>' in page
+    narrow = page[page.index("@media (max-width: 40rem)") :]
+    assert ".grid .beside { display: none; }" in narrow
+    assert page.index(".grid .under { display: none; }") < page.index("@media (max-width: 40rem)")

@@ -22,6 +22,7 @@ from diptych.report.collected import Entry, collect
 from diptych.report.drawing import styled
 from diptych.report.marks import Point
 from diptych.report.page import render
+from diptych.report.remarks import remarks
 
 ACCURACY = {("a", "cats"): 0.8, ("a", "dogs"): 0.4, ("a", "cars"): 0.7, ("b", "cats"): 0.5, ("b", "dogs"): 0.6}
 PROBES = {("a", "cats"): 0.9, ("a", "dogs"): 0.3, ("a", "cars"): 0.8, ("net", "cats"): 0.7, ("net", "dogs"): 0.7}
@@ -347,7 +348,7 @@ def test_splits_and_languages_are_one_data_set_in_a_mean_and_all_splits_are_answ
     assert zero_shot["mean of 2 data sets"] == "50.0 (47.9 to 52.8)"
     assert (
         "mean of zero-shot counts each data set once, and leaves out cats (train), dogs (de), as"
-        in tables.remarks(entries)[-1]
+        in remarks(entries)[-1]
     )
     assert "1 model on 2 data sets" in suite.page(entries, []).lead
     assert {bar.name for bar in findings.zero_shot_less_probe(entries)["a", "a"].values()} == {"cats (test)"}

@@ -313,3 +313,16 @@ def test_a_loss_has_an_interval_where_both_accuracies_have_one() -> None:
         "60.0 (55.0 to 66.0)",
         f"20.0 ({20 - below:.1f} to {20 + above:.1f})",
     )
+
+
+def test_gains_on_other_data_of_one_name_are_in_no_mean(tmp_path: Path) -> None:
+    sets = (("sketches", "old111", 60), ("sketches", "new222", 64), ("paintings", "same", 68), ("clips", "same2", 70))
+    named = [
+        of_data(shifted("a", data, NAMED, there=80, here=50, own=own), hashed, "photos") for data, hashed, own in sets
+    ]
+    found = saved(tmp_path, *named)
+    grid = adapting.grid(found, shift.asked(found, None, (), ()))
+    assert grid is not None
+    gained = {row[0]: row[4].partition(" ")[0] for row in grid.rows}
+    own = {"sketches (old111)": "+10.0", "sketches (new222)": "+14.0", "paintings": "+18.0", "clips": "+20.0"}
+    assert gained == {**own, "mean of 2": "+19.0"}
