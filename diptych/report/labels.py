@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from diptych.report.drawing import INK
+from diptych.report.drawing import INK, PAPER
 
 _LETTERS = 13  # in an inch of a legend
 _LONGEST = 46  # letters in a line of a legend
 _LINE = 0.19  # inches
 _GAP = 6  # points between a point and its name
+_BEHIND = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.4}  # of a name that a line would go through
 _NAMED = 150  # more points than these have no names: they would find no room
 
 
@@ -93,6 +94,7 @@ def name_points(axes: Axes, places: Sequence[tuple[float, float]], names: Sequen
                 fontsize=8,
                 ha=("right", "center", "left")[across + 1],
                 va=("top", "center", "bottom")[up + 1],
+                bbox=_BEHIND,
             )
 
 

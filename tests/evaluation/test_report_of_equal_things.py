@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from diptych.errors import DataError
 from diptych.evaluation.result import Result
-from diptych.report import findings, grids, matching, operations, suite, tables
+from diptych.report import findings, grids, matching, operations, point_plots, suite, tables
 from diptych.report.collected import Entry, collect
-from diptych.report.drawing import as_svg
+from diptych.report.drawing import PAPER, as_svg, styled
+from diptych.report.marks import Point
 from diptych.report.page import render
 from diptych.report.remarks import remarks
 
@@ -385,3 +388,12 @@ def test_where_the_page_is_narrow_what_names_a_row_is_one_column(tmp_path: Path)
     narrow = page[page.index("@media (max-width: 40rem)") :]
     assert ".grid .beside { display: none; }" in narrow
     assert page.index(".grid .under { display: none; }") < page.index("@media (max-width: 40rem)")
+
+
+def test_no_line_goes_through_a_name() -> None:
+    with styled():
+        axes = Figure().subplots()
+        point_plots.against(axes, [Point("a point", 0.5, 0.5), Point("another", 0.4, 0.6)], across="", up="")
+        boxes = [text.get_bbox_patch() for text in axes.texts]
+    assert boxes
+    assert all(box is not None and to_hex(box.get_facecolor()) == to_hex(PAPER) for box in boxes)
