@@ -22,11 +22,26 @@ def remarks(entries: Sequence[Entry]) -> list[str]:
 
 def on_marks(entries: Sequence[Entry], metrics: Sequence[str] = ()) -> tuple[str, ...]:
     """What the marks of numbers mean that have one: those of these metrics, by default of the one of each result."""
-    named = [(replace(entry, variant="").data, entry.result.remarks) for entry in entries]
-    told = [f"{MARK} {data}: {remark}" for data, remarks in named for remark in remarks]
+    told = _of_results(entries)
     if any(may_be_guessed(entry.result, metric) for entry in entries for metric in metrics or [entry.metric]):
         told.append(f"{GUESSED} Not shown to be better than guessing: the interval is not all above chance.")
     return tuple(dict.fromkeys(told))
+
+
+def _of_results(entries: Sequence[Entry]) -> list[str]:
+    """The remarks of results, each with its data, and with the task and the model where others there have it not."""
+    on_data: dict[str, list[Entry]] = {}
+    for entry in entries:
+        on_data.setdefault(replace(entry, variant="").data, []).append(entry)
+    told: list[str] = []
+    for data, there in on_data.items():
+        for remark in dict.fromkeys(remark for entry in there for remark in entry.result.remarks):
+            own = [entry for entry in there if remark in entry.result.remarks]
+            tasks, names = tasks_of(own), models(own)
+            place = [data, *([] if len(own) == len(there) else tasks)]
+            place += [] if all(entry in own for entry in there if entry.task in tasks) else names
+            told.append(f"{MARK} {', '.join(place)}: {remark}")
+    return told
 
 
 def _left_out(entries: Sequence[Entry]) -> list[str]:
