@@ -60,11 +60,12 @@ def _closest(file: Path) -> int:
 
 def _metres(file: Path, number: int, text: str) -> float:
     try:
-        if math.isfinite(found := float(text)):
-            return found
+        found = float(text)
     except ValueError:
-        pass
-    raise DataError(f"{printable(file)}, line {number}: {text!r:.40} is no distance")
+        found = math.nan
+    if not math.isfinite(found):
+        raise DataError(f"{printable(file)}, line {number}: {text!r:.40} is no distance")
+    return found
 
 
 def _videos(base: Path) -> tuple[Path, list[str]]:
